@@ -1,0 +1,168 @@
+//! The environment: every variable Weft reads, read once, here.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::args::CniArgs;
+use crate::error::{CniError, Code};
+use crate::id::{AttachmentId, ContainerId, IfName, NetworkName};
+
+/// A variable and what it is for; the reference page is made from [`VARIABLES`].
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// Every variable that plugins and the command line read.
+pub const VARIABLES: &[Variable] = &[
+    Variable { name: "CNI_COMMAND", doc: "the verb: ADD, DEL, CHECK, GC, STATUS or VERSION" },
+    Variable { name: "CNI_CONTAINERID", doc: "the container's id" },
+    Variable { name: "CNI_NETNS", doc: "path of the container's network namespace" },
+    Variable { name: "CNI_IFNAME", doc: "the interface's name inside the container" },
+    Variable { name: "CNI_ARGS", doc: "KEY=VALUE pairs separated by ';'" },
+    Variable { name: "CNI_PATH", doc: "directories with plugins, separated by ':'" },
+    Variable {
+        name: "CNI_NETNS_OVERRIDE",
+        doc: "1 or true: allow CNI_NETNS to be the plugin's own network namespace",
+    },
+    Variable { name: "TRACEPARENT", doc: "W3C trace context; written into every log line" },
+    Variable { name: "WEFT_STATE_DIR", doc: "live state, default /run/weft" },
+    Variable { name: "WEFT_DATA_DIR", doc: "what outlives a reboot, default /var/lib/weft" },
+    Variable { name: "WEFT_STORE", doc: "store backend, redb (default) or sled" },
+    Variable {
+        name: "WEFT_LOCK_TIMEOUT",
+        doc: "seconds to wait for the store's lock, default 30",
+    },
+    Variable { name: "WEFT_LOG", doc: "error, warn (default), info, debug or trace" },
+    Variable { name: "NETCONFPATH", doc: "weft cni: configurations, default /etc/cni/net.d" },
+    Variable { name: "CAP_ARGS", doc: "weft cni: capability arguments as JSON" },
+];
+
+/// The variables as they were when the process started.
+#[derive(Debug, Clone, Default)]
+pub struct Env {
+    values: BTreeMap<&'static str, OsString>,
+}
+
+impl Env {
+    /// Reads the process's environment.
+    pub fn read() -> Self {
+        let values = VARIABLES
+            .iter()
+            .filter_map(|variable| {
+                std::env::var_os(variable.name).map(|value| (variable.name, value))
+            })
+            .collect();
+        Self { values }
+    }
+
+    /// An environment made up of pairs; names that Weft does not read are left out.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let values = pairs
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let known = VARIABLES.iter().find(|variable| variable.name == name)?;
+                Some((known.name, OsString::from(value)))
+            })
+            .collect();
+        Self { values }
+    }
+
+    /// A variable's text; `None` when it is unset, empty or not UTF-8.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).and_then(|value| value.to_str()).filter(|value| !value.is_empty())
+    }
+
+    /// `CNI_PATH` as directories.
+    pub fn plugin_path(&self) -> Vec<PathBuf> {
+        self.values
+            .get("CNI_PATH")
+            .map(|value| std::env::split_paths(value).filter(|p| !p.as_os_str().is_empty()))
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Where live state is kept.
+    pub fn state_dir(&self) -> PathBuf {
+        PathBuf::from(self.get("WEFT_STATE_DIR").unwrap_or("/run/weft"))
+    }
+
+    /// Where what outlives a reboot is kept.
+    pub fn data_dir(&self) -> PathBuf {
+        PathBuf::from(self.get("WEFT_DATA_DIR").unwrap_or("/var/lib/weft"))
+    }
+
+    /// How long to wait for the store's lock.
+    pub fn lock_timeout(&self) -> Duration {
+        let seconds = self.get("WEFT_LOCK_TIMEOUT").and_then(|text| text.parse().ok());
+        Duration::from_secs(seconds.unwrap_or(30))
+    }
+
+    /// `CNI_NETNS_OVERRIDE` is set.
+    pub fn netns_override(&self) -> bool {
+        self.get("CNI_NETNS_OVERRIDE")
+            .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+    }
+
+    /// `CNI_ARGS`, parsed.
+    ///
+    /// # Errors
+    /// As [`CniArgs::parse`].
+    pub fn args(&self) -> Result<CniArgs, CniError> {
+        CniArgs::parse(self.get("CNI_ARGS").unwrap_or_default())
+    }
+
+    /// The container, and the interface unless it is absent (DEL may come without).
+    ///
+    /// # Errors
+    /// Code 4, naming every variable that is wrong.
+    pub fn container(&self) -> Result<(ContainerId, Option<IfName>), CniError> {
+        let mut wrong = Vec::new();
+        let container = ContainerId::try_from(self.get("CNI_CONTAINERID").unwrap_or_default())
+            .map_err(|error| wrong.push(format!("CNI_CONTAINERID {error}")))
+            .ok();
+        let ifname = match self.get("CNI_IFNAME") {
+            None => Ok(None),
+            Some(text) => IfName::try_from(text).map(Some),
+        }
+        .map_err(|error| wrong.push(format!("CNI_IFNAME {error}")))
+        .ok();
+        match (container, ifname) {
+            (Some(container), Some(ifname)) => Ok((container, ifname)),
+            _ => Err(CniError::new(Code::InvalidEnvironment, wrong.join("; "))),
+        }
+    }
+
+    /// The attachment that the environment and the network's name identify.
+    ///
+    /// # Errors
+    /// Code 4.
+    pub fn attachment_id(&self, network: &NetworkName) -> Result<AttachmentId, CniError> {
+        let (container_id, ifname) = self.container()?;
+        let ifname = ifname.ok_or_else(|| missing(&["CNI_IFNAME"]))?;
+        Ok(AttachmentId { network: network.clone(), container_id, ifname })
+    }
+
+    /// Refuses when one of the named variables is unset or empty, naming all of them.
+    ///
+    /// # Errors
+    /// Code 4.
+    pub fn require(&self, names: &[&str]) -> Result<(), CniError> {
+        let absent: Vec<&str> =
+            names.iter().copied().filter(|name| self.get(name).is_none()).collect();
+        if absent.is_empty() { Ok(()) } else { Err(missing(&absent)) }
+    }
+}
+
+fn missing(names: &[&str]) -> CniError {
+    CniError::new(
+        Code::InvalidEnvironment,
+        format!("required environment variable missing: {}", names.join(", ")),
+    )
+}

@@ -1,0 +1,160 @@
+//! A plugin's process: from environment and standard input to one JSON document and an exit
+//! code. The only code that writes to standard output.
+
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::conf::NetConf;
+use crate::env::Env;
+use crate::error::{CniError, Code};
+use crate::plugin::{Plugin, Request};
+use crate::version::SpecVersion;
+
+/// Runs one verb of `plugin` with the process's environment and standard streams.
+pub fn run(plugin: &dyn Plugin) -> ExitCode {
+    let env = Env::read();
+    start_log(&env);
+    report_panics();
+    let Some(command) = env.get("CNI_COMMAND").map(str::to_owned) else {
+        return banner(plugin);
+    };
+    let mut input = Vec::new();
+    let read = std::io::stdin().read_to_end(&mut input);
+    let outcome = match (command.as_str(), read) {
+        ("VERSION", _) => Ok(Some(versions(&input))),
+        (_, Err(error)) => {
+            Err(CniError::new(Code::Io, format!("reading standard input: {error}")))
+        }
+        (command, Ok(_)) => {
+            let _span = tracing::info_span!(
+                "verb",
+                command,
+                plugin = plugin.name(),
+                container_id = env.get("CNI_CONTAINERID"),
+                ifname = env.get("CNI_IFNAME"),
+                trace = env.get("TRACEPARENT"),
+            )
+            .entered();
+            verb(plugin, command, &env, &input)
+        }
+    };
+    finish(outcome, spoken_version(&input))
+}
+
+/// The verbs with an attachment need these; DEL's interface may be absent (then every attachment
+/// of the container is meant).
+fn required_variables(command: &str) -> Option<&'static [&'static str]> {
+    match command {
+        "ADD" | "CHECK" => Some(&["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"]),
+        "DEL" => Some(&["CNI_CONTAINERID"]),
+        "GC" => Some(&["CNI_PATH"]),
+        "STATUS" => Some(&[]),
+        _ => None,
+    }
+}
+
+fn verb(
+    plugin: &dyn Plugin,
+    command: &str,
+    env: &Env,
+    input: &[u8],
+) -> Result<Option<Value>, CniError> {
+    let required = required_variables(command).ok_or_else(|| {
+        CniError::new(Code::InvalidEnvironment, format!("CNI_COMMAND: unknown verb {command:?}"))
+            .with_details("known verbs: ADD, DEL, CHECK, GC, STATUS, VERSION")
+    })?;
+    env.require(required)?;
+    if matches!(command, "ADD" | "CHECK" | "DEL") {
+        env.container()?;
+    }
+    let conf = NetConf::parse(input)?;
+    let version = conf.version;
+    refuse_verb_before_its_version(command, version)?;
+    let request = Request { env: env.clone(), conf, input: input.to_vec() };
+    match command {
+        "ADD" => plugin.add(&request)?.to_value(version).map(Some),
+        "DEL" => plugin.del(&request).map(|()| None),
+        "CHECK" => plugin.check(&request).map(|()| None),
+        "GC" => plugin.gc(&request).map(|()| None),
+        _ => plugin.status(&request).map(|()| None),
+    }
+}
+
+fn refuse_verb_before_its_version(command: &str, version: SpecVersion) -> Result<(), CniError> {
+    let since = match command {
+        "CHECK" if !version.has_check() => SpecVersion::V0_4_0,
+        "GC" | "STATUS" if !version.has_gc_and_status() => SpecVersion::V1_1_0,
+        _ => return Ok(()),
+    };
+    Err(CniError::new(
+        Code::IncompatibleVersion,
+        format!("cniVersion {version}: {command} exists since {since}"),
+    )
+    .with_details(format!("config is {version}, {command} needs {since} or later")))
+}
+
+/// The answer to VERSION: the caller's own `cniVersion` back, whatever it is.
+fn versions(input: &[u8]) -> Value {
+    let asked = serde_json::from_slice::<Value>(input)
+        .ok()
+        .and_then(|value| value.get("cniVersion")?.as_str().map(str::to_owned));
+    json!({
+        "cniVersion": asked.unwrap_or_else(|| SpecVersion::NEWEST.as_str().to_owned()),
+        "supportedVersions": SpecVersion::ALL.map(SpecVersion::as_str),
+    })
+}
+
+/// The version an error is written in: the configuration's if it can be made out.
+fn spoken_version(input: &[u8]) -> SpecVersion {
+    serde_json::from_slice::<Value>(input)
+        .ok()
+        .and_then(|value| NetConf::version_of(value.as_object()?).ok())
+        .unwrap_or(SpecVersion::NEWEST)
+}
+
+fn finish(outcome: Result<Option<Value>, CniError>, version: SpecVersion) -> ExitCode {
+    let (text, code) = match outcome {
+        Ok(None) => return ExitCode::SUCCESS,
+        Ok(Some(document)) => (document.to_string(), ExitCode::SUCCESS),
+        Err(error) => (error.to_json(version), ExitCode::FAILURE),
+    };
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => code,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Without a verb a plugin says on standard error what it is.
+fn banner(plugin: &dyn Plugin) -> ExitCode {
+    let text = format!(
+        "CNI {} plugin v{}\nCNI protocol versions supported: {}\n",
+        plugin.name(),
+        env!("CARGO_PKG_VERSION"),
+        SpecVersion::supported()
+    );
+    match std::io::stderr().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Logs go to standard error, which runtimes keep; standard output belongs to the protocol.
+fn start_log(env: &Env) {
+    let level = env.get("WEFT_LOG").and_then(|text| text.parse().ok());
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_max_level(level.unwrap_or(tracing::Level::WARN))
+        .try_init();
+}
+
+/// A panic is a bug; the runtime still gets a document it can read.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let error = CniError::new(Code::Internal, format!("panic: {info}"));
+        let _ = std::io::stdout().write_all(error.to_json(SpecVersion::NEWEST).as_bytes());
+    }));
+}

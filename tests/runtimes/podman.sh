@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# isolated-host.sh podman.sh CONFLIST
+#
+# Drives the network of CONFLIST through podman (CNI back end) and prints PASS or FAIL lines;
+# exit status 1 on any FAIL. The conflist needs isGateway and ipMasq, and IPAM "host-local"
+# with a subnet podman can read (it checks --ip against it).
+#
+#   V6=1             the network is dual stack: IPv6 checks too
+#   WEFT_STATE_CMD   a command whose output belongs to the leak check (a dump of the store)
+#   VERBOSE=1        print the differences that the leak checks find
+set -euo pipefail
+here=$(dirname "$(realpath "$0")")
+. "$here/checks.sh"
+
+[ $# -eq 1 ] || { echo "usage: isolated-host.sh podman.sh CONFLIST" >&2; exit 2; }
+[ -d "${WEFT_RT_TMP:-}" ] || { echo "podman.sh: run me through isolated-host.sh" >&2; exit 2; }
+
+HOST4=192.0.2.2 OUTSIDE4=192.0.2.1 HOST6=2001:db8:2::2 OUTSIDE6=2001:db8:2::1
+NET=$(install_network "$1")
+IMAGE=localhost/busybox:test
+
+# Not above the hard limits of the caller: raising them needs CAP_SYS_RESOURCE.
+hard() { local n; n=$(ulimit "$1"); [ "$n" != unlimited ] && [ "$n" -lt 1024 ] && echo "$n" || echo 1024; }
+
+configure() {
+    local root=$WEFT_RT_TMP/podman nofile nproc
+    nofile=$(hard -Hn) nproc=$(hard -Hu)
+    mkdir -p "$root"
+    cat >"$root/containers.conf" <<CONF
+[containers]
+default_ulimits = ["nofile=$nofile:$nofile", "nproc=$nproc:$nproc"]
+# No limits: this host's cgroup may lack controllers.
+pids_limit = 0
+[network]
+network_backend = "cni"
+cni_plugin_dirs = ["/opt/cni/bin"]
+network_config_dir = "/etc/cni/net.d"
+default_network = "$NET"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+static_dir = "$root/libpod"
+volume_path = "$root/volumes"
+tmp_dir = "/run/libpod"
+image_copy_tmp_dir = "$root"
+CONF
+    cat >"$root/storage.conf" <<CONF
+[storage]
+driver = "overlay"
+graphroot = "$root/storage"
+runroot = "/run/containers/storage"
+CONF
+    export CONTAINERS_CONF=$root/containers.conf CONTAINERS_STORAGE_CONF=$root/storage.conf
+}
+
+# start NAME [OPTION...]: a web server in the background. NET_RAW is for ping, and -t 0 in
+# restart is possible as nothing in here has to end in order.
+start() {
+    local name=$1
+    shift
+    podman run -d --pull never --name "$name" --network "$NET" --cap-add NET_RAW "$@" \
+        $IMAGE httpd -f -p '[::]:80' -h /www
+}
+inside() { local c=$1; shift; timeout 10 podman exec "$c" "$@"; }
+pings() { inside "$1" ping -c 1 -W 1 "$2"; }
+pings6() { inside "$1" ping6 -c 1 -W 1 "$2"; }
+fetch() { [ "$(inside "$1" timeout 3 wget -q -O - "http://$2/")" = 'hello from a container' ]; }
+field() { podman inspect -f "{{(index .NetworkSettings.Networks \"$NET\").$2}}" "$1"; }
+address() { inside "$1" ip -4 -o addr show dev eth0 | awk '{ sub("/.*", "", $4); print $4 }'; }
+address6() { inside "$1" ip -6 -o addr show dev eth0 scope global | awk '{ sub("/.*", "", $4); print $4; exit }'; }
+# address_is CONTAINER ADDRESS: inside, and to podman's knowledge.
+address_is() { equal "address inside" "$(address "$1")" "$2" && equal "podman's address" "$(field "$1" IPAddress)" "$2"; }
+mac_is() { equal "MAC inside" "$(inside "$1" cat /sys/class/net/eth0/address)" "$2" && equal "podman's MAC" "$(field "$1" MacAddress)" "$2"; }
+remove() { podman rm -f -t 0 "$@"; }
+visible() { podman network ls --format '{{.Name}}' | grep -qx "$NET"; }
+no_eth0() { ! inside "$1" test -e /sys/class/net/eth0; }
+host_pings() { ping -c 1 -W 1 "$1"; }
+
+reaches() {   # what every working container can do
+    local c=$1 peer=$2
+    check_soon "$3: ping the other container" pings "$c" "$(address "$peer")"
+    check_soon "$3: ping outside" pings "$c" $OUTSIDE4
+    [ -z "${V6:-}" ] || check_soon "$3: ping6 the other container" pings6 "$c" "$(address6 "$peer")"
+}
+
+# Kills a container together with its monitor, so that nobody cleans up in time.
+kill_hard() {
+    local pids pid
+    read -ra pids <<<"$(podman inspect -f '{{.State.ConmonPid}} {{.State.Pid}}' "$1")"
+    for pid in "${pids[@]}"; do kill -KILL "$pid"; done
+    for pid in "${pids[@]}"; do eventually gone "$pid"; done
+}
+
+configure
+check "network visible" visible
+make_rootfs_tar "$WEFT_RT_TMP/rootfs.tar"
+check "image" podman import "$WEFT_RT_TMP/rootfs.tar" $IMAGE
+
+# A network's shared parts (bridge, base chains) may stay: they belong to the warm state.
+check "warm-up: run" start warm
+check "warm-up: remove" remove warm
+leak_warm
+
+check "run a" start a
+check "run b" start b
+A=$(address a) B=$(address b) GATEWAY=$(field a Gateway)
+check_soon "a pings b" pings a "$B"
+check_soon "b pings a" pings b "$A"
+check_soon "ping gateway" pings a "$GATEWAY"
+check_soon "ping host" pings a $HOST4
+check_soon "host pings container" host_pings "$A"
+check_soon "ping outside, masqueraded" pings a $OUTSIDE4
+check_soon "http from b to a" fetch b "$A"
+if [ -n "${V6:-}" ]; then
+    A6=$(address6 a) B6=$(address6 b) GATEWAY6=$(field a IPv6Gateway)
+    check_soon "a pings b, IPv6" pings6 a "$B6"
+    check_soon "b pings a, IPv6" pings6 b "$A6"
+    check_soon "ping gateway, IPv6" pings6 a "$GATEWAY6"
+    check_soon "ping host, IPv6" pings6 a $HOST6
+    check_soon "ping outside, masqueraded, IPv6" pings6 a $OUTSIDE6
+    check_soon "http from b to a, IPv6" fetch b "[$A6]"
+fi
+check "remove b" remove b
+check "remove a" remove a
+leak_check "remove two"
+
+# Two separate containers: one option must not hide that the other was not honoured.
+start a >/dev/null
+WANT=${A%.*}.77
+check "run with --ip" start c --ip "$WANT"
+check "--ip honoured" address_is c "$WANT"
+reaches c a "--ip"
+check "run with --mac-address" start d --mac-address 0a:58:0a:4d:00:99
+check "--mac-address honoured" mac_is d 0a:58:0a:4d:00:99
+reaches d a "--mac-address"
+check "remove three" remove a c d
+leak_check "static address and MAC"
+
+start a >/dev/null
+start b >/dev/null
+check "disconnect" podman network disconnect "$NET" b
+check "disconnected: no eth0" no_eth0 b
+check "connect" podman network connect "$NET" b
+reaches b a "reconnected"
+check "restart" podman restart -t 0 b
+reaches b a "restarted"
+# Stopped, a container has no network; podman must not leave one behind either.
+check "stop" podman stop -t 0 b
+check "start again" podman start b
+reaches b a "started again"
+check "remove both" remove a b
+leak_check "disconnect, connect, restart, stop"
+
+start a >/dev/null
+start b >/dev/null
+check "kill container and monitor" kill_hard b
+check "remove the killed" remove b
+check_soon "the other is unharmed" pings a $OUTSIDE4
+check "remove the other" remove a
+leak_check "killed"
+
+leak_check_warm "all in all"
+summary
