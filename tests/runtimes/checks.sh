@@ -1,11 +1,14 @@
 # shellcheck shell=bash
 # Sourced by the runtime suites: results, polling, leak checks, the test image.
 
-PASSED=0 FAILED=0
+PASSED=0 FAILED=0 LAST=none FINISHED=
 LIMIT=5   # seconds that eventually waits
 
-pass() { PASSED=$((PASSED + 1)); echo "PASS $1"; }
-fail() { FAILED=$((FAILED + 1)); echo "FAIL $1: ${2:-}"; }
+# Otherwise a failure inside $(...) would go unnoticed.
+shopt -s inherit_errexit
+
+pass() { PASSED=$((PASSED + 1)) LAST=$1; echo "PASS $1"; }
+fail() { FAILED=$((FAILED + 1)) LAST=$1; echo "FAIL $1: ${2//$'\n'/ }"; }
 
 # check NAME CMD...: PASS if CMD succeeds; the end of its output is the reason if not.
 check() {
@@ -13,6 +16,9 @@ check() {
     shift
     if out=$("$@" 2>&1); then pass "$name"; else fail "$name" "$(tail -n 3 <<<"$out" | tr '\n' ' ')"; fi
 }
+
+# must NAME CMD...: like check, but without it the rest makes no sense.
+must() { local before=$FAILED; check "$@"; [ $FAILED -eq $before ]; }
 
 # eventually CMD...: repeats CMD until it succeeds or LIMIT seconds have passed.
 # The output is that of the last attempt only.
@@ -37,8 +43,7 @@ equal() { [ "$2" = "$3" ] || { echo "$1 is '$2' instead of '$3'"; return 1; }; }
 # summary: the last line; its status is that of the suite. A suite that ends before (set -e)
 # says so and fails.
 summary() { FINISHED=1; echo "$PASSED passed, $FAILED failed"; [ $FAILED -eq 0 ]; }
-FINISHED=
-trap '[ -n "$FINISHED" ] || { fail "suite" "ended early, after line ${BASH_LINENO[0]:-?}"; summary; exit 1; }' EXIT
+trap '[ -n "$FINISHED" ] || { fail "suite" "ended early, after \"$LAST\""; summary; exit 1; }' EXIT
 
 # snapshot: what a removed container must not leave behind, one sorted line for each thing.
 # Left out is what changes without a leak: link states and link-local addresses (those of a

@@ -161,7 +161,7 @@ make_network() {
 inside() {
     local dirs dir
     mount -t tmpfs -o mode=755 tmpfs "$WEFT_RT_TMP"
-    mkdir "$WEFT_RT_TMP/.host" "$WEFT_RT_TMP/home"
+    mkdir "$WEFT_RT_TMP"/{.host,home,tmp}
     mount_sys
     for dir in /run /dev/shm /etc/cni /var/lib/cni; do cover "$dir"; done
     IFS=: read -ra dirs <<<"${WEFT_RT_COVER:-}"
@@ -171,7 +171,7 @@ inside() {
     hostname weft-test-host
     # Nothing of the caller's configuration, and no systemd of the real host.
     unset XDG_RUNTIME_DIR XDG_CONFIG_HOME XDG_DATA_HOME DBUS_SESSION_BUS_ADDRESS NOTIFY_SOCKET
-    export HOME=$WEFT_RT_TMP/home
+    export HOME=$WEFT_RT_TMP/home TMPDIR=$WEFT_RT_TMP/tmp
     # Not exec: this shell stays process 1 and reaps the orphans that runtimes leave.
     local rc=0
     "$@" || rc=$?

@@ -54,8 +54,7 @@ CONF
     export CONTAINERS_CONF=$root/containers.conf CONTAINERS_STORAGE_CONF=$root/storage.conf
 }
 
-# start NAME [OPTION...]: a web server in the background. NET_RAW is for ping, and -t 0 in
-# restart is possible as nothing in here has to end in order.
+# start NAME [OPTION...]: a web server in the background. NET_RAW is for ping.
 start() {
     local name=$1
     shift
@@ -66,12 +65,18 @@ inside() { local c=$1; shift; timeout 10 podman exec "$c" "$@"; }
 pings() { inside "$1" ping -c 1 -W 1 "$2"; }
 pings6() { inside "$1" ping6 -c 1 -W 1 "$2"; }
 fetch() { [ "$(inside "$1" timeout 3 wget -q -O - "http://$2/")" = 'hello from a container' ]; }
+fetch_host() { [ "$(timeout 3 busybox wget -q -O - "http://$1/")" = 'hello from a container' ]; }
+fetch_outside() {
+    [ "$(timeout 3 ip netns exec outside busybox wget -q -O - "http://$1/")" = 'hello from a container' ]
+}
+refused() { ! "$@"; }
 field() { podman inspect -f "{{(index .NetworkSettings.Networks \"$NET\").$2}}" "$1"; }
 address() { inside "$1" ip -4 -o addr show dev eth0 | awk '{ sub("/.*", "", $4); print $4 }'; }
 address6() { inside "$1" ip -6 -o addr show dev eth0 scope global | awk '{ sub("/.*", "", $4); print $4; exit }'; }
 # address_is CONTAINER ADDRESS: inside, and to podman's knowledge.
 address_is() { equal "address inside" "$(address "$1")" "$2" && equal "podman's address" "$(field "$1" IPAddress)" "$2"; }
 mac_is() { equal "MAC inside" "$(inside "$1" cat /sys/class/net/eth0/address)" "$2" && equal "podman's MAC" "$(field "$1" MacAddress)" "$2"; }
+# -t 0: busybox as process 1 does not mind SIGTERM, so waiting would be in vain.
 remove() { podman rm -f -t 0 "$@"; }
 visible() { podman network ls --format '{{.Name}}' | grep -qx "$NET"; }
 no_eth0() { ! inside "$1" test -e /sys/class/net/eth0; }
@@ -93,17 +98,21 @@ kill_hard() {
 }
 
 configure
-check "network visible" visible
+must "network visible" visible
 make_rootfs_tar "$WEFT_RT_TMP/rootfs.tar"
-check "image" podman import "$WEFT_RT_TMP/rootfs.tar" $IMAGE
+must "image" podman import "$WEFT_RT_TMP/rootfs.tar" $IMAGE
+
+# Published ports, where the network has a plugin for them.
+PUBLISH=()
+! grep -q portMappings "$1" || PUBLISH=(-p 8080:80 -p 127.0.0.1:8081:80)
 
 # A network's shared parts (bridge, base chains) may stay: they belong to the warm state.
-check "warm-up: run" start warm
+must "warm-up: run" start warm ${PUBLISH[@]+"${PUBLISH[@]}"}
 check "warm-up: remove" remove warm
 leak_warm
 
-check "run a" start a
-check "run b" start b
+must "run a" start a
+must "run b" start b
 A=$(address a) B=$(address b) GATEWAY=$(field a Gateway)
 check_soon "a pings b" pings a "$B"
 check_soon "b pings a" pings b "$A"
@@ -159,6 +168,25 @@ check "remove the killed" remove b
 check_soon "the other is unharmed" pings a $OUTSIDE4
 check "remove the other" remove a
 leak_check "killed"
+
+if [ ${#PUBLISH[@]} -gt 0 ]; then
+    must "run with published ports" start a "${PUBLISH[@]}"
+    start b >/dev/null
+    check_soon "port from outside" fetch_outside $HOST4:8080
+    check_soon "port from the host, 127.0.0.1" fetch_host 127.0.0.1:8080
+    check_soon "port from the host, own address" fetch_host $HOST4:8080
+    check_soon "port from another container" fetch b $HOST4:8080
+    check_soon "port from the container itself" fetch a $HOST4:8080
+    check_soon "loopback port from the host" fetch_host 127.0.0.1:8081
+    check "loopback port not from outside" refused fetch_outside $HOST4:8081
+    [ -z "${V6:-}" ] || check_soon "port from outside, IPv6" fetch_outside "[$HOST6]:8080"
+    check "restart with published ports" podman restart -t 0 a
+    check_soon "port from outside after a restart" fetch_outside $HOST4:8080
+    check "remove the publisher" remove a
+    check "removed port is closed" refused fetch_outside $HOST4:8080
+    check "remove the other one" remove b
+    leak_check "published ports"
+fi
 
 leak_check_warm "all in all"
 summary

@@ -1,0 +1,103 @@
+//! Addresses of interfaces.
+
+use ipnetwork::IpNetwork;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+};
+use netlink_packet_route::AddressFamily;
+
+use crate::error::KernelError;
+use crate::netlink::{Batch, RouteSocket};
+
+/// Duplicate address detection of an IPv6 address (RFC 4862, section 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DuplicateDetection {
+    /// Usable at once.
+    Skip,
+    /// As the kernel's settings say.
+    Run,
+}
+
+fn message(index: u32, address: &IpNetwork) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    message.header.prefix_len = address.prefix();
+    message.header.family =
+        if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.attributes.push(AddressAttribute::Local(address.ip()));
+    message.attributes.push(AddressAttribute::Address(address.ip()));
+    message
+}
+
+/// Adds an address; one that is there already is an error.
+pub fn add(index: u32, address: &IpNetwork, detection: DuplicateDetection, batch: &mut Batch) {
+    let mut message = message(index, address);
+    match address {
+        // The kernel sets no broadcast address by itself; /31 and /32 have none (RFC 3021).
+        IpNetwork::V4(v4) if v4.prefix() < 31 => {
+            message.attributes.push(AddressAttribute::Broadcast(v4.broadcast()));
+        }
+        IpNetwork::V6(_) if detection == DuplicateDetection::Skip => {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        IpNetwork::V4(_) | IpNetwork::V6(_) => {}
+    }
+    let words = format!("add address {address} to link {index}");
+    batch.push(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, words);
+}
+
+/// Removes an address.
+pub fn delete(index: u32, address: &IpNetwork, batch: &mut Batch) {
+    let words = format!("remove address {address} from link {index}");
+    batch.push(RouteNetlinkMessage::DelAddress(message(index, address)), 0, words);
+}
+
+/// An address as the kernel describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned {
+    /// The address with its prefix length.
+    pub address: IpNetwork,
+    /// Duplicate address detection is not over.
+    pub is_tentative: bool,
+    /// Duplicate address detection found another owner.
+    pub is_duplicate: bool,
+}
+
+/// The addresses of one interface, both families, filtered by the kernel.
+///
+/// # Errors
+/// The socket's.
+pub fn list(socket: &mut RouteSocket, index: u32) -> Result<Vec<Assigned>, KernelError> {
+    let mut query = AddressMessage::default();
+    query.header.index = index;
+    let words = format!("list the addresses of link {index}");
+    let answers = socket.dump(&RouteNetlinkMessage::GetAddress(query), &words)?;
+    let assigned = answers.into_iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewAddress(message) if message.header.index == index => read(&message),
+        _ => None,
+    });
+    Ok(assigned.collect())
+}
+
+fn read(message: &AddressMessage) -> Option<Assigned> {
+    let mut local = None;
+    let mut peer = None;
+    let mut flags = AddressFlags::empty();
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => peer = Some(*ip),
+            AddressAttribute::Flags(all) => flags = *all,
+            _ => {}
+        }
+    }
+    let address = IpNetwork::new(local.or(peer)?, message.header.prefix_len).ok()?;
+    Some(Assigned {
+        address,
+        is_tentative: flags.contains(AddressFlags::Tentative),
+        is_duplicate: flags.contains(AddressFlags::Dadfailed),
+    })
+}

@@ -1,0 +1,141 @@
+//! Linux bridges and their ports.
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
+};
+
+use crate::mac::Mac;
+use crate::netlink::Batch;
+
+/// A bridge to be made.
+#[derive(Debug, Clone)]
+pub struct NewBridge<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its address. A bridge without one takes its lowest port's, and changes it with them.
+    pub mac: Mac,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Filter by VLAN.
+    pub vlan_filtering: bool,
+    /// Link-local group addresses (01-80-C2-00-00-0X) to forward, as bits.
+    pub group_forward_mask: Option<u16>,
+    /// Free text.
+    pub alias: &'a str,
+}
+
+impl NewBridge<'_> {
+    /// Makes the bridge and brings it up.
+    pub fn create(&self, batch: &mut Batch) {
+        let mut link = LinkMessage::default();
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        link.attributes = vec![
+            LinkAttribute::IfName(self.name.to_owned()),
+            LinkAttribute::Address(self.mac.0.to_vec()),
+            LinkAttribute::Mtu(self.mtu),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Bridge),
+                LinkInfo::Data(InfoData::Bridge(self.options())),
+            ]),
+        ];
+        let words = format!("create bridge {}", self.name);
+        batch.push(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL, words);
+    }
+
+    fn options(&self) -> Vec<InfoBridge> {
+        let mut options = vec![InfoBridge::VlanFiltering(self.vlan_filtering)];
+        options.extend(self.group_forward_mask.map(InfoBridge::GroupFwdMask));
+        options
+    }
+}
+
+/// Changes VLAN filtering and the group forward mask of a bridge that exists.
+pub fn configure(
+    name: &str,
+    vlan_filtering: bool,
+    group_forward_mask: Option<u16>,
+    batch: &mut Batch,
+) {
+    let mut options = Vec::new();
+    if vlan_filtering {
+        options.push(InfoBridge::VlanFiltering(true));
+    }
+    options.extend(group_forward_mask.map(InfoBridge::GroupFwdMask));
+    let mut link = LinkMessage::default();
+    link.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(options)),
+        ]),
+    ];
+    batch.push(RouteNetlinkMessage::NewLink(link), 0, format!("configure bridge {name}"));
+}
+
+/// What a bridge is set to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BridgeState {
+    /// It filters by VLAN.
+    pub vlan_filtering: bool,
+    /// Its group forward mask.
+    pub group_forward_mask: u16,
+}
+
+impl BridgeState {
+    pub(crate) fn read(list: &[InfoBridge]) -> Self {
+        let mut state = Self::default();
+        for info in list {
+            match info {
+                InfoBridge::VlanFiltering(on) => state.vlan_filtering = *on,
+                InfoBridge::GroupFwdMask(mask) => state.group_forward_mask = *mask,
+                _ => {}
+            }
+        }
+        state
+    }
+}
+
+/// Options of a bridge port that Weft sets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortOptions {
+    /// Frames may leave by the port they came in.
+    pub hairpin: bool,
+    /// No frames to and from other isolated ports.
+    pub isolated: bool,
+}
+
+impl PortOptions {
+    pub(crate) fn attributes(self) -> Vec<InfoBridgePort> {
+        vec![InfoBridgePort::HairpinMode(self.hairpin), InfoBridgePort::Isolated(self.isolated)]
+    }
+}
+
+/// What a bridge port is set to, and whether it passes frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortState {
+    /// Its options.
+    pub options: PortOptions,
+    /// It forwards.
+    pub is_forwarding: bool,
+}
+
+impl PortState {
+    pub(crate) fn read(list: &[InfoBridgePort]) -> Self {
+        let mut state = Self::default();
+        for info in list {
+            match info {
+                InfoBridgePort::HairpinMode(on) => state.options.hairpin = *on,
+                InfoBridgePort::Isolated(on) => state.options.isolated = *on,
+                InfoBridgePort::State(port) => {
+                    state.is_forwarding = *port == BridgePortState::Forwarding;
+                }
+                _ => {}
+            }
+        }
+        state
+    }
+}

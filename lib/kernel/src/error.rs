@@ -1,0 +1,100 @@
+//! What can go wrong between Weft and the kernel.
+
+use std::io;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+/// A failed request. Every variant names the operation and its object.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The kernel answered a netlink request with an error.
+    #[error("{request}: {errno}{}", reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default())]
+    Refused {
+        /// The request, in words.
+        request: String,
+        /// The kernel's answer.
+        errno: Errno,
+        /// The kernel's own explanation (extended acknowledgement), if it gave one.
+        reason: Option<String>,
+    },
+    /// A socket failed.
+    #[error("netlink socket: {operation}")]
+    Socket {
+        /// What was done with it.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel sent something that cannot be understood.
+    #[error("netlink answer to {request} cannot be understood: {what}")]
+    Answer {
+        /// The request, in words.
+        request: String,
+        /// What is wrong with the answer.
+        what: String,
+    },
+    /// A dump was disturbed by changes each time it was tried.
+    #[error("{request}: the list changed during each of {attempts} attempts to read it")]
+    Unsteady {
+        /// The request, in words.
+        request: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A network namespace cannot be opened or entered.
+    #[error("network namespace {path}: {operation}")]
+    Netns {
+        /// Its path.
+        path: PathBuf,
+        /// What was done with it.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The path is something else.
+    #[error("{path} is not a network namespace")]
+    NotANetns {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A sysctl cannot be read or written.
+    #[error("sysctl {name}: {operation}")]
+    Sysctl {
+        /// Its name, with slashes.
+        name: String,
+        /// What was done with it.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl KernelError {
+    /// The kernel's error number, if it was the kernel that refused.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Refused { errno, .. } => Some(*errno),
+            Self::Socket { source, .. } | Self::Netns { source, .. } | Self::Sysctl { source, .. } => {
+                source.raw_os_error().map(Errno::from_raw)
+            }
+            Self::Answer { .. } | Self::Unsteady { .. } | Self::NotANetns { .. } => None,
+        }
+    }
+
+    /// Whether the object of the request does not exist.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.errno(), Some(Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::ENXIO))
+    }
+
+    /// The whole chain of causes as one text.
+    pub fn full_text(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What the Linux kernel does for containers, as typed requests.
+//!
+//! Mechanism only: nothing here knows of CNI, of attachments or of Weft's names. Messages are built
+//! by pure functions and sent in batches over blocking sockets; a socket stays in the network
+//! namespace it was opened in, so one is opened per namespace and no namespace is entered again.
+
+pub mod address;
+pub mod bridge;
+pub mod error;
+pub mod host;
+pub mod link;
+pub mod mac;
+pub mod netlink;
+pub mod netns;
+pub mod nft;
+pub mod route;
+pub mod sysctl;
+pub mod vlan;
+
+pub use error::KernelError;
+pub use mac::Mac;
+pub use netns::NetNs;

@@ -1,0 +1,75 @@
+//! Ethernet addresses.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An Ethernet (EUI-48) address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+/// The text is not six groups of two hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an Ethernet address")]
+pub struct InvalidMac;
+
+impl Mac {
+    /// A locally administered unicast address made of the first five bytes of a digest, so that
+    /// whatever has the same origin has the same address.
+    pub fn from_digest(digest: &[u8; 32]) -> Self {
+        let [a, b, c, d, e, ..] = *digest;
+        Self([0x02, a, b, c, d, e])
+    }
+
+    /// The address in a netlink attribute; `None` if it is no Ethernet address.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// Whether an interface may have it: neither all zeros nor a group address (IEEE 802).
+    pub fn is_usable(&self) -> bool {
+        let [first, ..] = self.0;
+        first & 1 == 0 && self.0 != [0; 6]
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = InvalidMac;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMac> {
+        let mut bytes = [0; 6];
+        let mut groups = text.split([':', '-']);
+        for byte in &mut bytes {
+            let group = groups.next().filter(|g| g.len() == 2).ok_or(InvalidMac)?;
+            *byte = u8::from_str_radix(group, 16).map_err(|_| InvalidMac)?;
+        }
+        if groups.next().is_some() { Err(InvalidMac) } else { Ok(Self(bytes)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read_and_written() {
+        let mac: Mac = "02:AB:cd:00:00:ff".parse().unwrap();
+        assert_eq!(mac.to_string(), "02:ab:cd:00:00:ff");
+        for bad in ["", "02:ab", "02:ab:cd:00:00:ff:00", "2:a:b:c:d:e", "zz:00:00:00:00:00"] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn derived_addresses_are_local_unicast() {
+        assert!(Mac::from_digest(&[0xff; 32]).is_usable());
+        assert!(!Mac([1, 0, 0, 0, 0, 0]).is_usable());
+        assert!(!Mac([0; 6]).is_usable());
+    }
+}

@@ -1,0 +1,230 @@
+//! A socket for rtnetlink requests.
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use super::batch::Batch;
+use super::transport::{RawMessage, Transport, Wait};
+use crate::error::KernelError;
+use crate::netns::NetNs;
+
+/// A dump that was disturbed is repeated this often.
+const DUMP_ATTEMPTS: u32 = 10;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+
+/// An rtnetlink socket, bound for its life to the namespace it was opened in.
+#[derive(Debug)]
+pub struct RouteSocket {
+    transport: Transport,
+}
+
+impl RouteSocket {
+    /// Opens one in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// [`KernelError::Socket`].
+    pub fn open() -> Result<Self, KernelError> {
+        let transport = Transport::open(NETLINK_ROUTE)?;
+        // Strict checking makes the kernel filter dumps by interface instead of sending all.
+        let strict = transport.socket().set_netlink_get_strict_chk(true);
+        strict.map_err(|source| KernelError::Socket {
+            operation: "set NETLINK_GET_STRICT_CHK",
+            source,
+        })?;
+        Ok(Self { transport })
+    }
+
+    /// Opens one in another namespace.
+    ///
+    /// # Errors
+    /// [`KernelError::Socket`], [`KernelError::Netns`].
+    pub fn open_in(netns: &NetNs, home: &NetNs) -> Result<Self, KernelError> {
+        netns.run(home, Self::open)?
+    }
+
+    /// Sends all requests at once and returns each one's outcome, in order.
+    ///
+    /// # Errors
+    /// The outer error is the socket's; the inner ones are [`KernelError::Refused`].
+    pub fn send_all(&mut self, batch: Batch) -> Result<Vec<Result<(), KernelError>>, KernelError> {
+        let mut bytes = Vec::new();
+        let mut waiting: Vec<(u32, String)> = Vec::new();
+        for (mut message, words) in batch.requests {
+            let sequence = self.transport.next_sequence();
+            message.header.sequence_number = sequence;
+            append(&mut bytes, message);
+            waiting.push((sequence, words));
+        }
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.transport.send(&bytes)?;
+        let mut outcomes = Vec::with_capacity(waiting.len());
+        for (sequence, words) in waiting {
+            outcomes.push(self.acknowledgement(sequence, words)?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Sends all requests at once; the first refusal is the error.
+    ///
+    /// # Errors
+    /// Any of [`Self::send_all`].
+    pub fn commit(&mut self, batch: Batch) -> Result<(), KernelError> {
+        self.send_all(batch)?.into_iter().collect()
+    }
+
+    /// Acknowledgements come in the order of the requests; anything else (a notification) is
+    /// passed over.
+    fn acknowledgement(
+        &mut self,
+        sequence: u32,
+        request: String,
+    ) -> Result<Result<(), KernelError>, KernelError> {
+        loop {
+            for message in self.transport.receive(Wait::Block)?.unwrap_or_default() {
+                if message.sequence != sequence {
+                    continue;
+                }
+                if let Some(ack) = message.acknowledgement() {
+                    tracing::trace!(request, errno = ?ack.errno, "acknowledged");
+                    return Ok(match ack.errno {
+                        None => Ok(()),
+                        Some(errno) => {
+                            Err(KernelError::Refused { request, errno, reason: ack.reason })
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// Asks for one object.
+    ///
+    /// # Errors
+    /// [`KernelError::Refused`] (absence included) and the socket's.
+    pub fn get(
+        &mut self,
+        message: RouteNetlinkMessage,
+        words: &str,
+    ) -> Result<RouteNetlinkMessage, KernelError> {
+        let sequence = self.request(message, 0)?;
+        loop {
+            for message in self.transport.receive(Wait::Block)?.unwrap_or_default() {
+                if message.sequence != sequence {
+                    continue;
+                }
+                if let Some(ack) = message.acknowledgement() {
+                    let errno = ack.errno.unwrap_or(nix::errno::Errno::ENOENT);
+                    let request = words.to_owned();
+                    return Err(KernelError::Refused { request, errno, reason: ack.reason });
+                }
+                return parse(&message, words);
+            }
+        }
+    }
+
+    /// Asks for a list. A list that changed while the kernel sent it is asked for again.
+    ///
+    /// # Errors
+    /// [`KernelError::Unsteady`] when it never holds still, and as [`Self::get`].
+    pub fn dump(
+        &mut self,
+        message: &RouteNetlinkMessage,
+        words: &str,
+    ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let sequence = self.request(message.clone(), NLM_F_DUMP)?;
+            if let Some(raw) = self.collect_dump(sequence, words)? {
+                return raw.iter().map(|message| parse(message, words)).collect();
+            }
+        }
+        Err(KernelError::Unsteady { request: words.to_owned(), attempts: DUMP_ATTEMPTS })
+    }
+
+    /// [`Self::dump`] for requests and answers that the packet library has no type for: the
+    /// answers' payloads.
+    ///
+    /// # Errors
+    /// As [`Self::dump`].
+    pub fn dump_raw(
+        &mut self,
+        kind: u16,
+        payload: &[u8],
+        words: &str,
+    ) -> Result<Vec<Vec<u8>>, KernelError> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let sequence = self.transport.next_sequence();
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            self.transport.send(&crate::nft::message(kind, flags, sequence, payload))?;
+            if let Some(raw) = self.collect_dump(sequence, words)? {
+                return Ok(raw.into_iter().map(|message| message.payload).collect());
+            }
+        }
+        Err(KernelError::Unsteady { request: words.to_owned(), attempts: DUMP_ATTEMPTS })
+    }
+
+    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> Result<u32, KernelError> {
+        let sequence = self.transport.next_sequence();
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = sequence;
+        let mut bytes = Vec::new();
+        append(&mut bytes, NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message)));
+        self.transport.send(&bytes)?;
+        Ok(sequence)
+    }
+
+    fn collect_dump(
+        &mut self,
+        sequence: u32,
+        words: &str,
+    ) -> Result<Option<Vec<RawMessage>>, KernelError> {
+        let mut messages = Vec::new();
+        let mut steady = true;
+        loop {
+            for message in self.transport.receive(Wait::Block)?.unwrap_or_default() {
+                if message.sequence != sequence {
+                    continue;
+                }
+                steady &= message.flags & NLM_F_DUMP_INTR == 0;
+                if message.is_done() {
+                    return Ok(steady.then_some(messages));
+                }
+                if let Some(ack) = message.acknowledgement() {
+                    return match ack.errno {
+                        None => Ok(steady.then_some(messages)),
+                        Some(errno) => Err(KernelError::Refused {
+                            request: words.to_owned(),
+                            errno,
+                            reason: ack.reason,
+                        }),
+                    };
+                }
+                messages.push(message);
+            }
+        }
+    }
+}
+
+fn append(bytes: &mut Vec<u8>, mut message: NetlinkMessage<RouteNetlinkMessage>) {
+    message.finalize();
+    let start = bytes.len();
+    bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    if let Some(target) = bytes.get_mut(start..start + message.buffer_len()) {
+        message.serialize(target);
+    }
+}
+
+fn parse(message: &RawMessage, words: &str) -> Result<RouteNetlinkMessage, KernelError> {
+    let answer = |what: String| KernelError::Answer { request: words.to_owned(), what };
+    let parsed = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&message.whole)
+        .map_err(|error| answer(error.to_string()))?;
+    match parsed.payload {
+        NetlinkPayload::InnerMessage(inner) => Ok(inner),
+        other => Err(answer(format!("{other:?}"))),
+    }
+}

@@ -1,0 +1,143 @@
+//! Network namespaces: opening, comparing and, for a moment, entering them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sched::CloneFlags;
+use nix::sys::statfs::fstatfs;
+
+use crate::error::KernelError;
+
+/// The filesystem type of namespace files (linux/magic.h).
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+/// An open network namespace. It lives at least as long as this handle.
+#[derive(Debug)]
+pub struct NetNs {
+    file: File,
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+}
+
+impl NetNs {
+    /// Opens the namespace at `path`.
+    ///
+    /// # Errors
+    /// [`KernelError::Netns`] if it cannot be opened, [`KernelError::NotANetns`] if it is
+    /// something else.
+    pub fn open(path: &Path) -> Result<Self, KernelError> {
+        let failed = |operation, source: io::Error| KernelError::Netns {
+            path: path.to_owned(),
+            operation,
+            source,
+        };
+        let file = File::open(path).map_err(|e| failed("cannot be opened", e))?;
+        let kind = fstatfs(&file).map_err(|e| failed("cannot be examined", e.into()))?;
+        if kind.filesystem_type().0 != NSFS_MAGIC {
+            return Err(KernelError::NotANetns { path: path.to_owned() });
+        }
+        let meta = file.metadata().map_err(|e| failed("cannot be examined", e))?;
+        Ok(Self { file, path: path.to_owned(), dev: meta.dev(), ino: meta.ino() })
+    }
+
+    /// The calling thread's namespace.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn current() -> Result<Self, KernelError> {
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// Makes a new, empty namespace. The calling thread stays where it is.
+    ///
+    /// # Errors
+    /// [`KernelError::Netns`].
+    pub fn create() -> Result<Self, KernelError> {
+        let made = std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    #[expect(clippy::disallowed_methods, reason = "on a thread that ends here")]
+                    nix::sched::unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| {
+                        KernelError::Netns {
+                            path: "(new)".into(),
+                            operation: "cannot be made",
+                            source: errno.into(),
+                        }
+                    })?;
+                    Self::current()
+                })
+                .join()
+        });
+        made.unwrap_or_else(|_| {
+            Err(KernelError::Netns {
+                path: "(new)".into(),
+                operation: "cannot be made",
+                source: io::Error::other("the making thread panicked"),
+            })
+        })
+    }
+
+    /// Whether the path given is this namespace still (a path can be reused).
+    pub fn identity(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path to this very namespace that other processes can open while this one lives.
+    pub fn handle_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
+    }
+
+    /// Runs `work` with the calling thread inside this namespace, then returns the thread to
+    /// `home`, also when `work` panics. A thread that cannot return ends the process: it would go
+    /// on changing the wrong namespace.
+    ///
+    /// # Errors
+    /// [`KernelError::Netns`] if it cannot be entered.
+    pub fn run<T>(&self, home: &Self, work: impl FnOnce() -> T) -> Result<T, KernelError> {
+        self.enter()?;
+        let _back = Back(home);
+        Ok(work())
+    }
+
+    fn enter(&self) -> Result<(), KernelError> {
+        #[expect(clippy::disallowed_methods, reason = "the one guarded place")]
+        nix::sched::setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| {
+            KernelError::Netns {
+                path: self.path.clone(),
+                operation: "cannot be entered",
+                source: errno.into(),
+            }
+        })
+    }
+}
+
+impl PartialEq for NetNs {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl AsFd for NetNs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+struct Back<'a>(&'a NetNs);
+
+impl Drop for Back<'_> {
+    fn drop(&mut self) {
+        if self.0.enter().is_err() {
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! nf_tables over netlink: tables, chains, rules, sets and their elements, changed in atomic
+//! batches by pure message builders.
+//!
+//! Source: linux/netfilter/nf_tables.h. No library of a compatible licence covers what is needed;
+//! docs/dependencies.md has the comparison.
+
+mod attribute;
+mod batch;
+mod expression;
+mod object;
+mod set;
+mod socket;
+
+pub(crate) use attribute::{attributes, message};
+pub use batch::{Batch, Family};
+pub use expression::{Expression, Verdict};
+pub use object::{BaseChain, Chain, Table};
+pub use set::{Element, Exclusive, Key, Set, SetKind};
+pub use socket::NftSocket;

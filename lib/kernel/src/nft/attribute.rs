@@ -1,0 +1,71 @@
+//! Netlink attributes, written and read.
+
+/// NLA_F_NESTED (linux/netlink.h).
+const NESTED: u16 = 1 << 15;
+/// Flags in an attribute's type.
+const TYPE_MASK: u16 = 0x3fff;
+
+/// A growing list of attributes.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Attributes {
+    bytes: Vec<u8>,
+}
+
+impl Attributes {
+    pub(super) fn put(&mut self, kind: u16, value: &[u8]) {
+        // Attribute lengths are 16 bits; the largest value here is a batch of list items that the
+        // callers keep far below that.
+        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+        self.bytes.extend(length.to_ne_bytes());
+        self.bytes.extend(kind.to_ne_bytes());
+        self.bytes.extend(value);
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+
+    /// nf_tables numbers are big-endian.
+    pub(super) fn put_u32(&mut self, kind: u16, value: u32) {
+        self.put(kind, &value.to_be_bytes());
+    }
+
+    pub(super) fn put_text(&mut self, kind: u16, text: &str) {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.push(0);
+        self.put(kind, &bytes);
+    }
+
+    pub(super) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        let mut inner = Self::default();
+        fill(&mut inner);
+        self.put(kind | NESTED, &inner.bytes);
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// The attributes in `bytes`; reading stops at the first malformed one.
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let (header, _) = bytes.split_first_chunk::<4>()?;
+        let [l0, l1, k0, k1] = *header;
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([k0, k1]) & TYPE_MASK, value))
+    })
+}
+
+/// A netlink message of any family.
+pub(crate) fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len() + 16).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(payload.len() + 16);
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}

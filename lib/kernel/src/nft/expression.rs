@@ -1,0 +1,168 @@
+//! The expressions rules are made of, as far as Weft's rules need them.
+
+use super::attribute::Attributes;
+
+const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+pub(super) const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_DATA_VERDICT: u16 = 2;
+const NFTA_VERDICT_CODE: u16 = 1;
+
+/// What ends a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// NF_DROP.
+    Drop,
+    /// NF_ACCEPT.
+    Accept,
+    /// NFT_RETURN.
+    Return,
+}
+
+impl Verdict {
+    const fn code(self) -> i32 {
+        match self {
+            Self::Drop => 0,
+            Self::Accept => 1,
+            Self::Return => -5,
+        }
+    }
+}
+
+/// An expression. Registers are numbered as `NFT_REG32_*`: four bytes each, from 8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expression {
+    /// Loads a packet's metadatum (`NFT_META_*`).
+    Meta {
+        /// Which.
+        key: u32,
+        /// Where to.
+        register: u32,
+    },
+    /// Loads bytes of the packet.
+    Payload {
+        /// Which header (`NFT_PAYLOAD_*`).
+        base: u32,
+        /// From which byte.
+        offset: u32,
+        /// How many.
+        length: u32,
+        /// Where to.
+        register: u32,
+    },
+    /// Goes on only if a register equals (or, negated, differs from) a value.
+    Compare {
+        /// Which.
+        register: u32,
+        /// Differs instead of equals.
+        negated: bool,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// Masks a register.
+    Mask {
+        /// Which.
+        register: u32,
+        /// The bits to keep.
+        mask: Vec<u8>,
+    },
+    /// Goes on only if a register is in a set (or, negated, is not); a map's value is loaded.
+    Lookup {
+        /// The set.
+        set: &'static str,
+        /// The key.
+        register: u32,
+        /// Where a map's value goes.
+        value_register: Option<u32>,
+        /// Is not in the set.
+        negated: bool,
+    },
+    /// Counts.
+    Counter,
+    /// Ends the rule.
+    Verdict(Verdict),
+    /// Rewrites the source to the outgoing interface's address.
+    Masquerade,
+    /// Rewrites the source to the address in a register.
+    SourceNat {
+        /// NFPROTO_IPV4 or NFPROTO_IPV6.
+        protocol: u32,
+        /// Where the address is.
+        register: u32,
+    },
+}
+
+impl Expression {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Meta { .. } => "meta",
+            Self::Payload { .. } => "payload",
+            Self::Compare { .. } => "cmp",
+            Self::Mask { .. } => "bitwise",
+            Self::Lookup { .. } => "lookup",
+            Self::Counter => "counter",
+            Self::Verdict(_) => "immediate",
+            Self::Masquerade => "masq",
+            Self::SourceNat { .. } => "nat",
+        }
+    }
+
+    pub(super) fn put(&self, list: &mut Attributes) {
+        list.nest(NFTA_LIST_ELEM, |element| {
+            element.put_text(NFTA_EXPR_NAME, self.name());
+            element.nest(NFTA_EXPR_DATA, |data| self.put_data(data));
+        });
+    }
+
+    /// Attribute numbers are those of each expression's own enum in nf_tables.h.
+    fn put_data(&self, data: &mut Attributes) {
+        match self {
+            Self::Meta { key, register } => {
+                data.put_u32(1, *register);
+                data.put_u32(2, *key);
+            }
+            Self::Payload { base, offset, length, register } => {
+                for (kind, value) in [(1, register), (2, base), (3, offset), (4, length)] {
+                    data.put_u32(kind, *value);
+                }
+            }
+            Self::Compare { register, negated, value } => {
+                data.put_u32(1, *register);
+                data.put_u32(2, u32::from(*negated));
+                data.nest(3, |nest| nest.put(NFTA_DATA_VALUE, value));
+            }
+            Self::Mask { register, mask } => {
+                data.put_u32(1, *register);
+                data.put_u32(2, *register);
+                data.put_u32(3, u32::try_from(mask.len()).unwrap_or(0));
+                data.nest(4, |nest| nest.put(NFTA_DATA_VALUE, mask));
+                data.nest(5, |nest| nest.put(NFTA_DATA_VALUE, &vec![0; mask.len()]));
+            }
+            Self::Lookup { set, register, value_register, negated } => {
+                data.put_text(1, set);
+                data.put_u32(2, *register);
+                if let Some(value_register) = value_register {
+                    data.put_u32(3, *value_register);
+                }
+                if *negated {
+                    data.put_u32(5, 1);
+                }
+            }
+            Self::Counter | Self::Masquerade => {}
+            Self::Verdict(verdict) => {
+                data.put_u32(1, 0);
+                data.nest(2, |nest| {
+                    nest.nest(NFTA_DATA_VERDICT, |code| {
+                        code.put(NFTA_VERDICT_CODE, &verdict.code().to_be_bytes());
+                    });
+                });
+            }
+            Self::SourceNat { protocol, register } => {
+                data.put_u32(1, 0);
+                data.put_u32(2, *protocol);
+                data.put_u32(3, *register);
+            }
+        }
+    }
+}

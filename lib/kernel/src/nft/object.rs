@@ -1,0 +1,103 @@
+//! Tables, chains and rules.
+
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+
+use super::batch::{Batch, Family};
+use super::expression::Expression;
+
+const NFT_MSG_NEWTABLE: u16 = 0;
+const NFT_MSG_DELTABLE: u16 = 2;
+const NFT_MSG_NEWCHAIN: u16 = 3;
+const NFT_MSG_NEWRULE: u16 = 6;
+const NFT_MSG_DELRULE: u16 = 8;
+
+/// A table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// Its family.
+    pub family: Family,
+    /// Its name.
+    pub name: &'static str,
+}
+
+impl Table {
+    /// Makes the table; one that exists is an error (EEXIST), so that of two that make it at once
+    /// one starts over.
+    pub fn create(&self, user_data: &[u8], batch: &mut Batch) {
+        let words = format!("create nft table {} {}", self.family.as_str(), self.name);
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        batch.push(NFT_MSG_NEWTABLE, flags, self.family, words, |attributes| {
+            attributes.put_text(1, self.name);
+            attributes.put(6, user_data);
+        });
+    }
+
+    /// Deletes the table with all that is in it.
+    pub fn delete(&self, batch: &mut Batch) {
+        let words = format!("delete nft table {} {}", self.family.as_str(), self.name);
+        batch.push(NFT_MSG_DELTABLE, 0, self.family, words, |attributes| {
+            attributes.put_text(1, self.name);
+        });
+    }
+}
+
+/// Where a base chain stands in the path of packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BaseChain {
+    /// `filter` or `nat`.
+    pub kind: &'static str,
+    /// `NF_INET_*` or `NF_BR_*`.
+    pub hook: u32,
+    /// Lower comes first.
+    pub priority: i32,
+}
+
+/// A chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    /// Its table.
+    pub table: Table,
+    /// Its name.
+    pub name: &'static str,
+    /// Its hook, if it is a base chain.
+    pub base: Option<BaseChain>,
+}
+
+impl Chain {
+    /// Makes the chain (policy accept); one that exists is left as it is.
+    pub fn create(&self, batch: &mut Batch) {
+        let words = format!("create nft chain {}", self.name);
+        batch.push(NFT_MSG_NEWCHAIN, NLM_F_CREATE, self.table.family, words, |attributes| {
+            attributes.put_text(1, self.table.name);
+            attributes.put_text(3, self.name);
+            if let Some(base) = self.base {
+                attributes.nest(4, |hook| {
+                    hook.put_u32(1, base.hook);
+                    hook.put(2, &base.priority.to_be_bytes());
+                });
+                attributes.put_u32(5, 1);
+                attributes.put_text(7, base.kind);
+            }
+        });
+    }
+
+    /// Removes every rule of the chain.
+    pub fn flush(&self, batch: &mut Batch) {
+        let words = format!("flush nft chain {}", self.name);
+        batch.push(NFT_MSG_DELRULE, 0, self.table.family, words, |attributes| {
+            attributes.put_text(1, self.table.name);
+            attributes.put_text(2, self.name);
+        });
+    }
+
+    /// Appends a rule.
+    pub fn append(&self, expressions: &[Expression], batch: &mut Batch) {
+        let words = format!("append a rule to nft chain {}", self.name);
+        let flags = NLM_F_CREATE | NLM_F_APPEND;
+        batch.push(NFT_MSG_NEWRULE, flags, self.table.family, words, |attributes| {
+            attributes.put_text(1, self.table.name);
+            attributes.put_text(2, self.name);
+            attributes.nest(4, |list| expressions.iter().for_each(|e| e.put(list)));
+        });
+    }
+}

@@ -1,0 +1,254 @@
+//! Sets, maps and their elements.
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+
+use super::attribute::{Attributes, attributes};
+use super::batch::{Batch, message_kind, payload};
+use super::expression::NFTA_DATA_VALUE;
+use super::object::Table;
+
+const NFT_MSG_NEWSET: u16 = 9;
+const NFT_MSG_NEWSETELEM: u16 = 12;
+const NFT_MSG_GETSETELEM: u16 = 13;
+const NFT_MSG_DELSETELEM: u16 = 14;
+const NFTA_LIST_ELEM: u16 = 1;
+const ELEM_KEY: u16 = 1;
+const ELEM_DATA: u16 = 2;
+const ELEM_USERDATA: u16 = 6;
+const ELEM_KEY_END: u16 = 10;
+const LIST_TABLE: u16 = 1;
+const LIST_SET: u16 = 2;
+const LIST_ELEMENTS: u16 = 3;
+/// A comment in `nft`'s own user data: type 0, length, text with a NUL.
+const UDATA_COMMENT: u8 = 0;
+/// `nft` allows 128 bytes with the NUL.
+const COMMENT_BYTES: usize = 127;
+
+/// The type of one field of a key, with the number `nft` knows it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// ipv4_addr.
+    Ipv4,
+    /// ipv6_addr.
+    Ipv6,
+    /// ether_addr.
+    Ether,
+    /// ifname.
+    IfName,
+}
+
+impl Key {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Ipv4 => 7,
+            Self::Ipv6 => 8,
+            Self::Ether => 9,
+            Self::IfName => 41,
+        }
+    }
+
+    const fn bytes(self) -> u32 {
+        match self {
+            Self::Ipv4 => 4,
+            Self::Ipv6 | Self::IfName => 16,
+            Self::Ether => 6,
+        }
+    }
+}
+
+/// What a set does with its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetKind {
+    /// A hash of keys.
+    Hash,
+    /// Ranges of keys. Changing it is not O(1): for few elements only.
+    Interval,
+    /// A hash from keys to values.
+    Map(Key),
+}
+
+/// A set or map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Set {
+    /// Its table.
+    pub table: Table,
+    /// Its name.
+    pub name: &'static str,
+    /// The fields of its key; several are concatenated.
+    pub key: &'static [Key],
+    /// What it is.
+    pub kind: SetKind,
+}
+
+/// An element. Keys of several fields have each field padded to four bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Element {
+    /// The key, or the first key of a range.
+    pub key: Vec<u8>,
+    /// The last key of a range.
+    pub key_end: Option<Vec<u8>>,
+    /// The value, in a map.
+    pub value: Option<Vec<u8>>,
+    /// Who it belongs to; `nft` shows it as the element's comment.
+    pub owner: String,
+}
+
+impl Element {
+    /// An element of a plain set.
+    pub fn new(key: Vec<u8>, owner: &str) -> Self {
+        let mut owner = owner.to_owned();
+        owner.truncate(COMMENT_BYTES);
+        Self { key, key_end: None, value: None, owner }
+    }
+
+    fn put(&self, list: &mut Attributes, owner: bool) {
+        list.nest(NFTA_LIST_ELEM, |element| {
+            element.nest(ELEM_KEY, |key| key.put(NFTA_DATA_VALUE, &self.key));
+            if let Some(end) = &self.key_end {
+                element.nest(ELEM_KEY_END, |key| key.put(NFTA_DATA_VALUE, end));
+            }
+            if owner {
+                if let Some(value) = &self.value {
+                    element.nest(ELEM_DATA, |data| data.put(NFTA_DATA_VALUE, value));
+                }
+                element.put(ELEM_USERDATA, &comment(&self.owner));
+            }
+        });
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        let mut element = Self::new(Vec::new(), "");
+        for (kind, value) in attributes(bytes) {
+            let data = || attributes(value).next().map(|(_, data)| data.to_vec());
+            match kind {
+                ELEM_KEY => element.key = data().unwrap_or_default(),
+                ELEM_KEY_END => element.key_end = data(),
+                ELEM_DATA => element.value = data(),
+                ELEM_USERDATA => element.owner = read_comment(value),
+                _ => {}
+            }
+        }
+        element
+    }
+}
+
+fn comment(text: &str) -> Vec<u8> {
+    let mut bytes = vec![UDATA_COMMENT, u8::try_from(text.len() + 1).unwrap_or(u8::MAX)];
+    bytes.extend(text.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+fn read_comment(bytes: &[u8]) -> String {
+    match bytes {
+        [UDATA_COMMENT, _, text @ ..] => {
+            String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+impl Set {
+    /// Makes the set; one that exists is left as it is.
+    pub fn create(&self, id: u32, batch: &mut Batch) {
+        let words = format!("create nft set {}", self.name);
+        batch.push(NFT_MSG_NEWSET, NLM_F_CREATE, self.table.family, words, |set| {
+            set.put_text(1, self.table.name);
+            set.put_text(2, self.name);
+            set.put_u32(3, self.flags());
+            set.put_u32(4, self.key.iter().fold(0, |all, key| all << 6 | key.number()));
+            set.put_u32(5, self.key_bytes());
+            if let SetKind::Map(value) = self.kind {
+                set.put_u32(6, value.number());
+                set.put_u32(7, value.bytes());
+            }
+            if self.key.len() > 1 {
+                set.nest(9, |desc| self.put_fields(desc));
+            }
+            set.put_u32(10, id);
+        });
+    }
+
+    fn flags(&self) -> u32 {
+        const INTERVAL: u32 = 0x4;
+        const MAP: u32 = 0x8;
+        const CONCAT: u32 = 0x80;
+        let kind = match self.kind {
+            SetKind::Hash => 0,
+            SetKind::Interval => INTERVAL,
+            SetKind::Map(_) => MAP,
+        };
+        if self.key.len() > 1 { kind | CONCAT } else { kind }
+    }
+
+    fn key_bytes(&self) -> u32 {
+        match self.key {
+            [only] => only.bytes(),
+            fields => fields.iter().map(|field| field.bytes().next_multiple_of(4)).sum(),
+        }
+    }
+
+    fn put_fields(&self, desc: &mut Attributes) {
+        desc.nest(2, |fields| {
+            for field in self.key {
+                fields.nest(NFTA_LIST_ELEM, |one| one.put_u32(1, field.bytes()));
+            }
+        });
+    }
+
+    fn put_elements(&self, elements: &[Element], owner: bool, list: &mut Attributes) {
+        list.put_text(LIST_TABLE, self.table.name);
+        list.put_text(LIST_SET, self.name);
+        if !elements.is_empty() {
+            list.nest(LIST_ELEMENTS, |all| elements.iter().for_each(|e| e.put(all, owner)));
+        }
+    }
+
+    /// Adds an element. With `exclusive`, one with the same key is an error (EEXIST); otherwise it
+    /// stays as it is, its owner too.
+    pub fn add(&self, element: &Element, exclusive: Exclusive, batch: &mut Batch) {
+        let flags = match exclusive {
+            Exclusive::Yes => NLM_F_CREATE | NLM_F_EXCL,
+            Exclusive::No => NLM_F_CREATE,
+        };
+        let words = format!("add an element of {} to nft set {}", element.owner, self.name);
+        batch.push(NFT_MSG_NEWSETELEM, flags, self.table.family, words, |list| {
+            self.put_elements(std::slice::from_ref(element), true, list);
+        });
+    }
+
+    /// Removes an element, by its key.
+    pub fn remove(&self, element: &Element, batch: &mut Batch) {
+        let words = format!("remove an element of {} from nft set {}", element.owner, self.name);
+        batch.push(NFT_MSG_DELSETELEM, 0, self.table.family, words, |list| {
+            self.put_elements(std::slice::from_ref(element), false, list);
+        });
+    }
+
+    /// The request for one element or, without a key, for all.
+    pub(super) fn query(&self, key: Option<&Element>) -> (u16, Vec<u8>) {
+        let elements: Vec<Element> = key.cloned().into_iter().collect();
+        let payload =
+            payload(self.table.family, |list| self.put_elements(&elements, false, list));
+        (message_kind(NFT_MSG_GETSETELEM), payload)
+    }
+
+    /// The elements in an answer's payload.
+    pub(super) fn read(payload: &[u8]) -> Vec<Element> {
+        const NFGENMSG_BYTES: usize = 4;
+        attributes(payload.get(NFGENMSG_BYTES..).unwrap_or_default())
+            .filter(|(kind, _)| *kind == LIST_ELEMENTS)
+            .flat_map(|(_, list)| attributes(list))
+            .map(|(_, element)| Element::read(element))
+            .collect()
+    }
+}
+
+/// Whether adding an element insists on being the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exclusive {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+}

@@ -1,0 +1,184 @@
+//! A socket for nf_tables.
+//!
+//! Closing one after a change that deleted something waits for an RCU grace period (about 12 ms),
+//! and so does the exit of a process that holds one: close it last.
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::errno::Errno;
+
+use super::attribute::{attributes, message};
+use super::batch::{
+    Batch, Family, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, frame, message_kind, payload,
+};
+use super::set::{Element, Set};
+use crate::error::KernelError;
+use crate::netlink::{RawMessage, Transport};
+use crate::netlink::Wait;
+
+const NFT_MSG_GETGEN: u16 = 16;
+const DUMP_ATTEMPTS: u32 = 10;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+
+/// An nf_tables socket, bound to the namespace it was opened in.
+#[derive(Debug)]
+pub struct NftSocket {
+    transport: Transport,
+}
+
+impl NftSocket {
+    /// Opens one in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// [`KernelError::Socket`].
+    pub fn open() -> Result<Self, KernelError> {
+        Ok(Self { transport: Transport::open(NETLINK_NETFILTER)? })
+    }
+
+    /// Makes all changes of the batch, or none.
+    ///
+    /// # Errors
+    /// [`KernelError::Refused`] with the first change that the kernel refused; `ERESTART` when the
+    /// ruleset is no longer of the batch's generation.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), KernelError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let begin = self.transport.next_sequence();
+        let mut bytes =
+            message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, begin, &frame(batch.generation));
+        let mut words = vec![(begin, "nft batch")];
+        for change in &batch.changes {
+            let sequence = self.transport.next_sequence();
+            let flags = NLM_F_REQUEST | NLM_F_ACK | change.flags;
+            bytes.extend(message(change.kind, flags, sequence, &change.payload));
+            words.push((sequence, change.words.as_str()));
+        }
+        let end = self.transport.next_sequence();
+        bytes.extend(message(NFNL_MSG_BATCH_END, NLM_F_REQUEST, end, &frame(None)));
+        self.transport.send(&bytes)?;
+        self.outcome(&words)
+    }
+
+    /// All answers are there when the send returns: the first refusal counts.
+    fn outcome(&mut self, words: &[(u32, &str)]) -> Result<(), KernelError> {
+        let mut answered = false;
+        let mut refusal = None;
+        while let Some(messages) = self.transport.receive(Wait::No)? {
+            for message in messages {
+                let Some((_, request)) = words.iter().find(|(s, _)| *s == message.sequence) else {
+                    continue;
+                };
+                if let Some(ack) = message.acknowledgement() {
+                    answered = true;
+                    if let Some(errno) = ack.errno {
+                        refusal.get_or_insert_with(|| KernelError::Refused {
+                            request: (*request).to_owned(),
+                            errno,
+                            reason: ack.reason,
+                        });
+                    }
+                }
+            }
+        }
+        match refusal {
+            Some(error) => Err(error),
+            None if answered => Ok(()),
+            None => Err(KernelError::Answer {
+                request: "nft batch".to_owned(),
+                what: "the kernel did not answer".to_owned(),
+            }),
+        }
+    }
+
+    /// The ruleset's generation: it grows with every change by anybody.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn generation(&mut self) -> Result<u32, KernelError> {
+        const NFTA_GEN_ID: u16 = 1;
+        let words = "read the nft generation";
+        let answer = self.request(message_kind(NFT_MSG_GETGEN), &payload(Family::Inet, |_| ()))?;
+        let body = answer.iter().find_map(|message| message.payload.get(4..));
+        attributes(body.unwrap_or_default())
+            .find(|(kind, _)| *kind == NFTA_GEN_ID)
+            .and_then(|(_, value)| Some(u32::from_be_bytes(*value.first_chunk()?)))
+            .ok_or_else(|| KernelError::Answer {
+                request: words.to_owned(),
+                what: "no generation in it".to_owned(),
+            })
+    }
+
+    /// Reads one element by its key; `None` if it, its set or its table is absent.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn find(&mut self, set: &Set, key: &Element) -> Result<Option<Element>, KernelError> {
+        let (kind, payload) = set.query(Some(key));
+        match self.request(kind, &payload) {
+            Ok(answers) => {
+                Ok(answers.iter().find_map(|answer| Set::read(&answer.payload).into_iter().next()))
+            }
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads all elements of a set; an absent set or table is empty.
+    ///
+    /// # Errors
+    /// The socket's, and [`KernelError::Unsteady`].
+    pub fn elements(&mut self, set: &Set) -> Result<Vec<Element>, KernelError> {
+        let words = format!("list nft set {}", set.name);
+        let (kind, payload) = set.query(None);
+        for _ in 0..DUMP_ATTEMPTS {
+            let sequence = self.transport.next_sequence();
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            self.transport.send(&message(kind, flags, sequence, &payload))?;
+            if let Some(messages) = self.collect(sequence, &words)? {
+                return Ok(messages.iter().flat_map(|m| Set::read(&m.payload)).collect());
+            }
+        }
+        Err(KernelError::Unsteady { request: words, attempts: DUMP_ATTEMPTS })
+    }
+
+    /// One request that is no dump: its answers, up to the acknowledgement.
+    fn request(&mut self, kind: u16, payload: &[u8]) -> Result<Vec<RawMessage>, KernelError> {
+        let sequence = self.transport.next_sequence();
+        let flags = NLM_F_REQUEST | NLM_F_ACK;
+        self.transport.send(&message(kind, flags, sequence, payload))?;
+        Ok(self.collect(sequence, "nft query")?.unwrap_or_default())
+    }
+
+    /// The answers to a request; `None` when the list changed meanwhile.
+    fn collect(
+        &mut self,
+        sequence: u32,
+        words: &str,
+    ) -> Result<Option<Vec<RawMessage>>, KernelError> {
+        let mut answers = Vec::new();
+        let mut steady = true;
+        loop {
+            for message in self.transport.receive(Wait::Block)?.unwrap_or_default() {
+                if message.sequence != sequence {
+                    continue;
+                }
+                steady &= message.flags & NLM_F_DUMP_INTR == 0;
+                let ack = message.acknowledgement();
+                match ack.map(|ack| (ack.errno, ack.reason)) {
+                    Some((None, _)) => return Ok(steady.then_some(answers)),
+                    // A dump of a set that is not there.
+                    Some((Some(Errno::ENOENT), _)) if words.starts_with("list") => {
+                        return Ok(Some(Vec::new()));
+                    }
+                    Some((Some(errno), reason)) => {
+                        let request = words.to_owned();
+                        return Err(KernelError::Refused { request, errno, reason });
+                    }
+                    None if message.is_done() => return Ok(steady.then_some(answers)),
+                    None => answers.push(message),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Routes.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::error::KernelError;
+use crate::netlink::{Batch, RouteSocket};
+
+/// A unicast route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// The destination.
+    pub dst: IpNetwork,
+    /// The gateway; `None` for what is on the link.
+    pub gateway: Option<IpAddr>,
+    /// The interface, by index.
+    pub link: u32,
+    /// Metric.
+    pub priority: Option<u32>,
+    /// Table; `None` for main.
+    pub table: Option<u32>,
+    /// Scope; `None` lets the gateway decide.
+    pub scope: Option<u8>,
+    /// Path MTU.
+    pub mtu: Option<u32>,
+    /// Maximal segment size to advertise.
+    pub advmss: Option<u32>,
+}
+
+fn family(is_ipv4: bool) -> AddressFamily {
+    if is_ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+impl RouteSpec {
+    /// Adds the route; one that is there already is an error.
+    pub fn add(&self, batch: &mut Batch) {
+        let words = match self.gateway {
+            Some(gateway) => format!("add route {} via {gateway}", self.dst),
+            None => format!("add route {} on link {}", self.dst, self.link),
+        };
+        let message = RouteNetlinkMessage::NewRoute(self.message());
+        batch.push(message, NLM_F_CREATE | NLM_F_EXCL, words);
+    }
+
+    fn message(&self) -> RouteMessage {
+        let mut route = RouteMessage::default();
+        route.header.address_family = family(self.dst.is_ipv4());
+        route.header.destination_prefix_length = self.dst.prefix();
+        route.header.protocol = RouteProtocol::Static;
+        route.header.kind = RouteType::Unicast;
+        route.header.table = RouteHeader::RT_TABLE_MAIN;
+        route.header.scope = match (self.scope, self.gateway) {
+            (Some(scope), _) => scope.into(),
+            (None, None) if self.dst.is_ipv4() => RouteScope::Link,
+            (None, _) => RouteScope::Universe,
+        };
+        let destination = RouteAddress::from(self.dst.network());
+        route.attributes.push(RouteAttribute::Destination(destination));
+        route.attributes.push(RouteAttribute::Oif(self.link));
+        route.attributes.extend(self.gateway.map(|ip| RouteAttribute::Gateway(ip.into())));
+        route.attributes.extend(self.priority.map(RouteAttribute::Priority));
+        if let Some(table) = self.table {
+            route.header.table = RouteHeader::RT_TABLE_UNSPEC;
+            route.attributes.push(RouteAttribute::Table(table));
+        }
+        let mut metrics: Vec<RouteMetric> = self.mtu.map(RouteMetric::Mtu).into_iter().collect();
+        metrics.extend(self.advmss.map(RouteMetric::Advmss));
+        if !metrics.is_empty() {
+            route.attributes.push(RouteAttribute::Metrics(metrics));
+        }
+        route
+    }
+}
+
+/// The interface (by index) that a packet to `destination` would leave by; `None` if there is no
+/// route.
+///
+/// # Errors
+/// The socket's.
+pub fn output_link(
+    socket: &mut RouteSocket,
+    destination: IpAddr,
+) -> Result<Option<u32>, KernelError> {
+    let mut query = RouteMessage::default();
+    query.header.address_family = family(destination.is_ipv4());
+    query.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
+    query.attributes.push(RouteAttribute::Destination(destination.into()));
+    let words = format!("look up the route to {destination}");
+    match socket.get(RouteNetlinkMessage::GetRoute(query), &words) {
+        Ok(RouteNetlinkMessage::NewRoute(route)) => Ok(read(&route).map(|found| found.link)),
+        Ok(_) => Ok(None),
+        Err(error) if error.errno().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The unicast routes of one family, every table.
+///
+/// # Errors
+/// The socket's.
+pub fn list(socket: &mut RouteSocket, is_ipv4: bool) -> Result<Vec<RouteSpec>, KernelError> {
+    let mut query = RouteMessage::default();
+    query.header.address_family = family(is_ipv4);
+    let answers = socket.dump(&RouteNetlinkMessage::GetRoute(query), "list routes")?;
+    let routes = answers.into_iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewRoute(route) if route.header.kind == RouteType::Unicast => {
+            read(&route)
+        }
+        _ => None,
+    });
+    Ok(routes.collect())
+}
+
+fn read(message: &RouteMessage) -> Option<RouteSpec> {
+    let is_ipv4 = message.header.address_family == AddressFamily::Inet;
+    let everywhere: IpAddr =
+        if is_ipv4 { [0, 0, 0, 0].into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    let mut destination = everywhere;
+    let mut route = RouteSpec {
+        dst: IpNetwork::new(everywhere, 0).ok()?,
+        gateway: None,
+        link: 0,
+        priority: None,
+        table: Some(u32::from(message.header.table)),
+        scope: Some(message.header.scope.into()),
+        mtu: None,
+        advmss: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = ip(address)?,
+            RouteAttribute::Gateway(address) => route.gateway = ip(address),
+            RouteAttribute::Oif(index) => route.link = *index,
+            RouteAttribute::Priority(priority) => route.priority = Some(*priority),
+            RouteAttribute::Table(table) => route.table = Some(*table),
+            RouteAttribute::Metrics(metrics) => route.read_metrics(metrics),
+            _ => {}
+        }
+    }
+    route.dst = IpNetwork::new(destination, message.header.destination_prefix_length).ok()?;
+    Some(route)
+}
+
+impl RouteSpec {
+    fn read_metrics(&mut self, metrics: &[RouteMetric]) {
+        for metric in metrics {
+            match metric {
+                RouteMetric::Mtu(mtu) => self.mtu = Some(*mtu),
+                RouteMetric::Advmss(advmss) => self.advmss = Some(*advmss),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some((*v4).into()),
+        RouteAddress::Inet6(v6) => Some((*v6).into()),
+        _ => None,
+    }
+}
