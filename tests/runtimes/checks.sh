@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # Sourced by the runtime suites: results, polling, leak checks, the test image.
 
+# The suites would change the networks of a real host.
+[ -d "${WEFT_RT_TMP:-}/.host" ] || { echo "$0: run me through isolated-host.sh" >&2; exit 2; }
+
 PASSED=0 FAILED=0 LAST=none FINISHED=
 LIMIT=5   # seconds that eventually waits
 

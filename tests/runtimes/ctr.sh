@@ -16,7 +16,6 @@ here=$(dirname "$(realpath "$0")")
 . "$here/checks.sh"
 
 [ $# -eq 1 ] || { echo "usage: isolated-host.sh ctr.sh CONFLIST" >&2; exit 2; }
-[ -d "${WEFT_RT_TMP:-}" ] || { echo "ctr.sh: run me through isolated-host.sh" >&2; exit 2; }
 
 HOST4=192.0.2.2 OUTSIDE4=192.0.2.1 HOST6=2001:db8:2::2 OUTSIDE6=2001:db8:2::1
 IMAGE=localhost/busybox:test

@@ -43,6 +43,8 @@ make_cgroups() {
     done </proc/self/cgroup
 }
 
+# Runs after SIGTERM too. After SIGKILL all processes, mounts and links still go, but the
+# directory and the cgroups stay, empty (weft-rt.*).
 cleanup() {
     local left tries=50
     # With its init, every process of the PID namespace dies; mounts and links follow.

@@ -13,7 +13,6 @@ here=$(dirname "$(realpath "$0")")
 . "$here/checks.sh"
 
 [ $# -eq 1 ] || { echo "usage: isolated-host.sh podman.sh CONFLIST" >&2; exit 2; }
-[ -d "${WEFT_RT_TMP:-}" ] || { echo "podman.sh: run me through isolated-host.sh" >&2; exit 2; }
 
 HOST4=192.0.2.2 OUTSIDE4=192.0.2.1 HOST6=2001:db8:2::2 OUTSIDE6=2001:db8:2::1
 NET=$(install_network "$1")
@@ -79,7 +78,7 @@ mac_is() { equal "MAC inside" "$(inside "$1" cat /sys/class/net/eth0/address)" "
 # -t 0: busybox as process 1 does not mind SIGTERM, so waiting would be in vain.
 remove() { podman rm -f -t 0 "$@"; }
 visible() { podman network ls --format '{{.Name}}' | grep -qx "$NET"; }
-no_eth0() { ! inside "$1" test -e /sys/class/net/eth0; }
+no_eth0() { inside "$1" test ! -e /sys/class/net/eth0; }
 host_pings() { ping -c 1 -W 1 "$1"; }
 
 reaches() {   # what every working container can do
@@ -93,8 +92,8 @@ reaches() {   # what every working container can do
 kill_hard() {
     local pids pid
     read -ra pids <<<"$(podman inspect -f '{{.State.ConmonPid}} {{.State.Pid}}' "$1")"
-    for pid in "${pids[@]}"; do kill -KILL "$pid"; done
-    for pid in "${pids[@]}"; do eventually gone "$pid"; done
+    for pid in "${pids[@]}"; do kill -KILL "$pid" || return 1; done
+    for pid in "${pids[@]}"; do eventually gone "$pid" || return 1; done
 }
 
 configure
@@ -134,7 +133,7 @@ check "remove b" remove b
 check "remove a" remove a
 leak_check "remove two"
 
-# Two separate containers: one option must not hide that the other was not honoured.
+# Two containers: one option must not hide that the other was not honoured.
 start a >/dev/null
 WANT=${A%.*}.77
 check "run with --ip" start c --ip "$WANT"
@@ -154,7 +153,7 @@ check "connect" podman network connect "$NET" b
 reaches b a "reconnected"
 check "restart" podman restart -t 0 b
 reaches b a "restarted"
-# Stopped, a container has no network; podman must not leave one behind either.
+# Unlike restart, these are two commands: DEL and ADD come from different processes.
 check "stop" podman stop -t 0 b
 check "start again" podman start b
 reaches b a "started again"

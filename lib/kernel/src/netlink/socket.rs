@@ -4,7 +4,10 @@ use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
+
+use std::os::fd::{AsFd, AsRawFd};
 
 use super::batch::Batch;
 use super::transport::{RawMessage, Transport, Wait};
@@ -165,6 +168,28 @@ impl RouteSocket {
             }
         }
         Err(KernelError::Unsteady { request: words.to_owned(), attempts: DUMP_ATTEMPTS })
+    }
+
+    /// The id by which this socket's namespace knows another one; `None` if it knows it not.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn netns_id(&mut self, netns: &NetNs) -> Result<Option<i32>, KernelError> {
+        let mut query = NsidMessage::default();
+        let fd = u32::try_from(netns.as_fd().as_raw_fd()).unwrap_or(u32::MAX);
+        query.attributes.push(NsidAttribute::Fd(fd));
+        let answer = self.get(RouteNetlinkMessage::GetNsId(query), "look up a namespace's id");
+        match answer {
+            Ok(RouteNetlinkMessage::NewNsId(found)) => {
+                Ok(found.attributes.iter().find_map(|attribute| match attribute {
+                    NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+                    _ => None,
+                }))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.errno().is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> Result<u32, KernelError> {

@@ -1,0 +1,47 @@
+//! weft: see `weft --help`.
+
+mod cni;
+mod config;
+mod output;
+mod reference;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Weft: container networking you can look into.
+#[derive(Debug, Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Attach and detach containers by hand, as a runtime does
+    #[command(subcommand)]
+    Cni(cni::Verb),
+    /// Check network configuration files
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Look into Weft's store, check it, make it anew
+    #[command(subcommand)]
+    Store(store::Verb),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Cni(verb) => cni::run(&verb),
+        Command::Config(verb) => config::run(&verb),
+        Command::Store(verb) => store::run(&verb),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! CHECK: the record against the kernel, changing nothing, reporting every difference.
+
+use ipnetwork::IpNetwork;
+use weft_cni::{AttachmentId, CniError, CniResult, Code, Request};
+use weft_kernel::bridge::PortOptions;
+use weft_kernel::route::{self, RouteSpec};
+use weft_kernel::{address, link, vlan};
+use weft_store::{AttachmentRecord, ContainerLink, HostLink, SharedObject};
+
+use crate::error::AttachError;
+use crate::host::{Container, Host};
+use crate::ipam::{DelegateIpam, OWN_TYPE};
+use crate::names::{network_owner, owner};
+use crate::ruleset;
+use crate::steps::container::spec;
+use crate::steps::veth::{VlanSettings, expected_vlans};
+
+/// The result that CHECK is to compare with.
+///
+/// # Errors
+/// Code 7 if the runtime gave none.
+pub fn require_prev_result(request: &Request) -> Result<CniResult, CniError> {
+    request.conf.prev_result()?.ok_or_else(|| {
+        CniError::new(Code::InvalidConfig, "prevResult: CHECK needs the result of the ADD")
+    })
+}
+
+/// Compares an attachment with its record and with `prev`, which chained plugins may have changed
+/// since.
+///
+/// # Errors
+/// [`AttachError::Differs`] with every difference.
+pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let prev = require_prev_result(request)?;
+    let id = request.attachment_id()?;
+    if let Some(plugin) = request.conf.ipam_type().filter(|plugin| *plugin != OWN_TYPE) {
+        DelegateIpam::new(plugin, request).forward("CHECK")?;
+    }
+    let mut found = Differences::default();
+    let record = host.store.read(|transaction| {
+        let record = transaction.attachment(&id)?;
+        if let Some(record) = &record {
+            found.leases(transaction, record)?;
+        }
+        Ok::<_, AttachError>(record)
+    })?;
+    let Some(record) = record else {
+        found.add("no record of it in Weft's store");
+        return found.into_result(&id);
+    };
+    for port in &record.host_links {
+        found.host_link(host, port, request)?;
+    }
+    found.elements(host, &record)?;
+    if let Some(own) = &record.container_link {
+        let netns = request.env.get("CNI_NETNS").unwrap_or_default();
+        let mut inside = Container::open(netns, request.env.netns_override())?;
+        found.container(&mut inside, own, &record, &prev)?;
+    }
+    found.into_result(&id)
+}
+
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn add(&mut self, text: impl Into<String>) {
+        self.0.push(text.into());
+    }
+
+    fn into_result(self, id: &AttachmentId) -> Result<(), AttachError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(AttachError::Differs { id: id.to_string(), differences: self.0 })
+    }
+
+    fn leases(
+        &mut self,
+        transaction: &weft_store::Transaction<'_>,
+        record: &AttachmentRecord,
+    ) -> Result<(), AttachError> {
+        for one in &record.addresses {
+            let Some(pool) = &one.pool else { continue };
+            let lease = transaction.lease_of(pool, one.address.ip())?;
+            if lease.is_none_or(|lease| lease.holder != record.id) {
+                self.add(format!("address {} is not leased to it", one.address));
+            }
+        }
+        Ok(())
+    }
+
+    fn host_link(
+        &mut self,
+        host: &mut Host,
+        port: &HostLink,
+        request: &Request,
+    ) -> Result<(), AttachError> {
+        let socket = host.route()?;
+        let Some(there) = link::find(socket, &port.name)? else {
+            self.add(format!("host interface {} is missing", port.name));
+            return Ok(());
+        };
+        if !there.is_up {
+            self.add(format!("host interface {} is down", port.name));
+        }
+        let bridge = match &port.bridge {
+            Some(name) => link::find(socket, name)?.map(|link| (name, link)),
+            None => None,
+        };
+        match (&port.bridge, bridge) {
+            (Some(name), None) => self.add(format!("bridge {name} is missing")),
+            (_, Some((name, bridge))) => {
+                if there.controller != Some(bridge.index) {
+                    self.add(format!("host interface {} is not a port of {name}", port.name));
+                }
+                if !bridge.is_up {
+                    self.add(format!("bridge {name} is down"));
+                }
+            }
+            (None, None) => {}
+        }
+        let options = there.port.map(|port| port.options).unwrap_or_default();
+        let wanted = PortOptions { hairpin: port.hairpin, isolated: port.isolated };
+        if there.controller.is_some() && options != wanted {
+            self.add(format!("host interface {}: {options:?} instead of {wanted:?}", port.name));
+        }
+        self.vlans(host, port, there.index, request)
+    }
+
+    fn vlans(
+        &mut self,
+        host: &mut Host,
+        port: &HostLink,
+        index: u32,
+        request: &Request,
+    ) -> Result<(), AttachError> {
+        if port.vlan.is_none() && port.trunk.is_empty() {
+            return Ok(());
+        }
+        let problems = weft_cni::conf::Problems::default();
+        let keep_default =
+            request.conf.open(&problems).boolean("preserveDefaultVlan").unwrap_or(false);
+        let settings =
+            VlanSettings { native: port.vlan, trunk: &port.trunk, keep_default };
+        let there = vlan::list(host.route()?, index)?;
+        for wanted in expected_vlans(settings) {
+            if !there.contains(&wanted) {
+                let (name, id) = (&port.name, wanted.id);
+                self.add(format!("host interface {name} is not in VLAN {id} as it should be"));
+            }
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+        let own = owner(&record.id);
+        for element in &record.nft {
+            if !ruleset::element_is_right(host, element, Some(&own))? {
+                self.add(format!("nft set {} lacks element {}", element.set, element.key));
+            }
+        }
+        for object in &record.shared {
+            if let SharedObject::NftElement { element } = object
+                && !ruleset::element_is_right(host, element, None)?
+            {
+                let network = network_owner(&record.id.network);
+                self.add(format!("nft set {} lacks an element of {network}", element.set));
+            }
+        }
+        Ok(())
+    }
+
+    fn container(
+        &mut self,
+        inside: &mut Container,
+        own: &ContainerLink,
+        record: &AttachmentRecord,
+        prev: &CniResult,
+    ) -> Result<(), AttachError> {
+        let Some(there) = link::find(&mut inside.route, &own.name)? else {
+            self.add(format!("interface {} is missing in the container", own.name));
+            return Ok(());
+        };
+        if own.up && !there.is_up {
+            self.add(format!("interface {} is down", own.name));
+        }
+        self.against_result(own, &there, prev);
+        if !own.up {
+            return Ok(());
+        }
+        let assigned: Vec<IpNetwork> =
+            address::list(&mut inside.route, there.index)?.iter().map(|a| a.address).collect();
+        for wanted in wanted_addresses(own, record, prev) {
+            if !assigned.contains(&wanted) {
+                self.add(format!("address {wanted} is missing on {}", own.name));
+            }
+        }
+        self.routes(inside, there.index, record, prev)
+    }
+
+    /// A later plugin of the chain may have changed MAC and MTU, and says so in its result.
+    fn against_result(&mut self, own: &ContainerLink, there: &link::Link, prev: &CniResult) {
+        let told = prev.interfaces.iter().find(|i| i.name == own.name && !i.sandbox.is_empty());
+        let mac = told.map(|i| i.mac.as_str()).filter(|mac| !mac.is_empty()).unwrap_or(&own.mac);
+        let actual = there.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        if !actual.eq_ignore_ascii_case(mac) {
+            self.add(format!("interface {} has MAC {actual} instead of {mac}", own.name));
+        }
+        let mtu = told.and_then(|i| i.mtu).unwrap_or(own.mtu);
+        if there.mtu != mtu && told.is_none_or(|i| i.mtu.is_some()) {
+            self.add(format!("interface {} has MTU {} instead of {mtu}", own.name, there.mtu));
+        }
+    }
+
+    fn routes(
+        &mut self,
+        inside: &mut Container,
+        index: u32,
+        record: &AttachmentRecord,
+        prev: &CniResult,
+    ) -> Result<(), AttachError> {
+        let wanted = if prev.routes.is_empty() { &record.routes } else { &prev.routes };
+        let mut there: Vec<RouteSpec> = Vec::new();
+        for is_ipv4 in [true, false] {
+            if wanted.iter().any(|route| route.dst.is_ipv4() == is_ipv4) {
+                there.extend(route::list(&mut inside.route, is_ipv4)?);
+            }
+        }
+        for one in wanted {
+            let wanted = spec(one, index, &record.addresses);
+            let matches = |actual: &RouteSpec| {
+                actual.dst == wanted.dst
+                    && actual.gateway == wanted.gateway
+                    && (wanted.table.is_none() || actual.table == wanted.table)
+                    && (wanted.priority.is_none() || actual.priority == wanted.priority)
+            };
+            if !there.iter().any(matches) {
+                let via = wanted.gateway.map(|gateway| format!(" via {gateway}"));
+                self.add(format!("route {}{} is missing", wanted.dst, via.unwrap_or_default()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The addresses of the result for this interface; the record's where the result has none.
+fn wanted_addresses(
+    own: &ContainerLink,
+    record: &AttachmentRecord,
+    prev: &CniResult,
+) -> Vec<IpNetwork> {
+    let index = prev.interfaces.iter().position(|i| i.name == own.name && !i.sandbox.is_empty());
+    let told: Vec<IpNetwork> = match index {
+        Some(index) => prev.ips_of(index).map(|ip| ip.address).collect(),
+        None => prev.ips.iter().map(|ip| ip.address).collect(),
+    };
+    if told.is_empty() { record.addresses.iter().map(|one| one.address).collect() } else { told }
+}

@@ -1,0 +1,152 @@
+//! From what went wrong to the error a runtime gets: one total map.
+
+use weft_cni::{CniError, Code};
+use weft_kernel::KernelError;
+use weft_store::StoreError;
+
+/// Why an attachment could not be made, checked or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The kernel.
+    #[error("{}", .0.full_text())]
+    Kernel(#[from] KernelError),
+    /// The store.
+    #[error("{}", .0.full_text())]
+    Store(#[from] StoreError),
+    /// The protocol, or another plugin.
+    #[error("{0}")]
+    Cni(#[from] CniError),
+    /// `CNI_NETNS` is the plugin's own namespace.
+    #[error("CNI_NETNS: {path} is the network namespace the plugin runs in")]
+    OwnNetns {
+        /// The path.
+        path: String,
+    },
+    /// The interface name is taken.
+    #[error("CNI_IFNAME: {ifname} exists already in {netns}")]
+    InterfaceExists {
+        /// The name.
+        ifname: String,
+        /// The namespace.
+        netns: String,
+    },
+    /// A name of the configuration is something else on this host.
+    #[error("{key}: {name} {why}")]
+    Conflict {
+        /// The configuration key.
+        key: &'static str,
+        /// Its value.
+        name: String,
+        /// What is in the way.
+        why: String,
+    },
+    /// CHECK found differences.
+    #[error("{id}: {}", differences.join("; "))]
+    Differs {
+        /// The attachment.
+        id: String,
+        /// Every difference.
+        differences: Vec<String>,
+    },
+    /// STATUS: not ready.
+    #[error("{reason}")]
+    NotReady {
+        /// Why.
+        reason: String,
+        /// Existing containers suffer from it too.
+        existing_suffer: bool,
+    },
+    /// Several things failed while cleaning up.
+    #[error("{what}: {}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several {
+        /// What was being done.
+        what: String,
+        /// What failed.
+        errors: Vec<Self>,
+    },
+}
+
+/// The pairs of situation and code that [`AttachError`] can lead to, for the reference page.
+pub fn cni_error_codes() -> &'static [Code] {
+    &[
+        Code::Kernel,
+        Code::Store,
+        Code::StoreDamaged,
+        Code::TryAgainLater,
+        Code::AttachmentExists,
+        Code::AddressesExhausted,
+        Code::AddressUnavailable,
+        Code::InvalidNetns,
+        Code::InterfaceExists,
+        Code::NetnsUnusable,
+        Code::InvalidConfig,
+        Code::CheckFailed,
+        Code::Unavailable,
+        Code::LimitedConnectivity,
+        Code::Incomplete,
+    ]
+}
+
+fn kernel_code(error: &KernelError) -> Code {
+    match error {
+        KernelError::Netns { .. } | KernelError::NotANetns { .. } => Code::NetnsUnusable,
+        KernelError::Refused { .. }
+        | KernelError::Socket { .. }
+        | KernelError::Answer { .. }
+        | KernelError::Unsteady { .. }
+        | KernelError::Sysctl { .. } => Code::Kernel,
+    }
+}
+
+fn store_code(error: &StoreError) -> Code {
+    match error {
+        StoreError::Io { .. } | StoreError::Backend { .. } => Code::Store,
+        StoreError::Damaged { .. } => Code::StoreDamaged,
+        StoreError::LockTimeout { .. } => Code::TryAgainLater,
+        StoreError::AttachmentExists { .. } => Code::AttachmentExists,
+        StoreError::Exhausted { .. } => Code::AddressesExhausted,
+        StoreError::AddressTaken { .. } | StoreError::AddressUnusable { .. } => {
+            Code::AddressUnavailable
+        }
+    }
+}
+
+impl From<AttachError> for CniError {
+    fn from(error: AttachError) -> Self {
+        let text = error.to_string();
+        match error {
+            AttachError::Cni(error) => error,
+            AttachError::Kernel(error) => Self::new(kernel_code(&error), text),
+            AttachError::Store(error) => Self::new(store_code(&error), text),
+            AttachError::OwnNetns { .. } => Self::new(Code::InvalidNetns, text),
+            AttachError::InterfaceExists { .. } => Self::new(Code::InterfaceExists, text),
+            AttachError::Conflict { .. } => Self::new(Code::InvalidConfig, text),
+            AttachError::Differs { differences, .. } => {
+                let list = serde_json::json!(differences).to_string();
+                Self::new(Code::CheckFailed, text).with_details(list)
+            }
+            AttachError::NotReady { existing_suffer: false, .. } => {
+                Self::new(Code::Unavailable, text)
+            }
+            AttachError::NotReady { existing_suffer: true, .. } => {
+                Self::new(Code::LimitedConnectivity, text)
+            }
+            AttachError::Several { what, errors } => {
+                let errors: Vec<Self> = errors.into_iter().map(Self::from).collect();
+                Self::from_list(Code::Incomplete, &what, &errors)
+            }
+        }
+    }
+}
+
+impl AttachError {
+    /// Nothing, the only error, or all of them as one.
+    pub(crate) fn collect(what: &str, errors: Vec<Self>) -> Result<(), Self> {
+        let mut errors = errors;
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several { what: what.to_owned(), errors }),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! GC: everything of a network that belongs to no valid attachment.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use weft_cni::conf::ValidAttachments;
+use weft_cni::{AttachmentId, NetworkName, Request};
+use weft_kernel::{NetNs, link};
+use weft_store::AttachmentRecord;
+
+use crate::del::detach;
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::ipam::{DelegateIpam, OWN_TYPE};
+use crate::names::{id_of_alias, owner};
+use crate::ruleset;
+use crate::steps::{idle, links};
+
+/// How long a sticky lease outlives its last use.
+const STICKY_DAYS: u64 = 30;
+
+/// What may be collected.
+#[derive(Debug, Clone)]
+pub struct GcScope {
+    /// The network.
+    pub network: NetworkName,
+    /// What stays.
+    pub valid: ValidAttachments,
+}
+
+/// Collects as a request says, and lets another IPAM plugin collect.
+///
+/// # Errors
+/// All failures together.
+pub fn gc(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let scope =
+        GcScope { network: request.conf.name.clone(), valid: request.conf.valid_attachments()? };
+    let mut errors = Vec::new();
+    errors.extend(collect(host, &scope).err());
+    if let Some(plugin) = request.conf.ipam_type().filter(|plugin| *plugin != OWN_TYPE) {
+        let outcome = DelegateIpam::new(plugin, request).forward("GC");
+        errors.extend(outcome.err().map(AttachError::from));
+    }
+    AttachError::collect("garbage collection", errors)
+}
+
+/// Collects what a scope allows: recorded attachments, then links and nft elements whose record is
+/// lost, then what nobody shares any more.
+///
+/// # Errors
+/// All failures together.
+pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
+    let records = host.store.read(|transaction| transaction.attachments_of(&scope.network))?;
+    let mut stale = Vec::new();
+    for record in &records {
+        if is_stale(host, scope, record)? {
+            stale.push(record);
+        }
+    }
+    let mut errors = Vec::new();
+    errors.extend(detach(host, &stale).err());
+    errors.extend(remove_orphaned_links(host, scope).err());
+    errors.extend(remove_orphaned_elements(host).err());
+    errors.extend(idle::remove_idle(host).err());
+    host.sticky.expire(std::time::Duration::from_secs(STICKY_DAYS * 86_400));
+    AttachError::collect("garbage collection", errors)
+}
+
+fn is_stale(
+    host: &mut Host,
+    scope: &GcScope,
+    record: &AttachmentRecord,
+) -> Result<bool, AttachError> {
+    match &scope.valid {
+        ValidAttachments::Only(valid) => Ok(!is_listed(valid, &record.id)),
+        ValidAttachments::Absent => is_dead(host, record),
+    }
+}
+
+fn is_listed(valid: &BTreeSet<(String, String)>, id: &AttachmentId) -> bool {
+    valid.contains(&(id.container_id.to_string(), id.ifname.to_string()))
+}
+
+/// Dead beyond doubt: the namespace is not where it was, and the pair of interfaces, which lives as
+/// long as the namespace does, is gone too.
+fn is_dead(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachError> {
+    let Some(netns) = &record.netns else { return Ok(false) };
+    let there = NetNs::open(Path::new(&netns.path)).ok();
+    if there.is_some_and(|there| there.identity() == (netns.dev, netns.ino)) {
+        return Ok(false);
+    }
+    for port in &record.host_links {
+        if link::find(host.route()?, &port.name)?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Links that carry an identity of this network without a record. An ADD writes its record before
+/// it makes links, so there is no ADD under way that they could belong to.
+fn remove_orphaned_links(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
+    let carrying: Vec<(String, AttachmentId)> = link::list(host.route()?)?
+        .into_iter()
+        .filter_map(|link| Some((link.name, id_of_alias(&link.alias)?)))
+        .filter(|(_, id)| id.network == scope.network)
+        .collect();
+    let orphans = host.store.read(|transaction| {
+        let mut orphans = Vec::new();
+        for (name, id) in carrying {
+            let keep = match &scope.valid {
+                ValidAttachments::Only(valid) => is_listed(valid, &id),
+                // The other end may be in a live container: a lost record is no proof of death.
+                ValidAttachments::Absent => true,
+            };
+            if !keep && transaction.attachment(&id)?.is_none() {
+                orphans.push(name);
+            }
+        }
+        Ok::<_, AttachError>(orphans)
+    })?;
+    links::delete(host, &orphans)
+}
+
+/// Elements whose owner has no record. The elements are listed before the records are read: one
+/// that was added meanwhile is not in the list, and one that is has its record already.
+fn remove_orphaned_elements(host: &mut Host) -> Result<(), AttachError> {
+    let present = ruleset::owners(host)?;
+    if present.is_empty() {
+        return Ok(());
+    }
+    let known: BTreeSet<String> = host.store.read(|transaction| {
+        let records = transaction.attachments()?;
+        Ok::<_, AttachError>(records.iter().map(|record| owner(&record.id)).collect())
+    })?;
+    let is_orphan = |owner: &str| {
+        owner.starts_with("weft ")
+            && !owner.starts_with("weft network ")
+            && present.contains(owner)
+            && !known.contains(owner)
+    };
+    ruleset::sweep(host, &is_orphan).map(drop)
+}

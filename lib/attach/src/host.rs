@@ -1,0 +1,103 @@
+//! The host a verb works on: its store, and its sockets as they are needed.
+
+use std::path::Path;
+
+use weft_cni::env::Env;
+use weft_cni::conf::NetConf;
+use weft_cni::{CniError, Code};
+use weft_kernel::netlink::RouteSocket;
+use weft_kernel::nft::NftSocket;
+use weft_kernel::{NetNs, host};
+use weft_store::{BackendKind, StickyLeases, Store, StoreConfig};
+
+use crate::error::AttachError;
+
+/// A host. Sockets are opened when first used and closed with it; the nf_tables socket last,
+/// because its closing may wait for an RCU grace period.
+#[derive(Debug)]
+pub struct Host {
+    /// The store.
+    pub store: Store,
+    /// Sticky leases.
+    pub sticky: StickyLeases,
+    route: Option<RouteSocket>,
+    nft: Option<NftSocket>,
+}
+
+impl Host {
+    /// The host as environment and configuration describe it. `store` of the configuration names
+    /// the backend, else `WEFT_STORE`.
+    ///
+    /// # Errors
+    /// Code 7 for a backend that does not exist.
+    pub fn new(env: &Env, conf: Option<&NetConf>) -> Result<Self, CniError> {
+        let configured = conf.and_then(|conf| conf.object.get("store")?.as_str());
+        let text = configured.or_else(|| env.get("WEFT_STORE")).unwrap_or("redb");
+        let backend: BackendKind = text.parse().map_err(|()| {
+            CniError::new(Code::InvalidConfig, format!("store: {text:?} must be redb or sled"))
+        })?;
+        Ok(Self {
+            store: Store::new(StoreConfig {
+                dir: env.state_dir(),
+                backend,
+                lock_timeout: env.lock_timeout(),
+                boot_id: host::boot_id(),
+            }),
+            sticky: StickyLeases::new(&env.data_dir()),
+            route: None,
+            nft: None,
+        })
+    }
+
+    /// The rtnetlink socket.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn route(&mut self) -> Result<&mut RouteSocket, AttachError> {
+        match &mut self.route {
+            Some(socket) => Ok(socket),
+            empty => Ok(empty.insert(RouteSocket::open()?)),
+        }
+    }
+
+    /// The nf_tables socket.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn nft(&mut self) -> Result<&mut NftSocket, AttachError> {
+        match &mut self.nft {
+            Some(socket) => Ok(socket),
+            empty => Ok(empty.insert(NftSocket::open()?)),
+        }
+    }
+}
+
+/// The container's side of a verb.
+#[derive(Debug)]
+pub(crate) struct Container {
+    /// Its namespace.
+    pub(crate) netns: NetNs,
+    /// The namespace to come back to.
+    pub(crate) home: NetNs,
+    /// A socket inside.
+    pub(crate) route: RouteSocket,
+}
+
+impl Container {
+    /// Opens the container's namespace. One that is the host's own is refused before anything is
+    /// done, unless `may_be_own`.
+    pub(crate) fn open(path: &str, may_be_own: bool) -> Result<Self, AttachError> {
+        let netns = NetNs::open(Path::new(path))?;
+        let home = NetNs::current()?;
+        if netns == home && !may_be_own {
+            return Err(AttachError::OwnNetns { path: path.to_owned() });
+        }
+        let route = RouteSocket::open_in(&netns, &home)?;
+        Ok(Self { netns, home, route })
+    }
+
+    /// Runs `work` inside the namespace (for what is not netlink: `/proc/sys`).
+    pub(crate) fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, AttachError> {
+        Ok(self.netns.run(&self.home, work)?)
+    }
+}

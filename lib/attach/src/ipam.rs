@@ -1,0 +1,15 @@
+//! Addresses: from Weft's store or from another IPAM plugin.
+
+mod allocate;
+mod config;
+mod delegate;
+mod resolv_conf;
+mod serve;
+
+pub use allocate::{allocate, is_exhausted};
+pub use config::{IPAM_KEYS, IpamConfig, RANGE_KEYS, STATIC_KEYS, StaticAddress};
+pub use delegate::DelegateIpam;
+pub use serve::{serve_add, serve_check, serve_del, serve_gc, serve_status};
+
+/// The IPAM type that Weft's interface plugins serve themselves.
+pub const OWN_TYPE: &str = "weft-ipam";

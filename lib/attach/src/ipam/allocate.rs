@@ -1,0 +1,78 @@
+//! Leasing a container's addresses, all or none.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use weft_cni::{AttachmentId, CniError, Code};
+use weft_store::{AddressRecord, LeaseRequest, Transaction};
+
+use super::config::IpamConfig;
+use crate::error::AttachError;
+
+/// Leases one address of each set, and the fixed ones. `preferred` are the ones a sticky key had.
+/// The transaction makes it all or nothing.
+///
+/// # Errors
+/// The store's; code 104 for a requested address that no set has.
+pub fn allocate(
+    config: &IpamConfig,
+    preferred: &[IpAddr],
+    id: &AttachmentId,
+    transaction: &mut Transaction<'_>,
+) -> Result<Vec<AddressRecord>, AttachError> {
+    let pool = config.pool();
+    let mut unserved: Vec<IpAddr> = config.requested.clone();
+    let mut addresses = Vec::new();
+    for ranges in &config.sets {
+        let in_set = |ip: &IpAddr| ranges.iter().any(|range| range.subnet().contains(*ip));
+        let wanted = unserved.iter().position(in_set).map(|index| unserved.remove(index));
+        let request = match (wanted, preferred.iter().copied().find(in_set)) {
+            (Some(ip), _) => LeaseRequest::Exactly(ip),
+            (None, Some(ip)) => LeaseRequest::Prefer(ip),
+            (None, None) => LeaseRequest::Any,
+        };
+        let (ip, index) = transaction.lease(&pool, ranges, request, id)?;
+        let range = ranges.get(index);
+        let prefix = range.map_or(32, |range| range.subnet().prefix());
+        addresses.push(AddressRecord {
+            address: IpNetwork::new(ip, prefix).unwrap_or_else(|_| IpNetwork::from(ip)),
+            gateway: range.and_then(|range| range.gateway()),
+            pool: Some(pool.name.clone()),
+        });
+    }
+    if let Some(ip) = unserved.first() {
+        return Err(CniError::new(
+            Code::AddressUnavailable,
+            format!("requested address {ip} is in none of network {}'s ranges", id.network),
+        )
+        .into());
+    }
+    for fixed in &config.fixed {
+        transaction.lease_static(&pool, fixed.address.ip(), id)?;
+        addresses.push(AddressRecord {
+            address: fixed.address,
+            gateway: fixed.gateway,
+            pool: Some(pool.name.clone()),
+        });
+    }
+    Ok(addresses)
+}
+
+/// Whether the next lease would fail; nothing is leased (the transaction is not committed).
+///
+/// # Errors
+/// The store's.
+pub fn is_exhausted(
+    config: &IpamConfig,
+    id: &AttachmentId,
+    transaction: &mut Transaction<'_>,
+) -> Result<Option<String>, AttachError> {
+    let unasked = IpamConfig { requested: Vec::new(), fixed: Vec::new(), ..config.clone() };
+    match allocate(&unasked, &[], id, transaction) {
+        Ok(_) => Ok(None),
+        Err(AttachError::Store(error @ weft_store::StoreError::Exhausted { .. })) => {
+            Ok(Some(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,140 @@
+//! The verbs of the IPAM plugin: leases for anybody's interface plugins.
+
+use weft_cni::conf::Problems;
+use weft_cni::result::IpConfig;
+use weft_cni::{CniError, CniResult, Request};
+use weft_kernel::NetNs;
+use weft_store::{AttachmentRecord, NetnsRecord};
+
+use super::allocate::allocate;
+use super::config::IpamConfig;
+use crate::check::require_prev_result;
+use crate::error::AttachError;
+use crate::gc::{GcScope, collect};
+use crate::host::Host;
+use crate::names::config_digest;
+use crate::status::ipam_status;
+
+fn read(request: &Request) -> Result<IpamConfig, CniError> {
+    let problems = Problems::default();
+    let config = IpamConfig::read(&request.conf, &request.env.args()?, &problems);
+    problems.into_result(request.conf.strict)?;
+    Ok(config)
+}
+
+/// Leases addresses for an attachment that another plugin makes.
+///
+/// # Errors
+/// The store's and the configuration's.
+pub fn serve_add(
+    host: &mut Host,
+    plugin: &'static str,
+    request: &Request,
+) -> Result<CniResult, AttachError> {
+    let config = read(request)?;
+    let id = request.attachment_id()?;
+    let path = request.env.get("CNI_NETNS").unwrap_or_default();
+    // Only remembered, to tell later whether the container is gone.
+    let netns = NetNs::open(std::path::Path::new(path)).ok().map(|netns| {
+        let (dev, ino) = netns.identity();
+        NetnsRecord { path: path.to_owned(), dev, ino }
+    });
+    let preferred = match &config.sticky_key {
+        Some(key) => host.sticky.addresses(&config.pool().name, key),
+        None => Vec::new(),
+    };
+    let addresses = host.store.write(|transaction| {
+        transaction.refuse_duplicate(&id)?;
+        let addresses = allocate(&config, &preferred, &id, transaction)?;
+        transaction.insert_attachment(&AttachmentRecord {
+            id: id.clone(),
+            plugin: plugin.to_owned(),
+            created_at: transaction.now(),
+            netns,
+            host_links: Vec::new(),
+            container_link: None,
+            addresses: addresses.clone(),
+            routes: Vec::new(),
+            nft: Vec::new(),
+            shared: Vec::new(),
+            delegate: None,
+            config_digest: config_digest(&request.input),
+        })?;
+        Ok::<_, AttachError>(addresses)
+    })?;
+    if let Some(key) = &config.sticky_key {
+        let ips: Vec<_> = addresses.iter().map(|one| one.address.ip()).collect();
+        if let Err(error) = host.sticky.remember(&config.pool().name, key, &ips) {
+            tracing::warn!(%error, "sticky lease not remembered");
+        }
+    }
+    let ips = addresses.iter().map(|one| IpConfig {
+        interface: None,
+        address: one.address,
+        gateway: one.gateway,
+    });
+    Ok(CniResult {
+        interfaces: Vec::new(),
+        ips: ips.collect(),
+        routes: config.routes,
+        dns: config.dns,
+    })
+}
+
+/// Ends the leases of an attachment.
+///
+/// # Errors
+/// The store's, unless it is damaged: then there is nothing to give back.
+pub fn serve_del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let (container, ifname) = request.env.container()?;
+    crate::del::detach_container(host, &request.conf.name, &container, ifname.as_ref())
+}
+
+/// Compares the leases with the result.
+///
+/// # Errors
+/// [`AttachError::Differs`].
+pub fn serve_check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let prev = require_prev_result(request)?;
+    let id = request.attachment_id()?;
+    let differences = host.store.read(|transaction| {
+        let Some(record) = transaction.attachment(&id)? else {
+            return Ok(vec!["no record of it in Weft's store".to_owned()]);
+        };
+        let mut differences = Vec::new();
+        for one in &record.addresses {
+            let pool = one.pool.as_deref().unwrap_or_default();
+            let lease = transaction.lease_of(pool, one.address.ip())?;
+            if lease.is_none_or(|lease| lease.holder != id) {
+                differences.push(format!("address {} is not leased to it", one.address));
+            }
+            if !prev.ips.is_empty() && !prev.ips.iter().any(|ip| ip.address == one.address) {
+                differences.push(format!("address {} is not in prevResult", one.address));
+            }
+        }
+        Ok::<_, AttachError>(differences)
+    })?;
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(AttachError::Differs { id: id.to_string(), differences })
+    }
+}
+
+/// Collects the network's leases.
+///
+/// # Errors
+/// The store's.
+pub fn serve_gc(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let valid = request.conf.valid_attachments()?;
+    collect(host, &GcScope { network: request.conf.name.clone(), valid })
+}
+
+/// Whether there are addresses left.
+///
+/// # Errors
+/// [`AttachError::NotReady`].
+pub fn serve_status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let config = read(request)?;
+    ipam_status(host, request, Some(&config)).map(drop)
+}

@@ -1,0 +1,30 @@
+//! The life of one attachment, shared by all of Weft's interface plugins.
+//!
+//! An ADD turns a validated [`Plan`] into an attachment record (one store transaction) and then
+//! into kernel objects; every other verb works from the record. What a record names can always be
+//! found and removed, so a failed or killed ADD is cleaned by the same code as a DEL.
+
+mod add;
+mod check;
+mod del;
+mod error;
+mod gc;
+mod host;
+pub mod ipam;
+mod names;
+mod plan;
+mod rebuild;
+mod ruleset;
+mod status;
+mod steps;
+
+pub use add::add;
+pub use check::{check, require_prev_result};
+pub use del::{del, detach_container};
+pub use error::{AttachError, cni_error_codes};
+pub use gc::{GcScope, collect, gc};
+pub use host::Host;
+pub use names::{config_digest, host_link_name, owner};
+pub use plan::{BridgePlan, ContainerPlan, Ipam, Masquerade, Mtu, Plan};
+pub use rebuild::{RebuildReport, rebuild};
+pub use status::status;

@@ -1,0 +1,127 @@
+//! Names and addresses that derive from an attachment's identity.
+
+use std::net::IpAddr;
+
+use sha2::{Digest, Sha256};
+use weft_cni::{AttachmentId, NetworkName};
+use weft_kernel::Mac;
+
+/// Links marked with this group are about to be deleted, all at once.
+pub(crate) const DELETION_GROUP: u32 = 0x7765_6674;
+/// In front of the identity in a link's alias.
+pub(crate) const ALIAS_PREFIX: &str = "weft:";
+
+/// The host end's name: NetworkManager and friends leave `veth*` alone, and 44 bits of the
+/// identity's digest fill what an interface name allows.
+pub fn host_link_name(id: &AttachmentId) -> String {
+    format!("veth{}", id.short_hash(11))
+}
+
+/// The host end's alias, by which an attachment is recognised when its record is lost.
+pub(crate) fn alias(id: &AttachmentId) -> String {
+    format!("{ALIAS_PREFIX}{id}")
+}
+
+/// Reads [`alias`] back.
+pub(crate) fn id_of_alias(alias: &str) -> Option<AttachmentId> {
+    let mut parts = alias.strip_prefix(ALIAS_PREFIX)?.split('/');
+    let (network, container, ifname) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(AttachmentId {
+        network: network.try_into().ok()?,
+        container_id: container.try_into().ok()?,
+        ifname: ifname.try_into().ok()?,
+    })
+}
+
+/// The mark of an attachment on its nf_tables elements, shown by `nft` as their comment: for
+/// people the names, for machines (names may be cut off) the digest.
+pub fn owner(id: &AttachmentId) -> String {
+    let container: String = id.container_id.as_str().chars().take(12).collect();
+    format!("weft {} {}/{container}/{}", id.short_hash(16), id.network, id.ifname)
+}
+
+/// The mark of a network on the elements that its attachments share.
+pub(crate) fn network_owner(network: &NetworkName) -> String {
+    format!("weft network {network}")
+}
+
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hash.finalize().into()
+}
+
+/// The host end's MAC.
+pub(crate) fn host_mac(id: &AttachmentId) -> Mac {
+    Mac::from_digest(&digest(&[b"host", &id.digest()]))
+}
+
+/// The container's MAC: with an address it derives from that, so that whoever gets the address
+/// next has the same MAC and nobody's ARP cache is stale.
+pub(crate) fn container_mac(id: &AttachmentId, address: Option<IpAddr>) -> Mac {
+    match address {
+        Some(ip) => {
+            let text = ip.to_string();
+            Mac::from_digest(&digest(&[b"container", id.network.as_str().as_bytes(), text.as_bytes()]))
+        }
+        None => Mac::from_digest(&digest(&[b"container", &id.digest()])),
+    }
+}
+
+/// A bridge's MAC: stable on one machine, different on another that shares its segment.
+pub(crate) fn bridge_mac(name: &str, machine_id: &str) -> Mac {
+    Mac::from_digest(&digest(&[b"bridge", name.as_bytes(), machine_id.as_bytes()]))
+}
+
+/// The bridge-side end of a VLAN gateway.
+pub(crate) fn vlan_gateway_port(link: &str) -> String {
+    let hash: String = digest(&[b"vlan gateway", link.as_bytes()])
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("veth{}", hash.get(..11).unwrap_or_default())
+}
+
+/// A digest of a configuration, to tell whether it changed.
+pub fn config_digest(input: &[u8]) -> String {
+    digest(&[input]).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(container: &str) -> AttachmentId {
+        AttachmentId {
+            network: "net".try_into().unwrap(),
+            container_id: container.try_into().unwrap(),
+            ifname: "eth0".try_into().unwrap(),
+        }
+    }
+
+    #[test]
+    fn an_alias_names_its_attachment() {
+        assert_eq!(id_of_alias(&alias(&id("c1"))), Some(id("c1")));
+        for foreign in ["", "weft:", "weft:a/b", "weft bridge", "eth0"] {
+            assert_eq!(id_of_alias(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_reused_address_keeps_its_mac() {
+        let ip = Some("10.0.0.2".parse().unwrap());
+        assert_eq!(container_mac(&id("c1"), ip), container_mac(&id("c2"), ip));
+        assert_ne!(container_mac(&id("c1"), None), container_mac(&id("c2"), None));
+        assert_ne!(host_mac(&id("c1")), container_mac(&id("c1"), None));
+    }
+
+    #[test]
+    fn names_fit_the_kernel() {
+        assert_eq!(host_link_name(&id("c1")).len(), 15);
+        assert_eq!(vlan_gateway_port("weft0.100").len(), 15);
+        assert!(owner(&id(&"x".repeat(200))).len() < 128);
+    }
+}

@@ -1,0 +1,170 @@
+//! A new store from what the kernel still shows.
+//!
+//! The host ends of Weft's pairs carry their identity as alias, and the containers' ends their
+//! addresses. Nothing is invented: what is not found in the kernel is not in the new store.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use weft_cni::AttachmentId;
+use weft_kernel::link::{self, Link};
+use weft_kernel::netlink::RouteSocket;
+use weft_kernel::{NetNs, address};
+use weft_store::{
+    AddressRecord, AttachmentRecord, ContainerLink, HostLink, NetnsRecord, NftRecord, Pool,
+};
+
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::names::{id_of_alias, owner};
+use crate::ruleset;
+
+/// What a rebuild did.
+#[derive(Debug, Clone, Default)]
+pub struct RebuildReport {
+    /// Where the old store is now.
+    pub moved_to: Option<PathBuf>,
+    /// The attachments that were found.
+    pub found: Vec<AttachmentId>,
+    /// Those of them whose container could not be looked into.
+    pub without_addresses: Vec<AttachmentId>,
+}
+
+/// Moves the store aside and fills a new one.
+///
+/// # Errors
+/// The kernel's and the store's.
+pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
+    let mut report =
+        RebuildReport { moved_to: host.store.move_aside()?, ..RebuildReport::default() };
+    let links = link::list(host.route()?)?;
+    let bridges: BTreeMap<u32, &str> =
+        links.iter().map(|link| (link.index, link.name.as_str())).collect();
+    let containers = Containers::find(host)?;
+    let elements = ruleset::records_by_owner(host)?;
+    let mut records = Vec::new();
+    for port in &links {
+        let Some(id) = id_of_alias(&port.alias) else { continue };
+        let bridge = port.controller.and_then(|index| bridges.get(&index).copied());
+        let nft = elements.get(&owner(&id)).cloned().unwrap_or_default();
+        let record = containers.record(id.clone(), port, bridge, nft)?;
+        if record.addresses.is_empty() {
+            report.without_addresses.push(id.clone());
+        }
+        report.found.push(id);
+        records.push(record);
+    }
+    host.store.write(|transaction| {
+        for record in &records {
+            for one in &record.addresses {
+                let name = one.pool.clone().unwrap_or_default();
+                let pool = Pool { name, cool_down: 0 };
+                transaction.lease_static(&pool, one.address.ip(), &record.id)?;
+            }
+            transaction.insert_attachment(record)?;
+        }
+        Ok::<_, AttachError>(())
+    })?;
+    Ok(report)
+}
+
+/// The network namespaces that can be found, by the id this namespace knows them by.
+struct Containers {
+    by_id: BTreeMap<i32, NetNs>,
+    home: NetNs,
+}
+
+impl Containers {
+    fn find(host: &mut Host) -> Result<Self, AttachError> {
+        let mut by_id = BTreeMap::new();
+        for path in candidate_paths() {
+            let Ok(netns) = NetNs::open(&path) else { continue };
+            if let Some(id) = host.route()?.netns_id(&netns)? {
+                by_id.entry(id).or_insert(netns);
+            }
+        }
+        Ok(Self { by_id, home: NetNs::current()? })
+    }
+
+    fn record(
+        &self,
+        id: AttachmentId,
+        port: &Link,
+        bridge: Option<&str>,
+        nft: Vec<NftRecord>,
+    ) -> Result<AttachmentRecord, AttachError> {
+        let options = port.port.map(|port| port.options).unwrap_or_default();
+        let mac = |link: &Link| link.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        let mut record = AttachmentRecord {
+            id,
+            plugin: "weft-bridge".to_owned(),
+            created_at: 0,
+            netns: None,
+            host_links: vec![HostLink {
+                name: port.name.clone(),
+                mac: mac(port),
+                bridge: bridge.map(str::to_owned),
+                hairpin: options.hairpin,
+                isolated: options.isolated,
+                vlan: None,
+                trunk: Vec::new(),
+            }],
+            container_link: None,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            nft,
+            shared: Vec::new(),
+            delegate: None,
+            config_digest: String::new(),
+        };
+        let netns = port.peer_netns_id.and_then(|id| self.by_id.get(&id));
+        let Some(netns) = netns else { return Ok(record) };
+        let (dev, ino) = netns.identity();
+        record.netns =
+            Some(NetnsRecord { path: netns.path().display().to_string(), dev, ino });
+        let mut socket = RouteSocket::open_in(netns, &self.home)?;
+        if let Some(own) = link::find(&mut socket, record.id.ifname.as_str())? {
+            record.container_link = Some(ContainerLink {
+                name: own.name.clone(),
+                mac: mac(&own),
+                mtu: own.mtu,
+                up: own.is_up,
+            });
+            let network = record.id.network.to_string();
+            let is_own = |a: &address::Assigned| match a.address {
+                ipnetwork::IpNetwork::V6(v6) => !v6.ip().is_unicast_link_local(),
+                ipnetwork::IpNetwork::V4(_) => true,
+            };
+            record.addresses = address::list(&mut socket, own.index)?
+                .into_iter()
+                .filter(is_own)
+                .map(|a| AddressRecord {
+                    address: a.address,
+                    gateway: None,
+                    pool: Some(network.clone()),
+                })
+                .collect();
+        }
+        Ok(record)
+    }
+}
+
+/// Named namespaces, and those of every process.
+fn candidate_paths() -> Vec<PathBuf> {
+    let entries = |dir: &str| {
+        let read = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        read.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let is_process = |path: &PathBuf| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut paths = entries("/run/netns");
+    paths.extend(entries("/proc").into_iter().filter(is_process).map(|p| join_netns(&p)));
+    paths
+}
+
+fn join_netns(process: &Path) -> PathBuf {
+    process.join("ns/net")
+}

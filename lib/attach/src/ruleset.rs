@@ -1,0 +1,15 @@
+//! Weft's nf_tables ruleset: one fixed skeleton, elements per endpoint.
+//!
+//! Chains and rules never change with containers or networks; what does are elements of hash sets,
+//! so ADD and DEL cost the same on a full host as on an empty one. Two tables, because `inet`
+//! cannot see frames between ports of a bridge and `bridge` cannot translate addresses.
+
+mod apply;
+mod elements;
+mod skeleton;
+
+pub(crate) use apply::{
+    add_elements, delete_tables, element_is_right, owners, records_by_owner, remove_elements,
+    remove_network_elements, sweep,
+};
+pub(crate) use elements::{endpoint_elements, network_elements};

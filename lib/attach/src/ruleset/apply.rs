@@ -1,0 +1,266 @@
+//! Bringing elements into the kernel and out again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weft_kernel::KernelError;
+use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set};
+use weft_store::{AttachmentRecord, NftRecord, SharedObject};
+
+use super::elements::{element, record_of};
+use super::skeleton::{self, SETS, TABLES};
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::names::{network_owner, owner};
+
+/// How often a compare-and-swap is repeated when others keep changing the ruleset.
+const SWAP_ATTEMPTS: u32 = 50;
+
+/// The elements of a record, its network's included, with whether each must be the first.
+fn elements_of(record: &AttachmentRecord) -> Vec<(Set, Element, Exclusive)> {
+    let own = owner(&record.id);
+    let network = network_owner(&record.id.network);
+    let mine = record.nft.iter().filter_map(|one| element(one, &own));
+    let shared = record.shared.iter().filter_map(|object| match object {
+        SharedObject::NftElement { element: one } => element(one, &network),
+        _ => None,
+    });
+    mine.map(|(set, element)| (set, element, Exclusive::Yes))
+        .chain(shared.map(|(set, element)| (set, element, Exclusive::No)))
+        .collect()
+}
+
+/// Adds the elements of a record, and the skeleton if it is missing. Nothing is ever deleted or
+/// flushed here, except an element that a lost attachment left on the same key. Whether the
+/// skeleton was made.
+pub(crate) fn add_elements(
+    host: &mut Host,
+    record: &AttachmentRecord,
+) -> Result<bool, AttachError> {
+    let mut wanted = elements_of(record);
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let nft = host.nft()?;
+    // Changing an interval set is not O(1): an element that is there is not sent again.
+    let mut present = Vec::new();
+    for (index, (set, element, exclusive)) in wanted.iter().enumerate() {
+        if *exclusive == Exclusive::No && nft.find(set, element)?.is_some() {
+            present.push(index);
+        }
+    }
+    for index in present.into_iter().rev() {
+        wanted.remove(index);
+    }
+    let mut batch = Batch::new();
+    for (set, element, exclusive) in &wanted {
+        set.add(element, *exclusive, &mut batch);
+    }
+    match nft.commit(&batch) {
+        Ok(()) => Ok(false),
+        Err(error) if error.is_absent() => restore(host, record),
+        Err(error) if is_taken(&error) => replace(nft, &wanted).map(|()| false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_taken(error: &KernelError) -> bool {
+    // EEXIST in Linux; the packet library has no name for it that fits all its error types.
+    error.errno().is_some_and(|errno| errno as i32 == 17)
+}
+
+/// The tables are not there: nobody has needed them, or somebody flushed the ruleset. Skeleton and
+/// everything that the store knows, in one batch.
+fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachError> {
+    let records = host.store.read(|transaction| transaction.attachments())?;
+    let mut batch = Batch::new();
+    skeleton::create(&mut batch);
+    let mut seen = BTreeSet::new();
+    for known in records.iter().chain([record]) {
+        for (set, element, _) in elements_of(known) {
+            if seen.insert((set.name, element.key.clone())) {
+                set.add(&element, Exclusive::No, &mut batch);
+            }
+        }
+    }
+    let nft = host.nft()?;
+    match nft.commit(&batch) {
+        Ok(()) => Ok(true),
+        // Another ADD was faster: its tables hold what the store knew then.
+        Err(error) if is_taken(&error) => {
+            let mut own = Batch::new();
+            for (set, element, _) in elements_of(record) {
+                set.add(&element, Exclusive::No, &mut own);
+            }
+            nft.commit(&own)?;
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The key is taken by an attachment that is no more (addresses are leased to one holder at a
+/// time): its element goes and ours comes, in one batch.
+fn replace(
+    nft: &mut NftSocket,
+    wanted: &[(Set, Element, Exclusive)],
+) -> Result<(), AttachError> {
+    let mut batch = Batch::new();
+    for (set, element, _) in wanted {
+        if let Some(there) = nft.find(set, element)? {
+            tracing::warn!(owner = there.owner, set = set.name, "stale nft element replaced");
+            set.remove(element, &mut batch);
+        }
+        set.add(element, Exclusive::No, &mut batch);
+    }
+    Ok(nft.commit(&batch)?)
+}
+
+/// Removes elements that belong to `owner`; those that are somebody else's by now stay. A
+/// compare-and-swap on the ruleset's generation makes sure of it.
+fn remove_owned(
+    nft: &mut NftSocket,
+    elements: &[(Set, Element)],
+    still_unused: &mut dyn FnMut(&Element) -> Result<bool, AttachError>,
+) -> Result<(), AttachError> {
+    for _ in 0..SWAP_ATTEMPTS {
+        let generation = nft.generation()?;
+        let mut batch = Batch::at_generation(generation);
+        for (set, element) in elements {
+            let there = nft.find(set, element)?;
+            if there.is_some_and(|there| there.owner == element.owner) && still_unused(element)? {
+                set.remove(element, &mut batch);
+            }
+        }
+        match nft.commit(&batch) {
+            Ok(()) => return Ok(()),
+            // ERESTART: the ruleset has changed; ENOENT: the element has just gone.
+            Err(error) if error.errno().is_some_and(|e| e as i32 == 85) || error.is_absent() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(AttachError::Conflict {
+        key: "nft",
+        name: "inet weft".to_owned(),
+        why: format!("changed during each of {SWAP_ATTEMPTS} attempts to remove elements"),
+    })
+}
+
+/// Removes the elements of several attachments in one batch.
+pub(crate) fn remove_elements(
+    host: &mut Host,
+    records: &[&AttachmentRecord],
+) -> Result<(), AttachError> {
+    let mut elements = Vec::new();
+    for record in records {
+        let own = owner(&record.id);
+        elements.extend(record.nft.iter().filter_map(|one| element(one, &own)));
+    }
+    if elements.is_empty() {
+        return Ok(());
+    }
+    remove_owned(host.nft()?, &elements, &mut |_| Ok(true))
+}
+
+/// Removes network elements that nobody uses any more.
+pub(crate) fn remove_network_elements(
+    host: &mut Host,
+    records: &[NftRecord],
+) -> Result<(), AttachError> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let store = host.store.clone();
+    let nft = host.nft()?;
+    let mut elements = Vec::new();
+    for record in records {
+        if let Some((set, mut wanted)) = element(record, "") {
+            // Whichever network put it there: the store says that nobody needs it.
+            if let Some(there) = nft.find(&set, &wanted)? {
+                wanted.owner = there.owner;
+                elements.push((set, wanted, record.clone()));
+            }
+        }
+    }
+    let pairs: Vec<(Set, Element)> =
+        elements.iter().map(|(set, element, _)| (*set, element.clone())).collect();
+    remove_owned(nft, &pairs, &mut |candidate| {
+        let of = elements.iter().find(|(_, element, _)| element == candidate);
+        let Some((_, _, record)) = of else { return Ok(false) };
+        let object = SharedObject::NftElement { element: record.clone() };
+        Ok(store.read(|transaction| transaction.users_of(&object))? == 0)
+    })
+}
+
+/// Whether the kernel has the element with this owner.
+pub(crate) fn element_is_right(
+    host: &mut Host,
+    record: &NftRecord,
+    owner: Option<&str>,
+) -> Result<bool, AttachError> {
+    let Some((set, wanted)) = element(record, owner.unwrap_or_default()) else { return Ok(false) };
+    let there = host.nft()?.find(&set, &wanted)?;
+    Ok(there.is_some_and(|there| {
+        owner.is_none_or(|owner| owner == there.owner) && there.value == wanted.value
+    }))
+}
+
+/// Deletes both tables, where they are.
+pub(crate) fn delete_tables(host: &mut Host) -> Result<(), AttachError> {
+    let nft = host.nft()?;
+    for table in TABLES {
+        let mut batch = Batch::new();
+        table.delete(&mut batch);
+        match nft.commit(&batch) {
+            Ok(()) => {}
+            Err(error) if error.is_absent() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Removes every element whose owner `is_orphan` says is none. Returns how many went.
+pub(crate) fn sweep(
+    host: &mut Host,
+    is_orphan: &dyn Fn(&str) -> bool,
+) -> Result<usize, AttachError> {
+    let nft = host.nft()?;
+    let mut orphans = Vec::new();
+    for set in SETS {
+        for element in nft.elements(&set)? {
+            if is_orphan(&element.owner) {
+                orphans.push((set, element));
+            }
+        }
+    }
+    if orphans.is_empty() {
+        return Ok(0);
+    }
+    remove_owned(nft, &orphans, &mut |_| Ok(true))?;
+    Ok(orphans.len())
+}
+
+/// The owners of all elements.
+pub(crate) fn owners(host: &mut Host) -> Result<BTreeSet<String>, AttachError> {
+    let nft = host.nft()?;
+    let mut owners = BTreeSet::new();
+    for set in SETS {
+        owners.extend(nft.elements(&set)?.into_iter().map(|element| element.owner));
+    }
+    Ok(owners)
+}
+
+/// Every element of an endpoint, as records, by owner.
+pub(crate) fn records_by_owner(
+    host: &mut Host,
+) -> Result<BTreeMap<String, Vec<NftRecord>>, AttachError> {
+    let nft = host.nft()?;
+    let mut records: BTreeMap<String, Vec<NftRecord>> = BTreeMap::new();
+    for set in SETS {
+        for element in nft.elements(&set)? {
+            let record = record_of(set, &element);
+            records.entry(element.owner).or_default().push(record);
+        }
+    }
+    Ok(records)
+}

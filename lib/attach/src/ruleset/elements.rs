@@ -1,0 +1,183 @@
+//! Which elements an attachment and a network have, as records.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use weft_kernel::nft::{Element, Set};
+use weft_kernel::Mac;
+use weft_store::NftRecord;
+
+use super::skeleton::{
+    LOCAL4, LOCAL6, MASQ4, MASQ6, PORT_MACS, PORTS, SETS, SNAT4, SNAT6,
+};
+use crate::plan::Masquerade;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+fn ip_bytes(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn record(set: Set, key: &[u8]) -> NftRecord {
+    NftRecord { set: set.name.to_owned(), key: hex(key), key_end: None, value: None }
+}
+
+/// An interface name as the kernel compares it: sixteen bytes, padded with zeros.
+fn ifname_bytes(name: &str) -> Vec<u8> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.resize(16, 0);
+    bytes
+}
+
+/// The elements that are one endpoint's alone.
+pub(crate) fn endpoint_elements(
+    addresses: &[IpNetwork],
+    masquerade: Option<&Masquerade>,
+    guarded: Option<(&str, Mac)>,
+) -> Vec<NftRecord> {
+    let mut records = Vec::new();
+    if let Some(masquerade) = masquerade {
+        for ip in addresses.iter().map(IpNetwork::ip) {
+            if masquerade.ipv4_only && ip.is_ipv6() {
+                continue;
+            }
+            match masquerade.to.iter().find(|to| to.is_ipv4() == ip.is_ipv4()) {
+                Some(to) => {
+                    let map = if ip.is_ipv4() { SNAT4 } else { SNAT6 };
+                    let value = Some(hex(&ip_bytes(*to)));
+                    records.push(NftRecord { value, ..record(map, &ip_bytes(ip)) });
+                }
+                None => {
+                    let set = if ip.is_ipv4() { MASQ4 } else { MASQ6 };
+                    records.push(record(set, &ip_bytes(ip)));
+                }
+            }
+        }
+    }
+    if let Some((port, mac)) = guarded {
+        let name = ifname_bytes(port);
+        let mut pair = name.clone();
+        pair.extend(mac.0);
+        pair.extend([0, 0]);
+        records.push(record(PORTS, &name));
+        records.push(record(PORT_MACS, &pair));
+    }
+    records
+}
+
+/// The elements that a network's attachments share: from each of its subnets to itself and to what
+/// it excludes, nothing is rewritten.
+pub(crate) fn network_elements(
+    addresses: &[IpNetwork],
+    masquerade: Option<&Masquerade>,
+) -> Vec<NftRecord> {
+    let Some(masquerade) = masquerade else { return Vec::new() };
+    let mut records = Vec::new();
+    for address in addresses {
+        if masquerade.ipv4_only && address.is_ipv6() {
+            continue;
+        }
+        let Ok(subnet) = IpNetwork::new(address.network(), address.prefix()) else { continue };
+        let of_family =
+            masquerade.exclude.iter().filter(|net| net.is_ipv4() == subnet.is_ipv4()).copied();
+        for destination in disjoint(of_family.chain([subnet]).collect()) {
+            records.push(interval(&subnet, &destination));
+        }
+    }
+    records.sort();
+    records.dedup();
+    records
+}
+
+/// Without prefixes that another one contains: the kernel refuses overlapping intervals.
+fn disjoint(mut prefixes: Vec<IpNetwork>) -> Vec<IpNetwork> {
+    prefixes.sort_by_key(IpNetwork::prefix);
+    let mut kept: Vec<IpNetwork> = Vec::new();
+    for prefix in prefixes {
+        if !kept.iter().any(|wider| wider.contains(prefix.network())) {
+            kept.push(prefix);
+        }
+    }
+    kept
+}
+
+fn interval(source: &IpNetwork, destination: &IpNetwork) -> NftRecord {
+    let bounds = |net: &IpNetwork| match net {
+        IpNetwork::V4(v4) => (v4.network().octets().to_vec(), v4.broadcast().octets().to_vec()),
+        IpNetwork::V6(v6) => (v6.network().octets().to_vec(), v6.broadcast().octets().to_vec()),
+    };
+    let ((mut key, mut end), (to, to_end)) = (bounds(source), bounds(destination));
+    key.extend(to);
+    end.extend(to_end);
+    let set = if source.is_ipv4() { LOCAL4 } else { LOCAL6 };
+    NftRecord { key_end: Some(hex(&end)), ..record(set, &key) }
+}
+
+/// A record as an element of its set; `None` for a set that is not Weft's.
+pub(super) fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
+    let set = SETS.into_iter().find(|set| set.name == record.set)?;
+    let mut element = Element::new(unhex(&record.key)?, owner);
+    element.key_end = record.key_end.as_deref().and_then(unhex);
+    element.value = record.value.as_deref().and_then(unhex);
+    Some((set, element))
+}
+
+/// An element of the kernel as a record.
+pub(super) fn record_of(set: Set, element: &Element) -> NftRecord {
+    NftRecord {
+        set: set.name.to_owned(),
+        key: hex(&element.key),
+        key_end: element.key_end.as_deref().map(hex),
+        value: element.value.as_deref().map(hex),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(texts: &[&str]) -> Vec<IpNetwork> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_endpoint_has_one_element_per_address() {
+        let addresses = nets(&["10.1.0.2/24", "fd00::2/64"]);
+        let plain = endpoint_elements(&addresses, Some(&Masquerade::default()), None);
+        assert_eq!(plain.iter().map(|r| r.set.as_str()).collect::<Vec<_>>(), ["masq4", "masq6"]);
+        assert_eq!(plain[0].key, "0a010002");
+        let to = Masquerade { to: vec!["192.0.2.9".parse().unwrap()], ..Masquerade::default() };
+        let fixed = endpoint_elements(&addresses, Some(&to), None);
+        assert_eq!(fixed[0].value.as_deref(), Some("c0000209"));
+        assert_eq!(fixed[1].set, "masq6");
+        assert!(endpoint_elements(&addresses, None, None).is_empty());
+    }
+
+    #[test]
+    fn excluded_networks_are_merged() {
+        let masquerade = Masquerade {
+            exclude: nets(&["10.0.0.0/8", "10.2.0.0/16", "fd00::/8"]),
+            ..Masquerade::default()
+        };
+        let records = network_elements(&nets(&["10.1.0.2/24"]), Some(&masquerade));
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].key, "0a0100000a000000");
+        assert_eq!(records[0].key_end.as_deref(), Some("0a0100ff0affffff"));
+        let (set, element) = element(&records[0], "me").unwrap();
+        assert_eq!((set.name, element.key.len()), ("local4", 8));
+        assert!(element.key_end.is_some());
+    }
+}

@@ -1,0 +1,114 @@
+//! STATUS: whether an ADD would succeed, without trying one.
+
+use weft_cni::{AttachmentId, ContainerId, IfName, Request};
+use weft_kernel::nft::NftSocket;
+use weft_kernel::sysctl;
+
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::ipam::{DelegateIpam, IpamConfig, OWN_TYPE, is_exhausted};
+use crate::plan::BridgePlan;
+use crate::steps::gateway::{FORWARD_IPV4, FORWARD_IPV6};
+use crate::steps::{bridge, uplink};
+
+/// Answers for a bridge network: store, addresses, bridge, uplink, nf_tables, forwarding.
+///
+/// # Errors
+/// [`AttachError::NotReady`] (codes 50 and 51), or what a delegate says.
+pub fn status(
+    host: &mut Host,
+    request: &Request,
+    plan: &BridgePlan,
+    ipam: Option<&IpamConfig>,
+    uses_nft: bool,
+) -> Result<(), AttachError> {
+    let users = ipam_status(host, request, ipam)?;
+    if let Some(plugin) = request.conf.ipam_type().filter(|plugin| *plugin != OWN_TYPE) {
+        DelegateIpam::new(plugin, request).forward("STATUS").or_else(ignore_unknown_verb)?;
+    }
+    let existing = bridge::look(host, plan).map_err(unavailable)?;
+    if let Some(name) = &plan.uplink {
+        let index = existing.as_ref().map(|link| link.index);
+        uplink::look(host, name, index).map_err(unavailable)?;
+    }
+    if uses_nft {
+        NftSocket::open()
+            .and_then(|mut socket| socket.generation())
+            .map_err(|error| unavailable(error.into()))?;
+    }
+    if users == 0 {
+        return Ok(());
+    }
+    match existing {
+        None => suffering(format!("bridge {} is missing and has containers", plan.name)),
+        Some(link) if !link.is_up => {
+            suffering(format!("bridge {} is down and has containers", plan.name))
+        }
+        Some(_) if plan.is_gateway => forwarding(ipam),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Whether there are addresses left; how many attachments the network has.
+pub(crate) fn ipam_status(
+    host: &Host,
+    request: &Request,
+    ipam: Option<&IpamConfig>,
+) -> Result<usize, AttachError> {
+    let network = &request.conf.name;
+    let (users, exhausted) = host
+        .store
+        .read(|transaction| {
+            let users = transaction.attachments_of(network)?.len();
+            let exhausted = match (ipam, nobody(request)) {
+                (Some(config), Some(id)) => is_exhausted(config, &id, transaction)?,
+                _ => None,
+            };
+            Ok::<_, AttachError>((users, exhausted))
+        })
+        .map_err(unavailable)?;
+    match exhausted {
+        Some(reason) => Err(AttachError::NotReady { reason, existing_suffer: false }),
+        None => Ok(users),
+    }
+}
+
+/// An identity to try a lease with; it is never written.
+fn nobody(request: &Request) -> Option<AttachmentId> {
+    Some(AttachmentId {
+        network: request.conf.name.clone(),
+        container_id: ContainerId::try_from("status").ok()?,
+        ifname: IfName::try_from("status").ok()?,
+    })
+}
+
+/// A delegate of before 1.1.0 does not know the verb: that is no statement about its readiness.
+fn ignore_unknown_verb(error: weft_cni::CniError) -> Result<(), weft_cni::CniError> {
+    const INVALID_ENVIRONMENT: u32 = 4;
+    const INCOMPATIBLE_VERSION: u32 = 1;
+    match error.code {
+        INVALID_ENVIRONMENT | INCOMPATIBLE_VERSION => Ok(()),
+        _ => Err(error),
+    }
+}
+
+fn forwarding(ipam: Option<&IpamConfig>) -> Result<(), AttachError> {
+    let Some(config) = ipam else { return Ok(()) };
+    let has = |is_ipv4: bool| {
+        config.sets.iter().flatten().any(|range| range.subnet().is_ipv4() == is_ipv4)
+    };
+    for (is_used, name) in [(has(true), FORWARD_IPV4), (has(false), FORWARD_IPV6)] {
+        if is_used && sysctl::read(name)? != "1" {
+            return suffering(format!("sysctl {name} is off: containers reach nothing outside"));
+        }
+    }
+    Ok(())
+}
+
+fn suffering(reason: String) -> Result<(), AttachError> {
+    Err(AttachError::NotReady { reason, existing_suffer: true })
+}
+
+fn unavailable(error: AttachError) -> AttachError {
+    AttachError::NotReady { reason: error.to_string(), existing_suffer: false }
+}

@@ -1,0 +1,25 @@
+//! What attachments are made of, one kind of kernel object a file: how it is made, and how it goes.
+
+pub(crate) mod bridge;
+pub(crate) mod container;
+pub(crate) mod gateway;
+pub(crate) mod idle;
+pub(crate) mod links;
+pub(crate) mod uplink;
+pub(crate) mod veth;
+pub(crate) mod vlan_gateway;
+
+use ipnetwork::IpNetwork;
+
+/// What an ADD has changed on the host besides the attachment's own objects, so that a failed one
+/// can take it back.
+#[derive(Debug, Default)]
+pub(crate) struct Created {
+    pub(crate) bridge: Option<String>,
+    pub(crate) vlan_gateway: Option<String>,
+    pub(crate) uplink: Option<String>,
+    pub(crate) addresses: Vec<(String, IpNetwork)>,
+    pub(crate) replaced_addresses: Vec<(String, IpNetwork)>,
+    pub(crate) sysctls: Vec<(String, String)>,
+    pub(crate) tables: bool,
+}

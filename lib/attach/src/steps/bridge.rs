@@ -1,0 +1,154 @@
+//! The bridge: found or made, never taken from somebody else.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use weft_kernel::bridge::{self, NewBridge};
+use weft_kernel::link::{self, Link};
+use weft_kernel::netlink::Batch;
+use weft_kernel::{Mac, host as machine, route, sysctl};
+
+use super::Created;
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::names::bridge_mac;
+use crate::plan::{BridgePlan, Mtu};
+
+/// The alias of a bridge that Weft made: only such a one is ever removed.
+pub(crate) const BRIDGE_ALIAS: &str = "weft bridge";
+
+/// What a port needs to know of its bridge.
+#[derive(Debug, Clone)]
+pub(crate) struct BridgeFacts {
+    pub(crate) index: u32,
+    pub(crate) mac: Option<Mac>,
+    /// Of both ends of the pair, and of the bridge if Weft makes it.
+    pub(crate) mtu: u32,
+}
+
+/// The bridge as it is before anything is done.
+///
+/// # Errors
+/// [`AttachError::Conflict`] if the name is another kind of link's.
+pub(crate) fn look(host: &mut Host, plan: &BridgePlan) -> Result<Option<Link>, AttachError> {
+    let found = link::find(host.route()?, &plan.name)?;
+    match found {
+        Some(link) if link.kind.as_deref() != Some("bridge") => Err(AttachError::Conflict {
+            key: "bridge",
+            name: plan.name.clone(),
+            why: format!("exists and is a {}", link.kind.as_deref().unwrap_or("hardware interface")),
+        }),
+        other => Ok(other),
+    }
+}
+
+/// The MTU the attachment gets.
+pub(crate) fn mtu(
+    host: &mut Host,
+    plan: &BridgePlan,
+    existing: Option<&Link>,
+) -> Result<u32, AttachError> {
+    match (plan.mtu, existing) {
+        (Mtu::Bytes(bytes), _) => Ok(bytes),
+        (Mtu::Auto, Some(bridge)) => Ok(bridge.mtu),
+        (Mtu::Auto, None) => default_route_mtu(host),
+    }
+}
+
+/// The MTU of the interface with the default route, of either family; Ethernet's if there is none.
+fn default_route_mtu(host: &mut Host) -> Result<u32, AttachError> {
+    const ETHERNET: u32 = 1500;
+    // Any address will do: 192.0.2.1 and 2001:db8::1 are for documentation (RFC 5737, RFC 3849).
+    let anywhere: [IpAddr; 2] = [
+        Ipv4Addr::new(192, 0, 2, 1).into(),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    ];
+    for destination in anywhere {
+        let socket = host.route()?;
+        if let Some(index) = route::output_link(socket, destination)?
+            && let Some(uplink) = link::find_index(socket, index)?
+            // The loopback interface's 65536 is no guide for what is sent on a wire.
+            && uplink.mtu <= 9216
+        {
+            return Ok(uplink.mtu);
+        }
+    }
+    Ok(ETHERNET)
+}
+
+/// Makes the bridge if it is missing and sets what the plan asks for.
+pub(crate) fn ensure(
+    host: &mut Host,
+    plan: &BridgePlan,
+    existing: Option<&Link>,
+    mtu: u32,
+    created: &mut Created,
+) -> Result<BridgeFacts, AttachError> {
+    let facts = match existing {
+        Some(link) => BridgeFacts { index: link.index, mac: link.mac, mtu },
+        None => create(host, plan, mtu, created)?,
+    };
+    let state = existing.and_then(|link| link.bridge).unwrap_or_default();
+    let mut batch = Batch::new();
+    let mask = plan.group_forward_mask.filter(|mask| *mask != state.group_forward_mask);
+    let filtering = plan.filters_vlans() && !state.vlan_filtering;
+    if existing.is_some() && (filtering || mask.is_some()) {
+        bridge::configure(&plan.name, filtering, mask, &mut batch);
+    }
+    if existing.is_some_and(|link| !link.is_up) {
+        link::set_up(facts.index, &mut batch);
+    }
+    if plan.promiscuous && !existing.is_some_and(|link| link.is_promiscuous) {
+        link::set_promiscuous(facts.index, &mut batch);
+    }
+    host.route()?.commit(batch)?;
+    Ok(facts)
+}
+
+fn create(
+    host: &mut Host,
+    plan: &BridgePlan,
+    mtu: u32,
+    created: &mut Created,
+) -> Result<BridgeFacts, AttachError> {
+    let machine_id = machine::machine_id().or_else(machine::boot_id).unwrap_or_default();
+    let mac = bridge_mac(&plan.name, &machine_id);
+    let mut batch = Batch::new();
+    let new = NewBridge {
+        name: &plan.name,
+        mac,
+        mtu,
+        vlan_filtering: plan.filters_vlans(),
+        group_forward_mask: plan.group_forward_mask,
+        alias: BRIDGE_ALIAS,
+    };
+    new.create(&mut batch);
+    link::Change { alias: Some(BRIDGE_ALIAS), ..link::Change::default() }
+        .apply(&plan.name, &mut batch);
+    match host.route()?.commit(batch) {
+        Ok(()) => created.bridge = Some(plan.name.clone()),
+        // Another ADD made it in the meantime.
+        Err(error) if error.errno().is_some_and(|errno| errno as i32 == 17) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let found = look(host, plan)?.ok_or_else(|| AttachError::Conflict {
+        key: "bridge",
+        name: plan.name.clone(),
+        why: "vanished while it was being made".to_owned(),
+    })?;
+    // Its own containers' router advertisements are none of the host's business.
+    let accept_ra = format!("net/ipv6/conf/{}/accept_ra", plan.name);
+    if sysctl::exists(&accept_ra) {
+        sysctl::write(&accept_ra, "0")?;
+    }
+    Ok(BridgeFacts { index: found.index, mac: found.mac, mtu })
+}
+
+/// Deletes a bridge that Weft made, unless somebody has put ports on it.
+pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), AttachError> {
+    let socket = host.route()?;
+    let Some(found) = link::find(socket, name)? else { return Ok(()) };
+    if found.alias != BRIDGE_ALIAS || !link::ports_of(socket, found.index)?.is_empty() {
+        return Ok(());
+    }
+    super::links::delete(host, &[name.to_owned()])
+}

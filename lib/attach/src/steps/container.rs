@@ -1,0 +1,140 @@
+//! The interface inside the container: settings, addresses, routes.
+
+use std::time::{Duration, Instant};
+
+use weft_cni::result::Route;
+use weft_kernel::address::{self, DuplicateDetection};
+use weft_kernel::link;
+use weft_kernel::netlink::Batch;
+use weft_kernel::route::RouteSpec;
+use weft_kernel::sysctl;
+use weft_store::{AddressRecord, AttachmentRecord, ContainerLink};
+
+use super::gateway::gateway_of;
+use crate::error::AttachError;
+use crate::host::Container;
+
+/// Refuses if the name is taken.
+pub(crate) fn require_free(container: &mut Container, ifname: &str) -> Result<(), AttachError> {
+    match link::find(&mut container.route, ifname)? {
+        None => Ok(()),
+        Some(_) => Err(AttachError::InterfaceExists {
+            ifname: ifname.to_owned(),
+            netns: container.netns.path().display().to_string(),
+        }),
+    }
+}
+
+/// Settings first, then addresses, then up, then routes: nothing is received or sent by an
+/// interface that is not what it is going to be, and what the kernel announces when it comes up
+/// (gratuitous ARP, unsolicited neighbour advertisements) has the addresses in it.
+pub(crate) fn configure(
+    container: &mut Container,
+    record: &AttachmentRecord,
+    own: &ContainerLink,
+    detection: DuplicateDetection,
+) -> Result<(), AttachError> {
+    if !own.up {
+        return Ok(());
+    }
+    let found = link::find(&mut container.route, &own.name)?;
+    let index = found.map(|link| link.index).ok_or_else(|| AttachError::Conflict {
+        key: "CNI_IFNAME",
+        name: own.name.clone(),
+        why: "vanished from the container while it was being configured".to_owned(),
+    })?;
+    let settings = settings(own, &record.addresses, detection);
+    container.run(|| settings.iter().try_for_each(|(name, value)| set(name, value)))??;
+    let mut batch = Batch::new();
+    for one in &record.addresses {
+        address::add(index, &one.address, detection, &mut batch);
+    }
+    link::set_up(index, &mut batch);
+    for route in &record.routes {
+        spec(route, index, &record.addresses).add(&mut batch);
+    }
+    container.route.commit(batch)?;
+    if detection == DuplicateDetection::Run {
+        await_detection(container, index, &record.addresses)?;
+    }
+    Ok(())
+}
+
+fn set(name: &str, value: &str) -> Result<(), AttachError> {
+    sysctl::ensure(name, value)?;
+    Ok(())
+}
+
+/// Kernel parameters of the interface. Without IPv6 addresses those of IPv6 are left alone: the
+/// kernel may not even have them.
+fn settings(
+    own: &ContainerLink,
+    addresses: &[AddressRecord],
+    detection: DuplicateDetection,
+) -> Vec<(String, &'static str)> {
+    let name = |family: &str, key: &str| format!("net/{family}/conf/{}/{key}", own.name);
+    let mut settings = vec![(name("ipv4", "arp_notify"), "1")];
+    if addresses.iter().any(|one| one.address.is_ipv6()) {
+        settings.push((name("ipv6", "disable_ipv6"), "0"));
+        settings.push((name("ipv6", "ndisc_notify"), "1"));
+        settings.push((name("ipv6", "keep_addr_on_down"), "1"));
+        settings.push(match detection {
+            DuplicateDetection::Skip => (name("ipv6", "accept_dad"), "0"),
+            DuplicateDetection::Run => (name("ipv6", "enhanced_dad"), "1"),
+        });
+    }
+    settings
+}
+
+/// A route of the result as the kernel gets it: without a gateway of its own it takes the
+/// family's, unless its scope says that the destination is on the link.
+pub(crate) fn spec(route: &Route, index: u32, addresses: &[AddressRecord]) -> RouteSpec {
+    /// RT_SCOPE_LINK (linux/rtnetlink.h).
+    const LINK: u32 = 253;
+    let is_on_link = route.scope.is_some_and(|scope| scope >= LINK);
+    let family_gateway = || {
+        addresses
+            .iter()
+            .filter(|one| one.address.is_ipv4() == route.dst.is_ipv4())
+            .find_map(gateway_of)
+    };
+    RouteSpec {
+        dst: route.dst,
+        gateway: route.gw.or_else(|| if is_on_link { None } else { family_gateway() }),
+        link: index,
+        priority: route.priority,
+        table: route.table,
+        scope: route.scope.and_then(|scope| u8::try_from(scope).ok()),
+        mtu: route.mtu,
+        advmss: route.advmss,
+    }
+}
+
+/// Waits until duplicate address detection of the addresses is over.
+fn await_detection(
+    container: &mut Container,
+    index: u32,
+    addresses: &[AddressRecord],
+) -> Result<(), AttachError> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const PAUSE: Duration = Duration::from_millis(20);
+    if !addresses.iter().any(|one| one.address.is_ipv6()) {
+        return Ok(());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let there = address::list(&mut container.route, index)?;
+        let ours = || there.iter().filter(|a| addresses.iter().any(|one| one.address == a.address));
+        if let Some(duplicate) = ours().find(|assigned| assigned.is_duplicate) {
+            return Err(AttachError::Conflict {
+                key: "ipam",
+                name: duplicate.address.to_string(),
+                why: "is in use by another host of the network (duplicate address)".to_owned(),
+            });
+        }
+        if !ours().any(|assigned| assigned.is_tentative) || Instant::now() > deadline {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+}

@@ -1,0 +1,85 @@
+//! Removing what attachments shared and nobody uses any more.
+
+use weft_store::{NftRecord, Sharing, SharedObject};
+
+use super::{bridge, gateway, uplink, vlan_gateway};
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::ruleset;
+
+/// The lock between those who use a bridge (shared) and those who remove one (exclusive).
+pub(crate) const LINKS_LOCK: &str = "links";
+
+/// Removes every idle object and forgets it. A crash in between leaves it idle, for the next call.
+pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
+    let idle = host.store.read(|transaction| transaction.idle_objects())?;
+    if idle.is_empty() {
+        return Ok(());
+    }
+    let mut errors = Vec::new();
+    let mut removed = Vec::new();
+    {
+        let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
+        // Who came back to use one before the lock was taken has made it busy again.
+        let mut idle = host.store.read(|transaction| transaction.idle_objects())?;
+        idle.sort_by_key(order);
+        for object in idle.into_iter().filter(|o| !matches!(o, SharedObject::NftElement { .. })) {
+            match remove(host, &object) {
+                Ok(()) => removed.push(object),
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    let elements: Vec<NftRecord> = idle
+        .into_iter()
+        .filter_map(|object| match object {
+            SharedObject::NftElement { element } => Some(element),
+            _ => None,
+        })
+        .collect();
+    match ruleset::remove_network_elements(host, &elements) {
+        Ok(()) => {
+            removed.extend(elements.into_iter().map(|element| SharedObject::NftElement { element }));
+        }
+        Err(error) => errors.push(error),
+    }
+    let forgotten = host.store.write(|transaction| {
+        removed.iter().try_for_each(|object| transaction.forget_idle(object))
+    });
+    errors.extend(forgotten.err().map(AttachError::from));
+    AttachError::collect("removing what is no longer used", errors)
+}
+
+/// Addresses before the interfaces that hold them, ports before bridges.
+fn order(object: &SharedObject) -> u8 {
+    match object {
+        SharedObject::GatewayAddress { .. } => 0,
+        SharedObject::VlanGateway { .. } => 1,
+        SharedObject::Uplink { .. } => 2,
+        SharedObject::Bridge { .. } => 3,
+        SharedObject::NftElement { .. } => 4,
+        SharedObject::Ruleset => 5,
+    }
+}
+
+fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
+    match object {
+        SharedObject::GatewayAddress { link, address } => {
+            gateway::remove_address(host, link, address)
+        }
+        SharedObject::VlanGateway { link, .. } => vlan_gateway::remove(host, link),
+        SharedObject::Uplink { bridge, link } => uplink::remove(host, link, bridge),
+        SharedObject::Bridge { name } => bridge::remove(host, name),
+        SharedObject::NftElement { .. } => Ok(()),
+        SharedObject::Ruleset => remove_ruleset(host),
+    }
+}
+
+/// The tables go only if nothing of anybody's is in them.
+pub(crate) fn remove_ruleset(host: &mut Host) -> Result<(), AttachError> {
+    let is_used = host.store.read(|transaction| {
+        let records = transaction.attachments()?;
+        Ok::<_, AttachError>(records.iter().any(|record| !record.nft.is_empty()))
+    })?;
+    if is_used { Ok(()) } else { ruleset::delete_tables(host) }
+}

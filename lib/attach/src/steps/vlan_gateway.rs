@@ -1,0 +1,74 @@
+//! The host's interface in one VLAN of a bridge: a pair of which one end is a port in that VLAN
+//! and the other, `<bridge>.<vlan>`, holds the gateway addresses.
+
+use weft_kernel::link::{self, Change, VethPair};
+use weft_kernel::netlink::Batch;
+use weft_kernel::{Mac, NetNs};
+
+use super::Created;
+use super::veth::{VlanSettings, set_vlans};
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::names::{bridge_mac, vlan_gateway_port};
+
+const ALIAS: &str = "weft vlan gateway";
+
+/// Makes the interface if it is missing; its index.
+pub(crate) fn ensure(
+    host: &mut Host,
+    name: &str,
+    vlan: u16,
+    bridge: (u32, u32),
+    created: &mut Created,
+) -> Result<u32, AttachError> {
+    if let Some(found) = link::find(host.route()?, name)? {
+        return Ok(found.index);
+    }
+    let (bridge_index, mtu) = bridge;
+    let port = vlan_gateway_port(name);
+    let machine = weft_kernel::host::machine_id().unwrap_or_default();
+    let mac = |end: &str| -> Mac { bridge_mac(end, &machine) };
+    let mut batch = Batch::new();
+    let pair = VethPair::<NetNs> {
+        name: &port,
+        mac: mac(&port),
+        mtu,
+        controller: Some(bridge_index),
+        peer_name: name,
+        peer_mac: mac(name),
+        peer_netns: None,
+    };
+    pair.create(&mut batch);
+    let change = |is_port| Change {
+        alias: Some(ALIAS),
+        without_ipv6_address: is_port,
+        up: true,
+        ..Change::default()
+    };
+    change(true).apply(&port, &mut batch);
+    change(false).apply(name, &mut batch);
+    match host.route()?.commit(batch) {
+        Ok(()) => {
+            created.vlan_gateway = Some(name.to_owned());
+            let settings = VlanSettings { native: Some(vlan), trunk: &[], keep_default: false };
+            set_vlans(host, &port, settings)?;
+        }
+        // Another ADD made it in the meantime.
+        Err(error) if error.errno().is_some_and(|errno| errno as i32 == 17) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let found = link::find(host.route()?, name)?;
+    found.map(|link| link.index).ok_or_else(|| AttachError::Conflict {
+        key: "vlan",
+        name: name.to_owned(),
+        why: "vanished while it was being made".to_owned(),
+    })
+}
+
+/// Deletes the interface if Weft made it.
+pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), AttachError> {
+    match link::find(host.route()?, name)? {
+        Some(found) if found.alias == ALIAS => super::links::delete(host, &[name.to_owned()]),
+        _ => Ok(()),
+    }
+}

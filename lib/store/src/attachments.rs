@@ -1,0 +1,107 @@
+//! Attachment records.
+
+use weft_cni::{AttachmentId, ContainerId, NetworkName};
+
+use crate::changes::Change;
+use crate::error::StoreError;
+use crate::record::AttachmentRecord;
+use crate::transaction::{Transaction, key, kind};
+
+fn record_key(id: &AttachmentId) -> Vec<u8> {
+    let names = [id.network.as_str(), id.container_id.as_str(), id.ifname.as_str()];
+    key(kind::ATTACHMENT, &names, &[])
+}
+
+impl Transaction<'_> {
+    /// The time of the transaction, in seconds since 1970.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Refuses if the attachment is recorded.
+    ///
+    /// # Errors
+    /// [`StoreError::AttachmentExists`].
+    pub fn refuse_duplicate(&self, id: &AttachmentId) -> Result<(), StoreError> {
+        match self.attachment(id)? {
+            None => Ok(()),
+            Some(there) => {
+                Err(StoreError::AttachmentExists { id: id.clone(), plugin: there.plugin })
+            }
+        }
+    }
+
+    /// Records an attachment, and its share in what it shares.
+    ///
+    /// # Errors
+    /// [`StoreError::AttachmentExists`].
+    pub fn insert_attachment(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
+        self.refuse_duplicate(&record.id)?;
+        for object in &record.shared {
+            self.acquire_shared(object)?;
+        }
+        self.put(record_key(&record.id), record)?;
+        self.log_change(&Change::Attached { id: record.id.clone() })
+    }
+
+    /// The record of an attachment.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn attachment(&self, id: &AttachmentId) -> Result<Option<AttachmentRecord>, StoreError> {
+        self.get(&record_key(id))
+    }
+
+    /// Removes a record, its leases and its shares. Nothing happens if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn remove_attachment(&mut self, id: &AttachmentId) -> Result<(), StoreError> {
+        let Some(record) = self.attachment(id)? else { return Ok(()) };
+        for address in &record.addresses {
+            if let Some(pool) = &address.pool {
+                self.release(pool, address.address.ip(), id)?;
+            }
+        }
+        for object in &record.shared {
+            self.release_shared(object)?;
+        }
+        self.delete(record_key(id));
+        self.log_change(&Change::Detached { id: id.clone() })
+    }
+
+    /// The attachments of one network, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn attachments_of(
+        &self,
+        network: &NetworkName,
+    ) -> Result<Vec<AttachmentRecord>, StoreError> {
+        self.records(&key(kind::ATTACHMENT, &[network.as_str()], &[]))
+    }
+
+    /// The attachments of one container to one network.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn attachments_of_container(
+        &self,
+        network: &NetworkName,
+        container: &ContainerId,
+    ) -> Result<Vec<AttachmentRecord>, StoreError> {
+        self.records(&key(kind::ATTACHMENT, &[network.as_str(), container.as_str()], &[]))
+    }
+
+    /// Every attachment.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn attachments(&self) -> Result<Vec<AttachmentRecord>, StoreError> {
+        self.records(&[kind::ATTACHMENT])
+    }
+
+    fn records(&self, prefix: &[u8]) -> Result<Vec<AttachmentRecord>, StoreError> {
+        self.scan(prefix)?.iter().map(|(key, value)| self.decode(key, value)).collect()
+    }
+}

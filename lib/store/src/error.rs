@@ -1,0 +1,104 @@
+//! What can go wrong with the store.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use weft_cni::AttachmentId;
+
+/// A failed use of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or directory of the store.
+    #[error("{path}: {operation}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What was done with it.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process keeps the lock.
+    #[error("{path} is locked by {holder} and stayed so for {seconds} s (WEFT_LOCK_TIMEOUT)")]
+    LockTimeout {
+        /// The lock file.
+        path: PathBuf,
+        /// Process id and command of the holder.
+        holder: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The database library failed for a reason of the machine's (no space, no permission).
+    #[error("{path}: {reason}")]
+    Backend {
+        /// The database file.
+        path: PathBuf,
+        /// The library's words.
+        reason: String,
+    },
+    /// What is in the file cannot be.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The attachment is there already.
+    #[error("attachment {id} exists already (made by {plugin})")]
+    AttachmentExists {
+        /// Which.
+        id: AttachmentId,
+        /// Who made it.
+        plugin: String,
+    },
+    /// All addresses are leased.
+    #[error("network {network}: no free address in {ranges}{}", cooling_note(*.cooling))]
+    Exhausted {
+        /// The network.
+        network: String,
+        /// The ranges.
+        ranges: String,
+        /// Released addresses that may not be used yet.
+        cooling: usize,
+    },
+    /// The requested address is leased.
+    #[error("network {network}: address {address} is leased to {holder}")]
+    AddressTaken {
+        /// The network.
+        network: String,
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        holder: String,
+    },
+    /// The requested address cannot be leased to anybody.
+    #[error("network {network}: address {address} {why}")]
+    AddressUnusable {
+        /// The network.
+        network: String,
+        /// The address.
+        address: IpAddr,
+        /// Why not.
+        why: String,
+    },
+}
+
+fn cooling_note(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        some => format!(" ({some} released ones are cooling down)"),
+    }
+}
+
+impl StoreError {
+    /// The whole chain of causes as one text.
+    pub fn full_text(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}

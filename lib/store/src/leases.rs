@@ -1,0 +1,294 @@
+//! Leases: each address of a pool has at most one holder.
+//!
+//! Finding a free address takes the same few look-ups however many are leased: a range is first
+//! handed out in order (a cursor), then in the order of release (a queue), so that a released
+//! address rests as long as can be.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use weft_cni::AttachmentId;
+
+use crate::error::StoreError;
+use crate::range::{Range, number};
+use crate::transaction::{Transaction, key, kind};
+
+/// The addresses of one network, and the name its leases are kept under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The network's name, or another name that keeps its leases apart.
+    pub name: String,
+    /// Seconds that a released address rests; 0 only puts it at the end of the queue.
+    pub cool_down: u64,
+}
+
+/// A lease as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Who holds it.
+    pub holder: AttachmentId,
+    /// The subnet it was leased from, which is where it is queued when it is released.
+    pub subnet: String,
+}
+
+/// What is wanted of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseRequest {
+    /// Any address.
+    Any,
+    /// This one, else any.
+    Prefer(IpAddr),
+    /// This one and no other.
+    Exactly(IpAddr),
+}
+
+/// An address in a key: fixed length, so that no separator is needed, and in order.
+fn address_key(address: IpAddr) -> [u8; 17] {
+    let mut bytes = [0; 17];
+    let (family, rest) = (if address.is_ipv4() { 4 } else { 6 }, number(address).to_be_bytes());
+    let [first, tail @ ..] = &mut bytes;
+    *first = family;
+    tail.copy_from_slice(&rest);
+    bytes
+}
+
+fn lease_key(pool: &str, address: IpAddr) -> Vec<u8> {
+    key(kind::LEASE, &[pool], &address_key(address))
+}
+
+fn released_key(pool: &str, address: IpAddr) -> Vec<u8> {
+    key(kind::RELEASED, &[pool], &address_key(address))
+}
+
+fn queue_key(pool: &str, subnet: &str, sequence: u64) -> Vec<u8> {
+    key(kind::FREE, &[pool, subnet], &sequence.to_be_bytes())
+}
+
+/// An entry of the queue of released addresses.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Released {
+    address: IpAddr,
+    at: u64,
+    sequence: u64,
+}
+
+impl Transaction<'_> {
+    /// Leases an address of the first of `ranges` that has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Exhausted`]; for [`LeaseRequest::Exactly`] [`StoreError::AddressTaken`] and
+    /// [`StoreError::AddressUnusable`].
+    pub fn lease(
+        &mut self,
+        pool: &Pool,
+        ranges: &[Range],
+        request: LeaseRequest,
+        holder: &AttachmentId,
+    ) -> Result<(IpAddr, usize), StoreError> {
+        if let LeaseRequest::Exactly(address) = request {
+            let index = self.usable_range(pool, ranges, address)?;
+            if let Some(lease) = self.lease_of(&pool.name, address)? {
+                return Err(StoreError::AddressTaken {
+                    network: pool.name.clone(),
+                    address,
+                    holder: lease.holder.to_string(),
+                });
+            }
+            self.grant(pool, ranges.get(index), address, holder)?;
+            return Ok((address, index));
+        }
+        if let LeaseRequest::Prefer(address) = request
+            && let Some(index) = ranges.iter().position(|range| range.contains(address))
+            && self.lease_of(&pool.name, address)?.is_none()
+        {
+            self.grant(pool, ranges.get(index), address, holder)?;
+            return Ok((address, index));
+        }
+        for (index, range) in ranges.iter().enumerate() {
+            if let Some(address) = self.next_free(pool, range)? {
+                self.grant(pool, Some(range), address, holder)?;
+                return Ok((address, index));
+            }
+        }
+        Err(self.exhausted(pool, ranges)?)
+    }
+
+    /// Leases an address that belongs to no range (a static one).
+    ///
+    /// # Errors
+    /// [`StoreError::AddressTaken`].
+    pub fn lease_static(
+        &mut self,
+        pool: &Pool,
+        address: IpAddr,
+        holder: &AttachmentId,
+    ) -> Result<(), StoreError> {
+        match self.lease_of(&pool.name, address)? {
+            Some(lease) => Err(StoreError::AddressTaken {
+                network: pool.name.clone(),
+                address,
+                holder: lease.holder.to_string(),
+            }),
+            None => self.grant(pool, None, address, holder),
+        }
+    }
+
+    /// The lease of an address.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn lease_of(&self, pool: &str, address: IpAddr) -> Result<Option<Lease>, StoreError> {
+        self.get(&lease_key(pool, address))
+    }
+
+    /// Ends a lease, if `holder` has it, and queues the address.
+    pub(crate) fn release(
+        &mut self,
+        pool: &str,
+        address: IpAddr,
+        holder: &AttachmentId,
+    ) -> Result<(), StoreError> {
+        let Some(lease) = self.lease_of(pool, address)?.filter(|l| l.holder == *holder) else {
+            return Ok(());
+        };
+        self.delete(lease_key(pool, address));
+        if lease.subnet.is_empty() {
+            return Ok(());
+        }
+        let sequence = self.count_up("released")?;
+        let released = Released { address, at: self.now, sequence };
+        self.put(queue_key(pool, &lease.subnet, sequence), &released)?;
+        self.put(released_key(pool, address), &released)
+    }
+
+    /// Every lease: pool, address, lease.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn leases(&self) -> Result<Vec<(String, IpAddr, Lease)>, StoreError> {
+        let mut leases = Vec::new();
+        for (key, value) in self.scan(&[kind::LEASE])? {
+            let parsed = parse_lease_key(&key);
+            let (pool, address) = parsed.ok_or_else(|| self.damaged("a lease without address"))?;
+            leases.push((pool, address, self.decode(&key, &value)?));
+        }
+        Ok(leases)
+    }
+
+    fn usable_range(
+        &self,
+        pool: &Pool,
+        ranges: &[Range],
+        address: IpAddr,
+    ) -> Result<usize, StoreError> {
+        let unusable = |why: String| StoreError::AddressUnusable {
+            network: pool.name.clone(),
+            address,
+            why,
+        };
+        if ranges.iter().any(|range| range.gateway() == Some(address)) {
+            return Err(unusable("is the gateway's".to_owned()));
+        }
+        ranges.iter().position(|range| range.contains(address)).ok_or_else(|| {
+            let texts: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+            unusable(format!("is not in {} or is excluded", texts.join(", ")))
+        })
+    }
+
+    fn grant(
+        &mut self,
+        pool: &Pool,
+        range: Option<&Range>,
+        address: IpAddr,
+        holder: &AttachmentId,
+    ) -> Result<(), StoreError> {
+        if let Some(released) = self.get::<Released>(&released_key(&pool.name, address))? {
+            let subnet = range.map(|range| range.subnet().to_string()).unwrap_or_default();
+            self.delete(queue_key(&pool.name, &subnet, released.sequence));
+            self.delete(released_key(&pool.name, address));
+        }
+        let subnet = range.map(|range| range.subnet().to_string()).unwrap_or_default();
+        let lease = Lease { holder: holder.clone(), subnet };
+        self.put(lease_key(&pool.name, address), &lease)
+    }
+
+    fn next_free(&mut self, pool: &Pool, range: &Range) -> Result<Option<IpAddr>, StoreError> {
+        match self.next_never_used(pool, range)? {
+            Some(address) => Ok(Some(address)),
+            None => self.longest_released(pool, range),
+        }
+    }
+
+    fn next_never_used(
+        &mut self,
+        pool: &Pool,
+        range: &Range,
+    ) -> Result<Option<IpAddr>, StoreError> {
+        let cursor_key = key(kind::CURSOR, &[&pool.name, &range.cursor_name()], &[]);
+        let cursor = self.get_bytes(&cursor_key)?;
+        let mut position =
+            cursor.and_then(|b| Some(u128::from_be_bytes(b.try_into().ok()?))).unwrap_or(0);
+        let started_at = position;
+        let mut found = None;
+        // Addresses ahead of the cursor are taken only by request: each is passed over once.
+        while let Some(address) = range.next_at(position) {
+            let Some(next) = number(address).checked_add(1) else { break };
+            position = next;
+            if self.get_bytes(&lease_key(&pool.name, address))?.is_none()
+                && self.get_bytes(&released_key(&pool.name, address))?.is_none()
+            {
+                found = Some(address);
+                break;
+            }
+        }
+        if position != started_at {
+            self.put_bytes(cursor_key, position.to_be_bytes().to_vec());
+        }
+        Ok(found)
+    }
+
+    fn longest_released(
+        &mut self,
+        pool: &Pool,
+        range: &Range,
+    ) -> Result<Option<IpAddr>, StoreError> {
+        let queue = key(kind::FREE, &[&pool.name, &range.subnet().to_string()], &[]);
+        while let Some((entry_key, value)) = self.first(&queue)? {
+            let released: Released = self.decode(&entry_key, &value)?;
+            let is_leased = self.lease_of(&pool.name, released.address)?.is_some();
+            if range.contains(released.address) && !is_leased {
+                let rested = self.now.saturating_sub(released.at) >= pool.cool_down;
+                return Ok(rested.then_some(released.address));
+            }
+            // The range has shrunk since: the address is forgotten, and found by the cursor of
+            // whatever range has it again.
+            self.delete(entry_key);
+            self.delete(released_key(&pool.name, released.address));
+        }
+        Ok(None)
+    }
+
+    fn exhausted(&self, pool: &Pool, ranges: &[Range]) -> Result<StoreError, StoreError> {
+        let mut cooling = 0;
+        for range in ranges {
+            let queue = key(kind::FREE, &[&pool.name, &range.subnet().to_string()], &[]);
+            cooling += self.scan(&queue)?.len();
+        }
+        let texts: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+        let (network, ranges) = (pool.name.clone(), texts.join(", "));
+        Ok(StoreError::Exhausted { network, ranges, cooling })
+    }
+}
+
+fn parse_lease_key(key: &[u8]) -> Option<(String, IpAddr)> {
+    let (_, rest) = key.split_first()?;
+    let (pool, address) = rest.split_last_chunk::<17>()?;
+    let pool = String::from_utf8(pool.strip_suffix(&[0])?.to_vec()).ok()?;
+    let [family, digits @ ..] = *address;
+    let number = u128::from_be_bytes(digits);
+    let address = match family {
+        4 => IpAddr::from(u32::try_from(number).ok()?.to_be_bytes()),
+        _ => IpAddr::from(number.to_be_bytes()),
+    };
+    Some((pool, address))
+}

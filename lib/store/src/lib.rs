@@ -1,0 +1,35 @@
+//! Weft's state: what is attached, which addresses are leased, what is shared.
+//!
+//! One store per host, in `/run/weft` (containers do not outlive a reboot, so neither does it).
+//! Every process opens it under an exclusive file lock for one [`Transaction`] and closes it at
+//! once; the lock is never held while the kernel is asked for anything. The attachment record is
+//! complete before the first kernel object exists, so whatever a crash leaves can be found.
+
+mod attachments;
+mod backend;
+mod changes;
+mod error;
+mod leases;
+mod lock;
+mod maintenance;
+mod range;
+mod record;
+mod shared;
+mod sticky;
+mod store;
+mod transaction;
+
+pub use backend::BackendKind;
+pub use changes::Change;
+pub use error::StoreError;
+pub use leases::{Lease, LeaseRequest, Pool};
+pub use lock::FileLock;
+pub use maintenance::{Dump, Finding};
+pub use range::{Range, RangeError};
+pub use record::{
+    AddressRecord, AttachmentRecord, ContainerLink, Delegate, HostLink, NetnsRecord, NftRecord,
+};
+pub use shared::{SharedObject, SharedState};
+pub use sticky::StickyLeases;
+pub use store::{Sharing, Store, StoreConfig};
+pub use transaction::Transaction;

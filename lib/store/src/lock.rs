@@ -1,0 +1,123 @@
+//! Exclusive file locks between processes, with a timeout that names the holder.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::StoreError;
+
+/// A held flock(2). It goes with the value, and with the process.
+#[derive(Debug)]
+pub struct FileLock {
+    _held: Flock<File>,
+}
+
+impl FileLock {
+    /// Takes the lock of `path` (a file made if need be), waiting up to `timeout`.
+    ///
+    /// # Errors
+    /// [`StoreError::LockTimeout`] with the holder, [`StoreError::Io`].
+    pub fn exclusive(path: &Path, timeout: Duration) -> Result<Self, StoreError> {
+        Self::take(path, timeout, FlockArg::LockExclusiveNonblock, FlockArg::LockExclusive)
+    }
+
+    /// The same, shared with others that take it so.
+    ///
+    /// # Errors
+    /// As [`Self::exclusive`].
+    pub fn shared(path: &Path, timeout: Duration) -> Result<Self, StoreError> {
+        Self::take(path, timeout, FlockArg::LockSharedNonblock, FlockArg::LockShared)
+    }
+
+    fn take(
+        path: &Path,
+        timeout: Duration,
+        at_once: FlockArg,
+        waiting: FlockArg,
+    ) -> Result<Self, StoreError> {
+        let failed = |source: std::io::Error| StoreError::Io {
+            path: path.to_owned(),
+            operation: "cannot be locked",
+            source,
+        };
+        let file = open(path)?;
+        match Flock::lock(file, at_once) {
+            Ok(held) => Ok(Self { _held: held }),
+            Err((file, Errno::EWOULDBLOCK)) => wait(file, path, timeout, waiting),
+            Err((_, errno)) => Err(failed(errno.into())),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(|source| {
+        StoreError::Io { path: path.to_owned(), operation: "cannot be opened", source }
+    })
+}
+
+/// flock(2) has no timeout: a thread waits for it, this one for the thread. If the time is up
+/// first, the thread's late lock is dropped as soon as it is got.
+fn wait(
+    file: File,
+    path: &Path,
+    timeout: Duration,
+    mode: FlockArg,
+) -> Result<FileLock, StoreError> {
+    let holder_of = file.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = sender.send(Flock::lock(file, mode));
+    });
+    match receiver.recv_timeout(timeout) {
+        Ok(Ok(held)) => Ok(FileLock { _held: held }),
+        Ok(Err((_, errno))) => Err(StoreError::Io {
+            path: path.to_owned(),
+            operation: "cannot be locked",
+            source: errno.into(),
+        }),
+        Err(_) => Err(StoreError::LockTimeout {
+            path: PathBuf::from(path),
+            holder: holder_of.and_then(holder).unwrap_or_else(|| "an unknown process".to_owned()),
+            seconds: timeout.as_secs(),
+        }),
+    }
+}
+
+/// Who holds a flock on the file, from proc_locks(5).
+fn holder((dev, ino): (u64, u64)) -> Option<String> {
+    let (major, minor) = (nix::sys::stat::major(dev), nix::sys::stat::minor(dev));
+    let object = format!("{major:02x}:{minor:02x}:{ino}");
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let line = locks.lines().find(|l| l.contains(&object) && !l.contains("->"))?;
+    let pid = line.split_whitespace().nth(4)?;
+    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(format!("process {pid} ({})", command.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_names_the_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let _held = FileLock::exclusive(&path, Duration::from_secs(1)).unwrap();
+        let error = FileLock::exclusive(&path, Duration::from_millis(50)).unwrap_err();
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn shared_locks_go_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let _one = FileLock::shared(&path, Duration::from_secs(1)).unwrap();
+        let _two = FileLock::shared(&path, Duration::from_secs(1)).unwrap();
+        assert!(FileLock::exclusive(&path, Duration::from_millis(20)).is_err());
+    }
+}

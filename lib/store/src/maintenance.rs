@@ -1,0 +1,147 @@
+//! Looking at the whole store: dump, consistency check, and moving a damaged one aside.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::error::StoreError;
+use crate::record::AttachmentRecord;
+use crate::shared::{SharedObject, SharedState};
+use crate::store::Store;
+use crate::transaction::Transaction;
+
+/// Everything in the store, for people and scripts.
+#[derive(Debug, Clone, Serialize)]
+pub struct Dump {
+    /// The attachments.
+    pub attachments: Vec<AttachmentRecord>,
+    /// Leases: "pool address" to the holder.
+    pub leases: BTreeMap<String, String>,
+    /// Shared objects.
+    pub shared: Vec<SharedState>,
+}
+
+/// Something in the store that does not fit the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What, in words.
+    pub text: String,
+}
+
+impl Transaction<'_> {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn dump(&self) -> Result<Dump, StoreError> {
+        let leases = self.leases()?;
+        let line = |(pool, address, lease): &(String, _, crate::leases::Lease)| {
+            (format!("{pool} {address}"), lease.holder.to_string())
+        };
+        Ok(Dump {
+            attachments: self.attachments()?,
+            leases: leases.iter().map(line).collect(),
+            shared: self.shared_objects()?,
+        })
+    }
+
+    /// Compares leases and shares with the attachments they belong to.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn findings(&self) -> Result<Vec<Finding>, StoreError> {
+        let mut findings = Vec::new();
+        let records = self.attachments()?;
+        for (pool, address, lease) in self.leases()? {
+            let is_known = records.iter().any(|record| {
+                record.id == lease.holder
+                    && record.addresses.iter().any(|a| {
+                        a.address.ip() == address && a.pool.as_deref() == Some(pool.as_str())
+                    })
+            });
+            if !is_known {
+                let holder = lease.holder;
+                let text = format!("lease {address} of {pool} is held by {holder}, which has no record of it");
+                findings.push(Finding { text });
+            }
+        }
+        for record in &records {
+            for address in &record.addresses {
+                let Some(pool) = &address.pool else { continue };
+                let lease = self.lease_of(pool, address.address.ip())?;
+                if lease.is_none_or(|lease| lease.holder != record.id) {
+                    let text = format!("{} has address {} without a lease", record.id, address.address);
+                    findings.push(Finding { text });
+                }
+            }
+        }
+        findings.extend(self.miscounted(&records)?.into_iter().map(|(object, _, text)| {
+            let _: SharedObject = object;
+            Finding { text }
+        }));
+        Ok(findings)
+    }
+
+    fn miscounted(
+        &self,
+        records: &[AttachmentRecord],
+    ) -> Result<Vec<(SharedObject, u64, String)>, StoreError> {
+        let mut counted: BTreeMap<SharedObject, u64> = BTreeMap::new();
+        for object in records.iter().flat_map(|record| &record.shared) {
+            *counted.entry(object.clone()).or_default() += 1;
+        }
+        let mut wrong = Vec::new();
+        for state in self.shared_objects()? {
+            let users = counted.remove(&state.object).unwrap_or(0);
+            if users != state.users {
+                let text = format!("{:?} has {} users, {users} recorded", state.object, state.users);
+                wrong.push((state.object, users, text));
+            }
+        }
+        for (object, users) in counted {
+            let text = format!("{object:?} has {users} users and is not counted");
+            wrong.push((object, users, text));
+        }
+        Ok(wrong)
+    }
+
+    /// Puts wrong counts of users right. Returns what was done.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn recount_shared(&mut self) -> Result<Vec<Finding>, StoreError> {
+        let records = self.attachments()?;
+        let wrong = self.miscounted(&records)?;
+        for (object, users, _) in &wrong {
+            self.set_users(object, *users)?;
+        }
+        Ok(wrong.into_iter().map(|(_, _, text)| Finding { text }).collect())
+    }
+}
+
+impl Store {
+    /// Renames the database, so that the next use starts an empty one. Returns where it is now;
+    /// `None` if there was none.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::LockTimeout`].
+    pub fn move_aside(&self) -> Result<Option<PathBuf>, StoreError> {
+        let path = self.path();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let _lock = self.lock()?;
+        let aside = (1u32..)
+            .map(|n| path.with_extension(format!("damaged-{n}")))
+            .find(|candidate| !candidate.exists())
+            .unwrap_or_else(|| path.with_extension("damaged"));
+        fs::rename(&path, &aside).map_err(|source| StoreError::Io {
+            path: path.clone(),
+            operation: "cannot be moved aside",
+            source,
+        })?;
+        Ok(Some(aside))
+    }
+}

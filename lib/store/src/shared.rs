@@ -1,0 +1,150 @@
+//! What several attachments need together: it exists while at least one of them does.
+//!
+//! A count of users, kept in the same transactions as the attachments. What nobody uses any more
+//! is remembered as idle until it has been removed from the kernel, so that a crash in between is
+//! found by the next DEL or GC.
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreError;
+use crate::record::NftRecord;
+use crate::transaction::{Transaction, key, kind};
+
+/// A shared object of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum SharedObject {
+    /// A bridge that goes with its last container.
+    Bridge {
+        /// Its name.
+        name: String,
+    },
+    /// A gateway address on a bridge or on a VLAN gateway.
+    GatewayAddress {
+        /// The interface.
+        link: String,
+        /// The address.
+        address: IpNetwork,
+    },
+    /// The interface that holds the gateway addresses of one VLAN of a bridge.
+    VlanGateway {
+        /// The bridge.
+        bridge: String,
+        /// The interface's name.
+        link: String,
+    },
+    /// A host interface that was made a port of a bridge.
+    Uplink {
+        /// The bridge.
+        bridge: String,
+        /// The interface's name.
+        link: String,
+    },
+    /// An element of an nf_tables set that is a network's.
+    NftElement {
+        /// The element.
+        element: NftRecord,
+    },
+    /// Weft's nf_tables tables, whole.
+    Ruleset,
+}
+
+/// A shared object and how many attachments use it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedState {
+    /// What.
+    pub object: SharedObject,
+    /// Its users.
+    pub users: u64,
+}
+
+impl Transaction<'_> {
+    fn shared_key(&self, object: &SharedObject) -> Result<Vec<u8>, StoreError> {
+        let text = serde_json::to_vec(object).map_err(|error| self.damaged(error))?;
+        Ok(key(kind::SHARED, &[], &text))
+    }
+
+    fn idle_key(shared_key: &[u8]) -> Vec<u8> {
+        key(kind::IDLE, &[], shared_key.get(1..).unwrap_or_default())
+    }
+
+    pub(crate) fn acquire_shared(&mut self, object: &SharedObject) -> Result<(), StoreError> {
+        let key = self.shared_key(object)?;
+        let users = self.get::<u64>(&key)?.unwrap_or(0);
+        if users == 0 {
+            self.delete(Self::idle_key(&key));
+        }
+        self.put(key, &users.saturating_add(1))
+    }
+
+    pub(crate) fn release_shared(&mut self, object: &SharedObject) -> Result<(), StoreError> {
+        let key = self.shared_key(object)?;
+        let users = self.get::<u64>(&key)?.unwrap_or(0).saturating_sub(1);
+        if users == 0 {
+            self.put_bytes(Self::idle_key(&key), Vec::new());
+        }
+        self.put(key, &users)
+    }
+
+    /// How many attachments use an object.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn users_of(&self, object: &SharedObject) -> Result<u64, StoreError> {
+        Ok(self.get(&self.shared_key(object)?)?.unwrap_or(0))
+    }
+
+    /// Every object that was used and is no more: to be removed from the kernel, and then
+    /// forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn idle_objects(&self) -> Result<Vec<SharedObject>, StoreError> {
+        let entries = self.scan(&[kind::IDLE])?;
+        entries
+            .iter()
+            .map(|(key, _)| self.decode(key, key.get(1..).unwrap_or_default()))
+            .collect()
+    }
+
+    /// Forgets an object that has been removed, unless somebody uses it again.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn forget_idle(&mut self, object: &SharedObject) -> Result<(), StoreError> {
+        let key = self.shared_key(object)?;
+        if self.get::<u64>(&key)?.unwrap_or(0) == 0 {
+            self.delete(Self::idle_key(&key));
+            self.delete(key);
+        }
+        Ok(())
+    }
+
+    /// Every shared object with its users.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn shared_objects(&self) -> Result<Vec<SharedState>, StoreError> {
+        let entries = self.scan(&[kind::SHARED])?;
+        let state = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            let object = self.decode(key, key.get(1..).unwrap_or_default())?;
+            Ok(SharedState { object, users: self.decode(key, value)? })
+        };
+        entries.iter().map(state).collect()
+    }
+
+    pub(crate) fn set_users(
+        &mut self,
+        object: &SharedObject,
+        users: u64,
+    ) -> Result<(), StoreError> {
+        let key = self.shared_key(object)?;
+        if users == 0 {
+            self.put_bytes(Self::idle_key(&key), Vec::new());
+        } else {
+            self.delete(Self::idle_key(&key));
+        }
+        self.put(key, &users)
+    }
+}

@@ -1,0 +1,176 @@
+//! Opening the store for one transaction.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::backend::{Backend, BackendKind};
+use crate::error::StoreError;
+use crate::lock::FileLock;
+use crate::transaction::{Transaction, key, kind};
+
+/// Where the store is and how it is opened.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The directory, usually `/run/weft`.
+    pub dir: PathBuf,
+    /// The database library.
+    pub backend: BackendKind,
+    /// How long to wait for the lock.
+    pub lock_timeout: Duration,
+    /// The current boot, if it is known: state of another boot is dead.
+    pub boot_id: Option<String>,
+}
+
+/// The store of a host.
+#[derive(Debug, Clone)]
+pub struct Store {
+    config: StoreConfig,
+}
+
+impl Store {
+    /// A store; nothing is opened yet.
+    pub fn new(config: StoreConfig) -> Self {
+        Self { config }
+    }
+
+    /// The store's directory.
+    pub fn dir(&self) -> &Path {
+        &self.config.dir
+    }
+
+    /// The database's path.
+    pub fn path(&self) -> PathBuf {
+        self.config.backend.path(&self.config.dir)
+    }
+
+    /// Its database library.
+    pub fn backend(&self) -> BackendKind {
+        self.config.backend
+    }
+
+    /// How long locks are waited for.
+    pub fn lock_timeout(&self) -> Duration {
+        self.config.lock_timeout
+    }
+
+    pub(crate) fn lock(&self) -> Result<FileLock, StoreError> {
+        FileLock::exclusive(&self.config.dir.join("lock"), self.config.lock_timeout)
+    }
+
+    /// A lock for something that only one process may do at a time, besides the store.
+    ///
+    /// # Errors
+    /// [`StoreError::LockTimeout`], [`StoreError::Io`].
+    pub fn named_lock(&self, name: &str, sharing: Sharing) -> Result<FileLock, StoreError> {
+        self.make_dir()?;
+        let path = self.config.dir.join(format!("{name}.lock"));
+        match sharing {
+            Sharing::Exclusive => FileLock::exclusive(&path, self.config.lock_timeout),
+            Sharing::Shared => FileLock::shared(&path, self.config.lock_timeout),
+        }
+    }
+
+    fn make_dir(&self) -> Result<(), StoreError> {
+        use std::os::unix::fs::DirBuilderExt;
+        if self.config.dir.is_dir() {
+            return Ok(());
+        }
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.config.dir);
+        made.map_err(|source| StoreError::Io {
+            path: self.config.dir.clone(),
+            operation: "cannot be made",
+            source,
+        })
+    }
+
+    /// Runs `work` in a transaction that is committed if it succeeds and forgotten if not.
+    ///
+    /// # Errors
+    /// What `work` says, and the store's own.
+    pub fn write<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.make_dir()?;
+        let _lock = self.lock()?;
+        let mut backend = self.config.backend.open(&self.config.dir)?;
+        let path = self.path();
+        self.forget_other_boots(backend.as_mut(), &path)?;
+        let mut transaction = Transaction::new(Some(backend.as_ref()), &path);
+        let result = work(&mut transaction)?;
+        let writes = transaction.writes;
+        if !writes.is_empty() {
+            backend.apply(&writes)?;
+        }
+        // The database is closed before the lock goes: the next process opens it at once.
+        drop(backend);
+        Ok(result)
+    }
+
+    /// Runs `work` on the store as it is; its writes are forgotten. Where there is no store
+    /// nothing is made, and everything reads as absent.
+    ///
+    /// # Errors
+    /// What `work` says, and the store's own.
+    pub fn read<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let path = self.path();
+        if !path.exists() {
+            return work(&mut Transaction::new(None, &path));
+        }
+        let _lock = self.lock()?;
+        let backend = self.config.backend.open(&self.config.dir)?;
+        let result = match self.other_boot(backend.as_ref(), &path)? {
+            true => work(&mut Transaction::new(None, &path)),
+            false => work(&mut Transaction::new(Some(backend.as_ref()), &path)),
+        };
+        drop(backend);
+        result
+    }
+
+    fn boot_key() -> Vec<u8> {
+        key(kind::META, &["boot"], &[])
+    }
+
+    fn other_boot(&self, backend: &dyn Backend, path: &Path) -> Result<bool, StoreError> {
+        let transaction = Transaction::new(Some(backend), path);
+        let written: Option<String> = transaction.get(&Self::boot_key())?;
+        Ok(match (&self.config.boot_id, written) {
+            (Some(current), Some(written)) => *current != written,
+            _ => false,
+        })
+    }
+
+    /// No container of an earlier boot lives: its whole state goes at once. Reboots are the only
+    /// thing that empties a store kept on a disk.
+    fn forget_other_boots(
+        &self,
+        backend: &mut dyn Backend,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        let Some(boot_id) = &self.config.boot_id else { return Ok(()) };
+        let mut transaction = Transaction::new(Some(&*backend), path);
+        let written: Option<String> = transaction.get(&Self::boot_key())?;
+        if written.as_ref() == Some(boot_id) {
+            return Ok(());
+        }
+        for (key, _) in transaction.scan(&[])? {
+            transaction.delete(key);
+        }
+        transaction.put(Self::boot_key(), boot_id)?;
+        let writes = transaction.writes;
+        backend.apply(&writes)
+    }
+}
+
+/// How a [`Store::named_lock`] is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Alone.
+    Exclusive,
+    /// With others that hold it shared.
+    Shared,
+}

@@ -1,0 +1,143 @@
+//! One look at the store: reads see the transaction's own writes, which are made all together.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backend::{Backend, Writes};
+use crate::error::StoreError;
+
+/// The kinds of entries; the first byte of every key.
+pub(crate) mod kind {
+    pub(crate) const ATTACHMENT: u8 = b'a';
+    pub(crate) const CHANGE: u8 = b'c';
+    pub(crate) const FREE: u8 = b'f';
+    pub(crate) const IDLE: u8 = b'i';
+    pub(crate) const LEASE: u8 = b'l';
+    pub(crate) const META: u8 = b'm';
+    pub(crate) const CURSOR: u8 = b'p';
+    pub(crate) const RELEASED: u8 = b'r';
+    pub(crate) const SHARED: u8 = b's';
+}
+
+/// A key: kind, then parts, each ended by a zero byte. Parts are names, which hold none, except
+/// that the last part may be any bytes of one length.
+pub(crate) fn key(kind: u8, names: &[&str], tail: &[u8]) -> Vec<u8> {
+    let mut key = vec![kind];
+    for name in names {
+        key.extend(name.as_bytes());
+        key.push(0);
+    }
+    key.extend(tail);
+    key
+}
+
+/// Access to the store while its lock is held.
+pub struct Transaction<'a> {
+    base: Option<&'a dyn Backend>,
+    path: &'a Path,
+    pub(crate) writes: Writes,
+    /// Seconds since 1970.
+    pub(crate) now: u64,
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Transaction<'a> {
+    /// `base` is none where there is no store yet: everything reads as absent.
+    pub(crate) fn new(base: Option<&'a dyn Backend>, path: &'a Path) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self { base, path, writes: Writes::new(), now }
+    }
+
+    pub(crate) fn damaged(&self, reason: impl std::fmt::Display) -> StoreError {
+        StoreError::Damaged { path: self.path.to_owned(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn get_bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match (self.writes.get(key), self.base) {
+            (Some(written), _) => Ok(written.clone()),
+            (None, Some(base)) => base.get(key),
+            (None, None) => Ok(None),
+        }
+    }
+
+    pub(crate) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.get_bytes(key)?.map(|bytes| self.decode(key, &bytes)).transpose()
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(
+        &self,
+        key: &[u8],
+        bytes: &[u8],
+    ) -> Result<T, StoreError> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            self.damaged(format!("entry {:?}: {error}", String::from_utf8_lossy(key)))
+        })
+    }
+
+    pub(crate) fn put_bytes(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.writes.insert(key, Some(value));
+    }
+
+    pub(crate) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(value).map_err(|error| self.damaged(error))?;
+        self.put_bytes(key, bytes);
+        Ok(())
+    }
+
+    pub(crate) fn delete(&mut self, key: Vec<u8>) {
+        self.writes.insert(key, None);
+    }
+
+    /// Every entry whose key starts with `prefix`, in order.
+    pub(crate) fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.scan_up_to(prefix, usize::MAX)
+    }
+
+    /// The first entry whose key starts with `prefix`.
+    pub(crate) fn first(&self, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+        Ok(self.scan_up_to(prefix, 1)?.into_iter().next())
+    }
+
+    fn scan_up_to(
+        &self,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let mut found = std::collections::BTreeMap::new();
+        if let Some(base) = self.base {
+            base.scan(prefix, &mut |key, value| {
+                if !key.starts_with(prefix) || found.len() >= limit {
+                    return ControlFlow::Break(());
+                }
+                if !self.writes.contains_key(key) {
+                    found.insert(key.to_vec(), value.to_vec());
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        let written = self.writes.range(prefix.to_vec()..);
+        for (key, value) in written.take_while(|(key, _)| key.starts_with(prefix)) {
+            if let Some(value) = value {
+                found.insert(key.clone(), value.clone());
+            }
+        }
+        Ok(found.into_iter().take(limit).collect())
+    }
+
+    /// The next number of a counter, from 1.
+    pub(crate) fn count_up(&mut self, counter: &str) -> Result<u64, StoreError> {
+        let key = key(kind::META, &[counter], &[]);
+        let next = self.get::<u64>(&key)?.unwrap_or(0).saturating_add(1);
+        self.put(key, &next)?;
+        Ok(next)
+    }
+}
