@@ -47,7 +47,11 @@ impl NewBridge<'_> {
     }
 
     fn options(&self) -> Vec<InfoBridge> {
-        let mut options = vec![InfoBridge::VlanFiltering(self.vlan_filtering)];
+        // A kernel without VLAN filtering refuses the attribute even to switch it off.
+        let mut options = Vec::new();
+        if self.vlan_filtering {
+            options.push(InfoBridge::VlanFiltering(true));
+        }
         options.extend(self.group_forward_mask.map(InfoBridge::GroupFwdMask));
         options
     }

@@ -72,8 +72,8 @@ const IPV4: Protocol = Protocol {
     source: 12,
     destination: 16,
     length: 4,
-    multicast: &[224],
-    multicast_mask: &[0xf0],
+    multicast: &[224, 0, 0, 0],
+    multicast_mask: &[0xf0, 0, 0, 0],
     local: LOCAL4.name,
     snat: SNAT4.name,
     masq: MASQ4.name,
@@ -102,6 +102,10 @@ impl Protocol {
         Expression::Payload { base: NETWORK_LAYER, offset, length, register }
     }
 
+    fn multicast_length(&self) -> u32 {
+        if self.multicast.len() == 4 { 4 } else { 1 }
+    }
+
     fn lookup(&self, set: &'static str, value_register: Option<u32>) -> Expression {
         Expression::Lookup { set, register: FIRST, value_register, negated: false }
     }
@@ -119,7 +123,7 @@ impl Protocol {
                 Expression::Verdict(Verdict::Return),
             ]),
             rule(vec![
-                self.load(self.destination, 1, FIRST),
+                self.load(self.destination, self.multicast_length(), FIRST),
                 Expression::Mask { register: FIRST, mask: self.multicast_mask.to_vec() },
                 Expression::Compare {
                     register: FIRST,

@@ -166,7 +166,23 @@ impl Set {
                 set.nest(9, |desc| self.put_fields(desc));
             }
             set.put_u32(10, id);
+            set.put(13, &self.byte_order());
         });
+    }
+
+    /// User data by which `nft` knows how to print keys: names are strings in host byte order.
+    fn byte_order(&self) -> Vec<u8> {
+        const KEY_BYTE_ORDER: u8 = 0;
+        const HOST: u32 = 1;
+        const NETWORK: u32 = 2;
+        let order = match self.key {
+            [Key::IfName] => HOST,
+            [_] => NETWORK,
+            _ => 0,
+        };
+        let mut data = vec![KEY_BYTE_ORDER, 4];
+        data.extend(order.to_ne_bytes());
+        data
     }
 
     fn flags(&self) -> u32 {
