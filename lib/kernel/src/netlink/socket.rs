@@ -17,6 +17,9 @@ use crate::netns::NetNs;
 /// A dump that was disturbed is repeated this often.
 const DUMP_ATTEMPTS: u32 = 10;
 const NLM_F_DUMP_INTR: u16 = 0x10;
+/// Acknowledgements wait in the socket's receive buffer until all requests are done: more of them
+/// than this could overflow it.
+const REQUESTS_AT_ONCE: usize = 100;
 
 /// An rtnetlink socket, bound for its life to the namespace it was opened in.
 #[derive(Debug)]
@@ -53,23 +56,32 @@ impl RouteSocket {
     /// # Errors
     /// The outer error is the socket's; the inner ones are [`KernelError::Refused`].
     pub fn send_all(&mut self, batch: Batch) -> Result<Vec<Result<(), KernelError>>, KernelError> {
+        let mut outcomes = Vec::with_capacity(batch.requests.len());
+        let mut requests = batch.requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            self.send_part(requests.by_ref().take(REQUESTS_AT_ONCE), &mut outcomes)?;
+        }
+        Ok(outcomes)
+    }
+
+    fn send_part(
+        &mut self,
+        requests: impl Iterator<Item = (NetlinkMessage<RouteNetlinkMessage>, String)>,
+        outcomes: &mut Vec<Result<(), KernelError>>,
+    ) -> Result<(), KernelError> {
         let mut bytes = Vec::new();
         let mut waiting: Vec<(u32, String)> = Vec::new();
-        for (mut message, words) in batch.requests {
+        for (mut message, words) in requests {
             let sequence = self.transport.next_sequence();
             message.header.sequence_number = sequence;
             append(&mut bytes, message);
             waiting.push((sequence, words));
         }
-        if waiting.is_empty() {
-            return Ok(Vec::new());
-        }
         self.transport.send(&bytes)?;
-        let mut outcomes = Vec::with_capacity(waiting.len());
         for (sequence, words) in waiting {
             outcomes.push(self.acknowledgement(sequence, words)?);
         }
-        Ok(outcomes)
+        Ok(())
     }
 
     /// Sends all requests at once; the first refusal is the error.

@@ -1,0 +1,91 @@
+//! Items 95 to 99: STATUS.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use weft_testkit::{Call, HostState};
+
+use crate::{Item, NotApplicable, World};
+
+fn conf(w: &World) -> Value {
+    w.conf_with(&json!({"cniVersion": "1.1.0", "ipMasq": true}))
+}
+
+fn not_ready(w: &World) -> Result<(), NotApplicable> {
+    let (full, _containers) = w.exhaust();
+    let mut status = full.clone();
+    status["cniVersion"] = "1.1.0".into();
+    assert_eq!(w.verb("STATUS", &status).code(), 50, "no free address");
+    let late = w.host.container();
+    assert!(!w.call("ADD", &full, &late).is_success());
+    w.host.sh("ip link set wtest0 down");
+    let wide = w.conf_with(&json!({"cniVersion": "1.1.0"}));
+    assert_eq!(w.verb("STATUS", &wide).code(), 51, "the bridge is down");
+    w.host.sh("ip link set wtest0 up");
+    w.verb("STATUS", &wide).ok();
+    Ok(())
+}
+
+fn unreadable_store(w: &World) -> Result<(), NotApplicable> {
+    if w.suite.is_weft() {
+        std::fs::create_dir_all(w.host.state_dir()).unwrap();
+        std::fs::write(w.host.store().path(), "not a database").unwrap();
+        assert_eq!(w.verb("STATUS", &conf(w)).code(), 50);
+        return Ok(());
+    }
+    let dir = w.host.dir().join("networks");
+    std::fs::write(&dir, "not a directory").unwrap();
+    assert_eq!(w.verb("STATUS", &conf(w)).code(), 50);
+    Ok(())
+}
+
+fn delegate_asked(w: &World) -> Result<(), NotApplicable> {
+    use std::os::unix::fs::PermissionsExt;
+    let file = w.host.dir().join("asked");
+    let script = "#!/bin/sh\necho '{\"code\":50,\"msg\":\"no more addresses\"}'; exit 1\n";
+    std::fs::write(&file, script).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let conf = w.conf_with(&json!({"cniVersion": "1.1.0", "ipam": {"type": "asked"}}));
+    let path = format!("{}:{}", w.suite.bin_dir.display(), w.host.dir().display());
+    let call = Call::new(&w.suite, "STATUS", &conf).var("CNI_PATH", &path);
+    assert_eq!(call.on(&w.host).code(), 50);
+    Ok(())
+}
+
+fn no_effects(w: &World) -> Result<(), NotApplicable> {
+    let before = HostState::of(&w.host);
+    let mut fastest = std::time::Duration::MAX;
+    for _ in 0..5 {
+        let start = Instant::now();
+        w.verb("STATUS", &conf(w)).ok();
+        fastest = fastest.min(start.elapsed());
+    }
+    before.assert_same(&w.host, "STATUS");
+    assert!(!w.host.state_dir().exists(), "STATUS has made a directory");
+    assert!(fastest.as_millis() < 20, "{fastest:?}");
+    Ok(())
+}
+
+pub(crate) const ITEMS: &[Item] = &[
+    Item { number: "95", kind: 'M', title: "ready: success", check: |w| {
+        w.verb("STATUS", &conf(w)).ok();
+        let container = w.host.container();
+        w.add(&conf(w), &container);
+        w.verb("STATUS", &conf(w)).ok();
+        Ok(())
+    } },
+    Item { number: "96", kind: 'M', title: "50 when an ADD would fail, 51 when containers suffer", check: |w| {
+        not_ready(w)?;
+        unreadable_store(&World::new(&w.suite))
+    } },
+    Item { number: "97", kind: 'M', title: "asks delegates", check: delegate_asked },
+    Item { number: "98", kind: 'M', title: "no effects, under 20 ms", check: no_effects },
+    Item { number: "99", kind: 'M', title: "ADD is tried all the same", check: |w| {
+        let container = w.host.container();
+        w.add(&conf(w), &container);
+        w.host.sh("ip link set wtest0 down");
+        let next = w.host.container();
+        w.add(&conf(w), &next);
+        Ok(())
+    } },
+];
