@@ -121,10 +121,10 @@ pub(crate) const ITEMS: &[Item] = &[
         Ok(())
     } },
     Item { number: "78", kind: 'M', title: "passes right after ADD", check: |w| {
-        for version in ["0.4.0", "1.0.0", "1.1.0"] {
+        for version in w.versions() {
             let container = w.host.container();
-            let result = w.add(&w.conf_of(version), &container);
-            w.check(&w.conf_of(version), &result, &container).ok();
+            let result = w.add(&w.conf_of(&version), &container);
+            w.check(&w.conf_of(&version), &result, &container).ok();
         }
         Ok(())
     } },

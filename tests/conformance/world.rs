@@ -41,6 +41,20 @@ impl World {
         conf
     }
 
+    /// The versions the suite speaks, of those that know CHECK.
+    pub fn versions(&self) -> Vec<String> {
+        let call = Call::new(&self.suite, "VERSION", &self.conf());
+        let answer = call.on(&self.host).ok();
+        let all = answer["supportedVersions"].as_array().unwrap().iter();
+        let texts = all.map(|version| version.as_str().unwrap().to_owned());
+        texts.filter(|version| version.as_str() >= "0.4.0").collect()
+    }
+
+    /// The newest version the suite speaks.
+    pub fn newest(&self) -> String {
+        self.versions().pop().unwrap()
+    }
+
     /// The IPAM plugin alone.
     pub fn ipam_conf(&self) -> Value {
         self.suite.ipam_conf("net", "10.1.0.0/24", self.host.dir())
@@ -126,7 +140,7 @@ impl World {
             .filter(|part| {
                 part.split(address).nth(1).is_some_and(|rest| rest.starts_with(is_end) || rest.is_empty())
             })
-            .map(|part| part.trim().trim_start_matches("elements = {").trim().to_owned())
+            .map(|part| part.trim().trim_start_matches("elements = {").trim_end_matches('}').trim().to_owned())
             .collect()
     }
 

@@ -1,1 +1,26 @@
-//! x
+//! Tests of the whole, against the executables that `make build` leaves in `target/bin`. They need
+//! root; each makes its own hosts, so they run in parallel and leave nothing.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+mod bad_input;
+mod bridge;
+mod commands;
+mod concurrency;
+mod conformance;
+mod crash;
+mod docs;
+mod gateway;
+mod ipam;
+mod layers;
+mod masquerade;
+mod runtimes;
+mod store;
+mod vlan;

@@ -1,0 +1,88 @@
+//! What bad input gets: one document, everything that is wrong at once, nothing changed.
+
+use serde_json::{Value, json};
+use weft_testkit::{Call, HostState};
+
+use crate::bridge::Net;
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let net = Net::new();
+    let before = HostState::of(&net.host);
+    let mut conf = net.conf(&json!({
+        "mtu": "big", "vlan": 9999, "isGateway": "yes", "hairpinMode": true, "promiscMode": true,
+        "vlanTrunk": [{"minID": 9, "maxID": 3}, {}], "mac": "01:00:00:00:00:00",
+        "ipMasq": {"exclude": ["nowhere"]}, "uplink": "a/b"
+    }));
+    conf["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/33"}]]);
+    let error = net.call("ADD", &conf, &net.host.container()).error();
+    assert_eq!(error["code"], 7);
+    let msg = error["msg"].as_str().unwrap();
+    for part in [
+        "mtu: \"big\"", "vlan: 9999", "isGateway: \"yes\"", "hairpinMode and promiscMode",
+        "vlanTrunk[0].minID: 9", "vlanTrunk[1].id", "mac: \"01:00:00:00:00:00\"",
+        "ipMasq.exclude[0]: \"nowhere\"", "uplink: \"a/b\"", "ipam.ranges[0][0].subnet: \"10.1.0.0/33\"",
+    ] {
+        assert!(msg.contains(part), "{part} is not in {msg}");
+    }
+    before.assert_same(&net.host, "a wrong configuration");
+}
+
+#[test]
+fn strict_configurations_refuse_unknown_keys() {
+    let net = Net::new();
+    let conf = net.conf(&json!({"strict": true, "isGatway": true}));
+    let error = net.call("ADD", &conf, &net.host.container()).error();
+    assert_eq!(error["code"], 2);
+    assert!(error["msg"].as_str().unwrap().contains("isGatway"), "{error}");
+    assert!(error["msg"].as_str().unwrap().contains("did you mean \"isGateway\""), "{error}");
+    let lenient = net.call("ADD", &net.conf(&json!({"isGatway": true})), &net.host.container());
+    lenient.ok();
+    assert!(lenient.stderr.contains("isGatway"), "{}", lenient.stderr);
+}
+
+#[test]
+fn del_takes_any_configuration() {
+    let net = Net::new();
+    let (container, _) = net.add(&net.conf(&json!({})));
+    let broken = json!({"cniVersion": "1.0.0", "name": "net", "type": "weft-bridge", "mtu": "big",
+        "ipam": {"type": "weft-ipam", "ranges": "none"}, "prevResult": {"ips": "none"}});
+    net.del(&broken, &container);
+    assert!(!container.succeeds("ip link show eth0"));
+}
+
+#[test]
+fn odd_documents_are_refused_without_a_panic() {
+    let net = Net::new();
+    let container = net.host.container();
+    let values = [json!(null), json!(true), json!(-1), json!(1e300), json!(""), json!("\u{0}x"), json!([]),
+                  json!([[]]), json!({}), json!({"a": {}}), json!([{"subnet": {}}])];
+    let keys = ["bridge", "mtu", "ipam", "dns", "vlan", "vlanTrunk", "ipMasq", "args", "runtimeConfig",
+                "prevResult", "capabilities", "cniVersion", "mac", "uplink", "groupFwdMask", "name"];
+    for key in keys {
+        for value in &values {
+            let mut conf = net.conf(&json!({}));
+            conf[key] = value.clone();
+            for verb in ["ADD", "DEL", "CHECK"] {
+                let outcome = net.call(verb, &conf, &container);
+                assert!(outcome.status.is_some(), "{verb} {key}={value}: ended by a signal");
+                if !outcome.is_success() {
+                    assert_ne!(outcome.code(), 199, "{verb} {key}={value}: {}", outcome.stdout);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn deep_and_long_documents_are_refused() {
+    let net = Net::new();
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let text = format!(r#"{{"cniVersion":"1.0.0","name":"n","type":"weft-bridge","ipam":{deep}}}"#);
+    let call = Call::new(&net.suite, "ADD", &net.conf(&json!({}))).container(&net.host.container());
+    assert_eq!(call.input(text.as_bytes()).on(&net.host).code(), 6);
+    let mut long: Value = net.conf(&json!({}));
+    long["name"] = "n".repeat(5000).into();
+    let outcome = net.call("ADD", &long, &net.host.container());
+    assert!(outcome.status.is_some(), "{}", outcome.stderr);
+}

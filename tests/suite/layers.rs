@@ -1,0 +1,81 @@
+//! Which crate may use which, and what files may look like.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// The layer of each crate, by its folder: a crate uses only crates of lower layers.
+fn layer(folder: &str) -> u8 {
+    match folder {
+        "lib/cni" => 1,
+        "lib/kernel" | "lib/store" => 2,
+        "lib/attach" => 3,
+        "lib/testkit" | "cli" => 5,
+        "tests" => 6,
+        folder if folder.starts_with("plugins/") => 4,
+        other => panic!("{other} has no layer: name one in this test"),
+    }
+}
+
+#[test]
+fn crates_use_only_lower_layers() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut folders = BTreeMap::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        let folder = manifest.parent().unwrap().strip_prefix(root()).unwrap();
+        folders.insert(package["name"].as_str().unwrap(), folder.to_str().unwrap().to_owned());
+    }
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let own = layer(&folders[name]);
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let used = dependency["name"].as_str().unwrap();
+            if let Some(folder) = folders.get(used).filter(|_| used != name) {
+                assert!(layer(folder) < own, "{name} uses {used}, which is not of a lower layer");
+            }
+            let is_asynchronous = ["tokio", "async-std"].contains(&used);
+            assert!(!is_asynchronous, "{name} uses {used}: nothing below the daemon does");
+        }
+    }
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() && name != "target" && name != ".git" {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn files_are_short_and_named_for_what_they_hold() {
+    let mut files = Vec::new();
+    sources(&root(), &mut files);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines = text.lines().count();
+        assert!(lines <= 600, "{} has {lines} lines", file.display());
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let vague = ["util", "utils", "common", "helpers", "misc", "manager", "mod"];
+        assert!(!vague.contains(&name), "{} is named for nothing", file.display());
+        if name == "main" && file.to_str().unwrap().contains("/plugins/") {
+            assert!(lines <= 15, "{} has {lines} lines", file.display());
+        }
+    }
+}

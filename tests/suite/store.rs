@@ -1,0 +1,150 @@
+//! The store as operators meet it: dump, check, damage, rebuild, reboot, a stuck lock.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use weft_store::{BackendKind, FileLock, Store, StoreConfig};
+use weft_testkit::{Call, Host, HostState, Suite};
+
+use crate::bridge::Net;
+
+fn weft(net: &Net, arguments: &[&str]) -> Output {
+    let mut command = Command::new(net.suite.bin_dir.join("weft"));
+    command.args(arguments).env("WEFT_STATE_DIR", net.host.state_dir());
+    net.host.run(|| command.output().unwrap())
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn a_damaged_store_is_named_moved_aside_and_rebuilt() {
+    let net = Net::new();
+    let mut conf = net.conf(&json!({"ipMasq": true}));
+    conf["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/64"}]]);
+    let ((a, _), (b, _)) = (net.add(&conf), net.add(&conf));
+    let before: Value = serde_json::from_str(&text(&weft(&net, &["store", "dump"]))).unwrap();
+    let path = net.host.store().path();
+    std::fs::write(&path, vec![0xa5; 9000]).unwrap();
+    let error = net.call("ADD", &conf, &net.host.container()).error();
+    assert_eq!(error["code"], 102, "{error}");
+    assert!(error["msg"].as_str().unwrap().contains(path.to_str().unwrap()), "{error}");
+    assert!(error["details"].as_str().unwrap().contains("weft store rebuild"), "{error}");
+    let check = weft(&net, &["store", "check"]);
+    assert!(!check.status.success() && text(&check).contains("damaged"), "{}", text(&check));
+    let rebuilt = weft(&net, &["store", "rebuild"]);
+    assert!(rebuilt.status.success(), "{}", text(&rebuilt));
+    assert!(text(&rebuilt).contains("damaged-1") && text(&rebuilt).contains("2 attachments"));
+    let after: Value = serde_json::from_str(&text(&weft(&net, &["store", "dump"]))).unwrap();
+    assert_eq!(before["leases"], after["leases"]);
+    let nft = |dump: &Value, n: usize| dump["attachments"][n]["nft"].to_string();
+    assert_eq!(nft(&before, 0).len(), nft(&after, 0).len());
+    assert!(weft(&net, &["store", "check"]).status.success());
+    let (_c, result) = net.add(&conf);
+    assert_eq!(result["ips"][0]["address"], "10.1.0.4/24", "no address of a live container");
+    net.del(&conf, &a);
+    net.del(&conf, &b);
+    assert!(!a.succeeds("ip link show eth0"));
+    let rules = net.host.sh("nft list set inet weft masq4");
+    assert!(!rules.contains("10.1.0.2 ") && !rules.contains("10.1.0.3 "), "{rules}");
+}
+
+#[test]
+fn del_does_without_a_store() {
+    let net = Net::new();
+    let conf = net.conf(&json!({}));
+    let (container, _) = net.add(&conf);
+    std::fs::write(net.host.store().path(), "garbage").unwrap();
+    net.del(&conf, &container);
+    assert!(!container.succeeds("ip link show eth0"));
+}
+
+#[test]
+fn check_finds_what_does_not_fit() {
+    let net = Net::new();
+    let conf = net.conf(&json!({"ipMasq": true}));
+    let (_c, _) = net.add(&conf);
+    assert!(weft(&net, &["store", "check"]).status.success());
+    let stray = weft_cni::AttachmentId {
+        network: "net".try_into().unwrap(),
+        container_id: "stray".try_into().unwrap(),
+        ifname: "eth0".try_into().unwrap(),
+    };
+    let pool = weft_store::Pool { name: "net".into(), cool_down: 0 };
+    net.host
+        .store()
+        .write(|t| t.lease_static(&pool, "10.1.0.99".parse().unwrap(), &stray))
+        .unwrap();
+    let output = weft(&net, &["store", "check"]);
+    assert!(!output.status.success());
+    assert!(text(&output).contains("10.1.0.99") && text(&output).contains("stray"));
+}
+
+#[test]
+fn another_boot_begins_afresh() {
+    let host = Host::new();
+    let suite = Suite::weft();
+    let conf = suite.ipam_conf("net", "10.1.0.0/24", host.dir());
+    let call = |id: &str| Call::new(&suite, "ADD", &conf).id(id).netns("/n".as_ref()).ifname("eth0");
+    call("old").on(&host).ok();
+    // What the store would be if the machine had been started again since.
+    let earlier = Store::new(StoreConfig {
+        dir: host.state_dir(),
+        backend: BackendKind::Redb,
+        lock_timeout: std::time::Duration::from_secs(5),
+        boot_id: Some("an earlier boot".into()),
+    });
+    earlier.write(|t| t.attachments()).unwrap();
+    call("before").on(&host).ok();
+    earlier.write(|t| t.attachments()).unwrap();
+    let result = call("old").on(&host).ok();
+    assert_eq!(result["ips"][0]["address"], "10.1.0.2/24", "no lease of before the reboot");
+}
+
+#[test]
+fn a_stuck_lock_is_reported_with_its_holder() {
+    let net = Net::new();
+    let conf = net.conf(&json!({}));
+    let (_c, _) = net.add(&conf);
+    let path = net.host.state_dir().join("lock");
+    let _held = FileLock::exclusive(&path, std::time::Duration::from_secs(1)).unwrap();
+    let container = net.host.container();
+    let call = Call::new(&net.suite, "ADD", &conf).container(&container);
+    let error = call.var("WEFT_LOCK_TIMEOUT", "1").on(&net.host).error();
+    assert_eq!(error["code"], 11, "{error}");
+    let holder = format!("process {}", std::process::id());
+    assert!(error["msg"].as_str().unwrap().contains(&holder), "{error}");
+    assert!(!container.succeeds("ip link show eth0"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named() {
+    let net = Net::new();
+    std::fs::write(net.host.state_dir(), "a file").unwrap();
+    let error = net.call("ADD", &net.conf(&json!({})), &net.host.container()).error();
+    assert_eq!(error["code"], 101, "{error}");
+    assert!(error["msg"].as_str().unwrap().contains("state"), "{error}");
+}
+
+#[test]
+fn sled_does_the_same_work() {
+    let suite = Suite::weft();
+    let host = Host::with_backend(BackendKind::Sled);
+    let mut conf = suite.bridge_conf("net", "10.1.0.0/24", host.dir());
+    conf["ipMasq"] = true.into();
+    let container = host.container();
+    let call = |verb: &str, conf: &Value| Call::new(&suite, verb, conf).container(&container).on(&host);
+    call("ADD", &conf).ok();
+    call("DEL", &conf).ok();
+    let before = HostState::of(&host);
+    let mut with_result = conf.clone();
+    with_result["prevResult"] = call("ADD", &conf).ok();
+    call("CHECK", &with_result).ok();
+    assert!(host.state_dir().join("store.sled").is_dir());
+    call("DEL", &conf).ok();
+    before.assert_same(&host, "ADD and DEL on sled");
+    conf["store"] = "redb".into();
+    call("ADD", &conf).ok();
+    assert!(host.state_dir().join("store.redb").is_file(), "the configuration's key counts first");
+}
