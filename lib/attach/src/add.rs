@@ -13,7 +13,7 @@ use weft_store::{
 use crate::del::detach;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
-use crate::ipam::allocate;
+use crate::ipam::{allocate, remember};
 use crate::names::{alias, container_mac, host_link_name, host_mac};
 use crate::plan::{Ipam, Plan};
 use crate::ruleset;
@@ -53,7 +53,9 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
     let mut created = Created::default();
     match apply(host, plan, &record, &mut inside, &around, &mut created) {
         Ok(facts) => {
-            remember_sticky(host, plan, &record);
+            if let Ipam::Store(config) = &plan.ipam {
+                remember(config, &host.sticky, &record.addresses);
+            }
             Ok(result(plan, &record, leased, &facts))
         }
         Err(error) => Err(undo(host, plan, &record, created, lock, error)),
@@ -88,14 +90,11 @@ fn record(
             Ok((record, leased))
         }
         Ipam::Store(config) => {
-            let preferred = match &config.sticky_key {
-                Some(key) => host.sticky.addresses(&config.pool().name, key),
-                None => Vec::new(),
-            };
+            let sticky = &host.sticky;
             host.store.write(|transaction| {
                 transaction.refuse_duplicate(&plan.id)?;
                 let leased = Leased {
-                    addresses: allocate(config, &preferred, &plan.id, transaction)?,
+                    addresses: allocate(config, sticky, &plan.id, transaction)?,
                     routes: config.routes.clone(),
                     dns: config.dns.clone(),
                 };
@@ -378,18 +377,6 @@ fn with_cleanup_failure(error: AttachError, cleanup: Option<AttachError>) -> Att
             let mut first = weft_cni::CniError::from(error);
             first.msg = format!("{}; and while undoing it: {cleanup}", first.msg);
             first.into()
-        }
-    }
-}
-
-fn remember_sticky(host: &Host, plan: &Plan, record: &AttachmentRecord) {
-    if let Ipam::Store(config) = &plan.ipam
-        && let Some(key) = &config.sticky_key
-    {
-        let ips: Vec<_> = record.addresses.iter().map(|one| one.address.ip()).collect();
-        // An address that is not the same next time is no reason to have none this time.
-        if let Err(error) = host.sticky.remember(&config.pool().name, key, &ips) {
-            tracing::warn!(%error, "sticky lease not remembered");
         }
     }
 }

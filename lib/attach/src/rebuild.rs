@@ -4,7 +4,7 @@
 //! addresses. Nothing is invented: what is not found in the kernel is not in the new store.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use weft_cni::AttachmentId;
 use weft_kernel::link::{self, Link};
@@ -149,22 +149,37 @@ impl Containers {
     }
 }
 
-/// Named namespaces, and those of every process.
+/// Namespaces that are bound to a path (`ip netns`, container runtimes), and those of processes.
 fn candidate_paths() -> Vec<PathBuf> {
-    let entries = |dir: &str| {
-        let read = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        read.map(|entry| entry.path()).collect::<Vec<_>>()
-    };
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut paths: Vec<PathBuf> = mounts.lines().filter_map(bound_namespace).collect();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let is_process = |path: &PathBuf| {
         path.file_name()
             .and_then(|name| name.to_str())
             .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    let mut paths = entries("/run/netns");
-    paths.extend(entries("/proc").into_iter().filter(is_process).map(|p| join_netns(&p)));
+    let processes = entries.map(|entry| entry.path()).filter(is_process);
+    paths.extend(processes.map(|process| process.join("ns/net")));
     paths
 }
 
-fn join_netns(process: &Path) -> PathBuf {
-    process.join("ns/net")
+/// The mount point in a line of proc_pid_mountinfo(5) that binds a network namespace.
+fn bound_namespace(line: &str) -> Option<PathBuf> {
+    let mut fields = line.split(' ').skip(3);
+    let (root, mount_point) = (fields.next()?, fields.next()?);
+    root.starts_with("net:[").then(|| PathBuf::from(mount_point.replace("\\040", " ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bound_namespaces_are_found_among_mounts() {
+        let netns = "371 28 0:4 net:[4026532316] /run/netns/a rw shared:216 - nsfs nsfs rw";
+        assert_eq!(bound_namespace(netns), Some("/run/netns/a".into()));
+        let other = "28 23 0:25 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,mode=755";
+        assert_eq!(bound_namespace(other), None);
+    }
 }

@@ -61,7 +61,7 @@ pub(crate) fn ipam_status(
         .read(|transaction| {
             let users = transaction.attachments_of(network)?.len();
             let exhausted = match (ipam, nobody(request)) {
-                (Some(config), Some(id)) => is_exhausted(config, &id, transaction)?,
+                (Some(config), Some(id)) => is_exhausted(config, &host.sticky, &id, transaction)?,
                 _ => None,
             };
             Ok::<_, AttachError>((users, exhausted))

@@ -113,6 +113,32 @@ impl Transaction<'_> {
         Err(self.exhausted(pool, ranges)?)
     }
 
+    /// Puts addresses that somebody may come back for at the end of the queue, in ranges that
+    /// nothing was ever leased from (a fresh store). `addresses` is asked only then.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn set_aside(
+        &mut self,
+        pool: &Pool,
+        ranges: &[Range],
+        addresses: &dyn Fn() -> Vec<IpAddr>,
+    ) -> Result<(), StoreError> {
+        for range in ranges {
+            let cursor_key = key(kind::CURSOR, &[&pool.name, &range.cursor_name()], &[]);
+            if self.get_bytes(&cursor_key)?.is_some() {
+                continue;
+            }
+            self.put_bytes(cursor_key, 0u128.to_be_bytes().to_vec());
+            for address in addresses().into_iter().filter(|address| range.contains(*address)) {
+                if self.lease_of(&pool.name, address)?.is_none() {
+                    self.queue(&pool.name, &range.subnet().to_string(), address, 0)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Leases an address that belongs to no range (a static one).
     ///
     /// # Errors
@@ -155,9 +181,20 @@ impl Transaction<'_> {
         if lease.subnet.is_empty() {
             return Ok(());
         }
+        let now = self.now;
+        self.queue(pool, &lease.subnet, address, now)
+    }
+
+    fn queue(
+        &mut self,
+        pool: &str,
+        subnet: &str,
+        address: IpAddr,
+        at: u64,
+    ) -> Result<(), StoreError> {
         let sequence = self.count_up("released")?;
-        let released = Released { address, at: self.now, sequence };
-        self.put(queue_key(pool, &lease.subnet, sequence), &released)?;
+        let released = Released { address, at, sequence };
+        self.put(queue_key(pool, subnet, sequence), &released)?;
         self.put(released_key(pool, address), &released)
     }
 

@@ -51,6 +51,18 @@ impl StickyLeases {
             .unwrap_or_default()
     }
 
+    /// The addresses that any key had in the pool. After a reboot nobody else should get them while
+    /// there are others.
+    pub fn all_addresses(&self, pool: &str) -> Vec<IpAddr> {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
+        entries
+            .filter_map(|entry| fs::read(entry.ok()?.path()).ok())
+            .filter_map(|bytes| serde_json::from_slice::<Entry>(&bytes).ok())
+            .filter(|entry| entry.pool == pool)
+            .flat_map(|entry| entry.addresses)
+            .collect()
+    }
+
     /// Remembers them.
     ///
     /// # Errors

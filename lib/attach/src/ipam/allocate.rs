@@ -4,26 +4,33 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniError, Code};
-use weft_store::{AddressRecord, LeaseRequest, Transaction};
+use weft_store::{AddressRecord, LeaseRequest, StickyLeases, Transaction};
 
 use super::config::IpamConfig;
 use crate::error::AttachError;
 
-/// Leases one address of each set, and the fixed ones. `preferred` are the ones a sticky key had.
-/// The transaction makes it all or nothing.
+/// Leases one address of each set, and the fixed ones: those that a sticky key had, if they are
+/// free. The transaction makes it all or nothing.
 ///
 /// # Errors
 /// The store's; code 104 for a requested address that no set has.
 pub fn allocate(
     config: &IpamConfig,
-    preferred: &[IpAddr],
+    sticky: &StickyLeases,
     id: &AttachmentId,
     transaction: &mut Transaction<'_>,
 ) -> Result<Vec<AddressRecord>, AttachError> {
     let pool = config.pool();
+    let preferred = match &config.sticky_key {
+        Some(key) => sticky.addresses(&pool.name, key),
+        None => Vec::new(),
+    };
     let mut unserved: Vec<IpAddr> = config.requested.clone();
     let mut addresses = Vec::new();
     for ranges in &config.sets {
+        if config.is_sticky {
+            transaction.set_aside(&pool, ranges, &|| sticky.all_addresses(&pool.name))?;
+        }
         let in_set = |ip: &IpAddr| ranges.iter().any(|range| range.subnet().contains(*ip));
         let wanted = unserved.iter().position(in_set).map(|index| unserved.remove(index));
         let request = match (wanted, preferred.iter().copied().find(in_set)) {
@@ -58,17 +65,28 @@ pub fn allocate(
     Ok(addresses)
 }
 
+/// Remembers what a sticky key has got. An address that is not the same next time is no reason to
+/// have none this time: a failure is only written to the log.
+pub fn remember(config: &IpamConfig, sticky: &StickyLeases, addresses: &[AddressRecord]) {
+    let Some(key) = &config.sticky_key else { return };
+    let ips: Vec<IpAddr> = addresses.iter().map(|one| one.address.ip()).collect();
+    if let Err(error) = sticky.remember(&config.pool().name, key, &ips) {
+        tracing::warn!(%error, "sticky lease not remembered");
+    }
+}
+
 /// Whether the next lease would fail; nothing is leased (the transaction is not committed).
 ///
 /// # Errors
 /// The store's.
 pub fn is_exhausted(
     config: &IpamConfig,
+    sticky: &StickyLeases,
     id: &AttachmentId,
     transaction: &mut Transaction<'_>,
 ) -> Result<Option<String>, AttachError> {
     let unasked = IpamConfig { requested: Vec::new(), fixed: Vec::new(), ..config.clone() };
-    match allocate(&unasked, &[], id, transaction) {
+    match allocate(&unasked, sticky, id, transaction) {
         Ok(_) => Ok(None),
         Err(AttachError::Store(error @ weft_store::StoreError::Exhausted { .. })) => {
             Ok(Some(error.to_string()))

@@ -91,6 +91,8 @@ pub struct IpamConfig {
     pub pool: Option<Pool>,
     /// Who gets its last address again.
     pub sticky_key: Option<String>,
+    /// Whether anybody does in this network.
+    pub is_sticky: bool,
 }
 
 impl IpamConfig {
@@ -107,6 +109,8 @@ impl IpamConfig {
             dns: read_dns(&fields),
             pool: Some(read_pool(conf, &fields)),
             sticky_key: read_sticky_key(&fields, args),
+            is_sticky: fields.value("stickyKey").is_some()
+                || fields.boolean("sticky").unwrap_or(false),
             ..Self::default()
         };
         refuse_overlaps(&config.sets, problems);

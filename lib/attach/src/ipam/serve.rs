@@ -6,7 +6,7 @@ use weft_cni::{CniError, CniResult, Request};
 use weft_kernel::NetNs;
 use weft_store::{AttachmentRecord, NetnsRecord};
 
-use super::allocate::allocate;
+use super::allocate::{allocate, remember};
 use super::config::IpamConfig;
 use crate::check::require_prev_result;
 use crate::error::AttachError;
@@ -39,13 +39,9 @@ pub fn serve_add(
         let (dev, ino) = netns.identity();
         NetnsRecord { path: path.to_owned(), dev, ino }
     });
-    let preferred = match &config.sticky_key {
-        Some(key) => host.sticky.addresses(&config.pool().name, key),
-        None => Vec::new(),
-    };
     let addresses = host.store.write(|transaction| {
         transaction.refuse_duplicate(&id)?;
-        let addresses = allocate(&config, &preferred, &id, transaction)?;
+        let addresses = allocate(&config, &host.sticky, &id, transaction)?;
         transaction.insert_attachment(&AttachmentRecord {
             id: id.clone(),
             plugin: plugin.to_owned(),
@@ -62,12 +58,7 @@ pub fn serve_add(
         })?;
         Ok::<_, AttachError>(addresses)
     })?;
-    if let Some(key) = &config.sticky_key {
-        let ips: Vec<_> = addresses.iter().map(|one| one.address.ip()).collect();
-        if let Err(error) = host.sticky.remember(&config.pool().name, key, &ips) {
-            tracing::warn!(%error, "sticky lease not remembered");
-        }
-    }
+    remember(&config, &host.sticky, &addresses);
     let ips = addresses.iter().map(|one| IpConfig {
         interface: None,
         address: one.address,
