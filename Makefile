@@ -1,18 +1,77 @@
 # The commands of this project. `make demo` and `make test` do all their own set-up on a fresh
 # Debian 12 with Rust, as root.
 SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
 TARGET := x86_64-unknown-linux-gnu
 RELEASE := target/$(TARGET)/release
-BIN := target/bin
+OUT := target/bin
 PROGRAMS := weft weft-bridge weft-ipam weft-loopback
 # Static programs start in two thirds of the time; proc macros need the explicit target.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
+# Tests mount namespaces in a mount namespace of their own: a killed run leaves none behind.
+PRIVATELY := unshare --mount --propagation private
+
+.PHONY: help
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: deps
+deps: ## install what building and testing need (Debian packages)
+	@scripts/deps.sh
 
 .PHONY: build
-build: ## static release binaries in target/bin
-	$(STATIC) cargo build --locked --release --target $(TARGET) $(PROGRAMS:%=-p %)
-	@mkdir -p $(BIN)
-	@find $(BIN) -mindepth 1 $(PROGRAMS:%=! -name %) -delete
+build: ## static release binaries, and nothing else, in target/bin
+	@$(STATIC) cargo build --locked --release --target $(TARGET) $(PROGRAMS:%=-p %)
+	@mkdir -p $(OUT)
+	@find $(OUT) -mindepth 1 $(PROGRAMS:%=! -name %) -delete
 	@for program in $(PROGRAMS); do \
-		cmp -s $(RELEASE)/$$program $(BIN)/$$program || \
-		{ cp $(RELEASE)/$$program $(BIN)/.new && mv $(BIN)/.new $(BIN)/$$program; }; done
+		cmp -s $(RELEASE)/$$program $(OUT)/$$program || \
+		{ cp $(RELEASE)/$$program $(OUT)/.new && mv $(OUT)/.new $(OUT)/$$program; }; done
+
+.PHONY: demo
+demo: deps build ## two containers on a bridge, from set-up to clean-up
+	@scripts/demo.sh
+
+.PHONY: test
+test: deps build ## all tests: unit, integration, crash, concurrency, real runtimes
+	@rm -f target/skipped && WEFT_SKIP_LOG=$(CURDIR)/target/skipped \
+		$(PRIVATELY) cargo test --locked --workspace --exclude weft-tests
+	@$(MAKE) --no-print-directory fuzz
+	@WEFT_SKIP_LOG=$(CURDIR)/target/skipped \
+		$(PRIVATELY) cargo test --locked -p weft-tests
+	@if [ -s target/skipped ]; then sort -u target/skipped; \
+		echo "$$(sort -u target/skipped | wc -l) tests need a kernel feature that this machine lacks"; fi
+
+.PHONY: check
+check: ## format, lints, documentation, layers, licences
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	cargo test --locked -p weft-tests --test suite -- layers::
+	@scripts/licences.sh
+
+.PHONY: conformance
+conformance: build ## the conformance suite on Weft, or on BIN=/usr/lib/cni
+	@$(PRIVATELY) cargo run --locked --quiet -p weft-tests --bin weft-conform -- $(or $(BIN),$(OUT))
+
+.PHONY: bench
+bench: deps build ## Weft beside the reference plugins, ratios of one run
+	@$(PRIVATELY) cargo run --locked --quiet --release -p weft-tests --bin weft-bench -- $(BENCH)
+
+.PHONY: soak
+soak: build ## the storm of concurrent calls, ten times as long
+	WEFT_STORM=100000 $(PRIVATELY) cargo test --locked -p weft-tests --test suite -- --nocapture storm
+
+.PHONY: fuzz
+fuzz: ## a short run of each fuzz target; SECONDS_EACH=600 for a longer one
+	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)
+
+.PHONY: docs
+docs: build ## write the generated pages of docs/
+	@for page in configuration errors; do \
+		$(OUT)/weft config reference $$page > docs/$$page.md; done
+
+.PHONY: clean
+clean: ## remove everything that was built
+	cargo clean

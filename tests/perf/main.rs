@@ -1,1 +1,39 @@
-fn main(){}
+//! Measures Weft beside the reference plugins: both in one run, alternating call by call, so that
+//! what is compared is the ratio and not the machine.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a program for a terminal, that stops where it cannot go on"
+)]
+
+mod attachments;
+mod cases;
+mod floor;
+mod leases;
+mod measure;
+mod report;
+
+use std::process::ExitCode;
+
+use report::Report;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_short = arguments.iter().any(|argument| argument == "--short");
+    let rounds = if is_short { 10 } else { 50 };
+    let mut report = Report::default();
+    report.machine();
+    floor::measure(&mut report, rounds);
+    cases::one_by_one(&mut report, rounds);
+    cases::in_parallel(&mut report);
+    cases::backends(&mut report, rounds);
+    attachments::present(&mut report, if is_short { 60 } else { 300 }, rounds);
+    attachments::go_at_once(&mut report, if is_short { 60 } else { 500 });
+    leases::many(&mut report, if is_short { 5_000 } else { 60_000 }, rounds);
+    report.summary()
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building and testing need; does nothing if they are there.
+set -euo pipefail
+
+packages=(
+  gcc g++ libc6-dev make                        # building; g++ for the fuzzing runtime
+  iproute2 iputils-ping procps util-linux       # namespaces, pings, sysctls in tests
+  nftables iptables                             # reading rules in tests; the reference needs iptables
+  strace tcpdump python3                        # killing at system calls, watching packets
+  podman conmon runc containerd busybox-static  # real runtimes
+  containernetworking-plugins                   # the reference plugins: oracle and rival
+)
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' ||
+    missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" != 0 ]; then
+  echo "make deps: missing ${missing[*]}; run it as root" >&2
+  exit 1
+fi
+echo "installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

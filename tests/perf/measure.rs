@@ -1,0 +1,86 @@
+//! One call of a plugin, timed; and statistics over several.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use serde_json::Value;
+use weft_testkit::{Call, Container, Host, Suite};
+
+/// What a call took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cost {
+    /// From start to end, milliseconds.
+    pub(crate) wall: f64,
+    /// User and system time of the process and its children, milliseconds.
+    pub(crate) cpu: f64,
+}
+
+/// One side of a comparison: a suite, its network, its host.
+pub(crate) struct Side {
+    pub(crate) suite: Suite,
+    pub(crate) host: Host,
+    pub(crate) conf: Value,
+}
+
+impl Side {
+    pub(crate) fn new(suite: Suite, host: Host, keys: &Value) -> Self {
+        let mut conf = suite.bridge_conf("bench", "10.100.0.0/16", host.dir());
+        for (key, value) in keys.as_object().unwrap() {
+            conf[key] = value.clone();
+        }
+        Self { suite, host, conf }
+    }
+
+    /// Runs a verb for a container; its result goes into `prev` on ADD and comes from there else.
+    pub(crate) fn run(&self, verb: &str, container: &Container, prev: &mut Value) -> Cost {
+        let mut conf = self.conf.clone();
+        if !prev.is_null() {
+            conf["prevResult"] = prev.clone();
+        }
+        let call = Call::new(&self.suite, verb, &conf).container(container);
+        let (cost, output) = timed(&call, &self.host);
+        if verb == "ADD" {
+            *prev = serde_json::from_slice(&output).unwrap_or_else(|_| {
+                panic!("{verb} failed: {}", String::from_utf8_lossy(&output));
+            });
+        } else {
+            assert!(output.is_empty(), "{verb} failed: {}", String::from_utf8_lossy(&output));
+        }
+        cost
+    }
+}
+
+fn cpu_of_children() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    let part = |time: nix::sys::time::TimeVal| {
+        Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap())
+    };
+    part(usage.user_time()) + part(usage.system_time())
+}
+
+/// Runs a call and returns what it cost and printed.
+pub(crate) fn timed(call: &Call, host: &Host) -> (Cost, Vec<u8>) {
+    host.run(|| {
+        let mut command = call.command(host);
+        let before = cpu_of_children();
+        let start = Instant::now();
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(call.input_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let wall = start.elapsed();
+        let cpu = cpu_of_children().saturating_sub(before);
+        (Cost { wall: millis(wall), cpu: millis(cpu) }, output.stdout)
+    })
+}
+
+pub(crate) fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// The middle one.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
