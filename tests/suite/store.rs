@@ -83,7 +83,7 @@ fn check_finds_what_does_not_fit() {
 
 #[test]
 fn another_boot_begins_afresh() {
-    let host = Host::new();
+    let host = Host::on_disk();
     let suite = Suite::weft();
     let conf = suite.ipam_conf("net", "10.1.0.0/24", host.dir());
     let call = |id: &str| Call::new(&suite, "ADD", &conf).id(id).netns("/n".as_ref()).ifname("eth0");

@@ -19,6 +19,7 @@ use crate::plan::{Ipam, Plan};
 use crate::ruleset;
 use crate::steps::bridge::{self, BridgeFacts};
 use crate::steps::idle::LINKS_LOCK;
+use crate::steps::container::Settings;
 use crate::steps::veth::{ContainerEnd, VlanSettings};
 use crate::steps::{Created, container, gateway, uplink, veth, vlan_gateway};
 
@@ -33,6 +34,8 @@ struct Surroundings {
 #[derive(Debug, Clone, Default)]
 struct Leased {
     addresses: Vec<AddressRecord>,
+    /// Neighbours may know one of them by another MAC.
+    is_remembered: bool,
     routes: Vec<Route>,
     dns: weft_cni::result::Dns,
 }
@@ -51,7 +54,12 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
     let around = look_around(host, plan)?;
     let (record, leased) = record(host, plan, &inside, &around)?;
     let mut created = Created::default();
-    match apply(host, plan, &record, &mut inside, &around, &mut created) {
+    // A MAC that derives from the address is what everybody remembers already; on an uplink there
+    // may be machines that know the address from before. An announcement reaches every port, so
+    // one that tells nobody anything is not made.
+    let is_news = plan.container.mac.is_some() || leased.is_remembered || around.uplink.is_some();
+    let settings = Settings { detection: plan.container.detection, announces: is_news };
+    match apply(host, plan, &record, &mut inside, &around, settings, &mut created) {
         Ok(facts) => {
             if let Ipam::Store(config) = &plan.ipam {
                 remember(config, &host.sticky, &record.addresses);
@@ -93,8 +101,10 @@ fn record(
             let sticky = &host.sticky;
             host.store.write(|transaction| {
                 transaction.refuse_duplicate(&plan.id)?;
+                let allocation = allocate(config, sticky, &plan.id, transaction)?;
                 let leased = Leased {
-                    addresses: allocate(config, sticky, &plan.id, transaction)?,
+                    addresses: allocation.addresses,
+                    is_remembered: allocation.is_remembered,
                     routes: config.routes.clone(),
                     dns: config.dns.clone(),
                 };
@@ -141,6 +151,7 @@ fn leased_by_delegate(answer: &CniResult) -> Leased {
     };
     Leased {
         addresses: answer.ips.iter().map(address).collect(),
+        is_remembered: false,
         routes: answer.routes.clone(),
         dns: answer.dns.clone(),
     }
@@ -180,6 +191,7 @@ fn draft(
             mac: mac.to_string(),
             mtu: around.mtu,
             up: plan.container.up,
+            has_own_mac: plan.container.mac.is_some(),
         }),
         routes: routes(plan, leased),
         shared: shared_objects(plan, leased, &networks, !nft.is_empty()),
@@ -258,6 +270,7 @@ fn apply(
     record: &AttachmentRecord,
     inside: &mut Container,
     around: &Surroundings,
+    settings: Settings,
     created: &mut Created,
 ) -> Result<BridgeFacts, AttachError> {
     created.tables = ruleset::add_elements(host, record)?;
@@ -277,7 +290,7 @@ fn apply(
             keep_default: plan.bridge.preserve_default_vlan,
         };
         veth::set_vlans(host, &port.name, vlans)?;
-        container::configure(inside, record, own, plan.container.detection)?;
+        container::configure(inside, record, own, settings)?;
     }
     Ok(facts)
 }
@@ -301,7 +314,7 @@ fn apply_gateway(
     };
     let wanted = gateway::gateway_addresses(&record.addresses);
     gateway::ensure_addresses(host, &link, index, &wanted, plan.bridge.force_address, created)?;
-    gateway::ensure_forwarding(&record.addresses, created)
+    gateway::ensure_forwarding(host, &record.addresses, created)
 }
 
 /// Takes back what a failed ADD did: first the attachment, as a DEL would, then what was made for

@@ -36,12 +36,14 @@ impl Host {
         let backend: BackendKind = text.parse().map_err(|()| {
             CniError::new(Code::InvalidConfig, format!("store: {text:?} must be redb or sled"))
         })?;
+        let dir = env.state_dir();
         Ok(Self {
             store: Store::new(StoreConfig {
-                dir: env.state_dir(),
+                // Where a reboot empties the directory there are no earlier boots to tell apart.
+                boot_id: if host::is_volatile(&dir) { None } else { host::boot_id() },
+                dir,
                 backend,
                 lock_timeout: env.lock_timeout(),
-                boot_id: host::boot_id(),
             }),
             sticky: StickyLeases::new(&env.data_dir()),
             route: None,

@@ -6,7 +6,7 @@ mod delegate;
 mod resolv_conf;
 mod serve;
 
-pub use allocate::{allocate, is_exhausted, remember};
+pub use allocate::{Allocation, allocate, is_exhausted, remember};
 pub use config::{IPAM_KEYS, IpamConfig, RANGE_KEYS, STATIC_KEYS, StaticAddress};
 pub use delegate::DelegateIpam;
 pub use serve::{serve_add, serve_check, serve_del, serve_gc, serve_status};

@@ -129,6 +129,7 @@ impl Containers {
                 mac: mac(&own),
                 mtu: own.mtu,
                 up: own.is_up,
+                has_own_mac: true,
             });
             let network = record.id.network.to_string();
             let is_own = |a: &address::Assigned| match a.address {

@@ -1,14 +1,13 @@
 //! STATUS: whether an ADD would succeed, without trying one.
 
 use weft_cni::{AttachmentId, ContainerId, IfName, Request};
+use weft_kernel::forwarding::{self, IpFamily};
 use weft_kernel::nft::NftSocket;
-use weft_kernel::sysctl;
 
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, IpamConfig, OWN_TYPE, is_exhausted};
 use crate::plan::BridgePlan;
-use crate::steps::gateway::{FORWARD_IPV4, FORWARD_IPV6};
 use crate::steps::{bridge, uplink};
 
 /// Answers for a bridge network: store, addresses, bridge, uplink, nf_tables, forwarding.
@@ -44,7 +43,7 @@ pub fn status(
         Some(link) if !link.is_up => {
             suffering(format!("bridge {} is down and has containers", plan.name))
         }
-        Some(_) if plan.is_gateway => forwarding(ipam),
+        Some(_) if plan.is_gateway => is_forwarding(host, ipam),
         Some(_) => Ok(()),
     }
 }
@@ -92,13 +91,14 @@ fn ignore_unknown_verb(error: weft_cni::CniError) -> Result<(), weft_cni::CniErr
     }
 }
 
-fn forwarding(ipam: Option<&IpamConfig>) -> Result<(), AttachError> {
+fn is_forwarding(host: &mut Host, ipam: Option<&IpamConfig>) -> Result<(), AttachError> {
     let Some(config) = ipam else { return Ok(()) };
     let has = |is_ipv4: bool| {
         config.sets.iter().flatten().any(|range| range.subnet().is_ipv4() == is_ipv4)
     };
-    for (is_used, name) in [(has(true), FORWARD_IPV4), (has(false), FORWARD_IPV6)] {
-        if is_used && sysctl::read(name)? != "1" {
+    for (is_used, family) in [(has(true), IpFamily::V4), (has(false), IpFamily::V6)] {
+        if is_used && !forwarding::is_on(host.route()?, family)? {
+            let name = family.forwarding_sysctl();
             return suffering(format!("sysctl {name} is off: containers reach nothing outside"));
         }
     }

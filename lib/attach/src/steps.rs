@@ -20,6 +20,6 @@ pub(crate) struct Created {
     pub(crate) uplink: Option<String>,
     pub(crate) addresses: Vec<(String, IpNetwork)>,
     pub(crate) replaced_addresses: Vec<(String, IpNetwork)>,
-    pub(crate) sysctls: Vec<(String, String)>,
+    pub(crate) sysctls: Vec<(&'static str, &'static str)>,
     pub(crate) tables: bool,
 }

@@ -2,14 +2,13 @@
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
 };
 use netlink_packet_route::AddressFamily;
 
 use crate::error::KernelError;
-use crate::netlink::{Batch, RouteSocket};
+use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
 
 /// Duplicate address detection of an IPv6 address (RFC 4862, section 5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +45,13 @@ pub fn add(index: u32, address: &IpNetwork, detection: DuplicateDetection, batch
         IpNetwork::V4(_) | IpNetwork::V6(_) => {}
     }
     let words = format!("add address {address} to link {index}");
-    batch.push(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, words);
+    batch.push(kind::NEW_ADDRESS, &message, NLM_F_CREATE | NLM_F_EXCL, words);
 }
 
 /// Removes an address.
 pub fn delete(index: u32, address: &IpNetwork, batch: &mut Batch) {
     let words = format!("remove address {address} from link {index}");
-    batch.push(RouteNetlinkMessage::DelAddress(message(index, address)), 0, words);
+    batch.push(kind::DELETE_ADDRESS, &message(index, address), 0, words);
 }
 
 /// An address as the kernel describes it.
@@ -74,12 +73,14 @@ pub fn list(socket: &mut RouteSocket, index: u32) -> Result<Vec<Assigned>, Kerne
     let mut query = AddressMessage::default();
     query.header.index = index;
     let words = format!("list the addresses of link {index}");
-    let answers = socket.dump(&RouteNetlinkMessage::GetAddress(query), &words)?;
-    let assigned = answers.into_iter().filter_map(|answer| match answer {
-        RouteNetlinkMessage::NewAddress(message) if message.header.index == index => read(&message),
-        _ => None,
-    });
-    Ok(assigned.collect())
+    let mut assigned = Vec::new();
+    for answer in socket.dump(kind::GET_ADDRESS, &bytes_of(&query), &words)? {
+        let message: AddressMessage = parsed(&answer, &words)?;
+        if message.header.index == index {
+            assigned.extend(read(&message));
+        }
+    }
+    Ok(assigned)
 }
 
 fn read(message: &AddressMessage) -> Option<Assigned> {

@@ -1,14 +1,13 @@
 //! Linux bridges and their ports.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, LinkAttribute, LinkFlags,
     LinkInfo, LinkMessage,
 };
 
 use crate::mac::Mac;
-use crate::netlink::Batch;
+use crate::netlink::{Batch, kind};
 
 /// A bridge to be made.
 #[derive(Debug, Clone)]
@@ -43,7 +42,7 @@ impl NewBridge<'_> {
             ]),
         ];
         let words = format!("create bridge {}", self.name);
-        batch.push(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL, words);
+        batch.push(kind::NEW_LINK, &link, NLM_F_CREATE | NLM_F_EXCL, words);
     }
 
     fn options(&self) -> Vec<InfoBridge> {
@@ -77,7 +76,7 @@ pub fn configure(
             LinkInfo::Data(InfoData::Bridge(options)),
         ]),
     ];
-    batch.push(RouteNetlinkMessage::NewLink(link), 0, format!("configure bridge {name}"));
+    batch.push(kind::NEW_LINK, &link, 0, format!("configure bridge {name}"));
 }
 
 /// What a bridge is set to.

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod bridge;
 pub mod error;
+pub mod forwarding;
 pub mod host;
 pub mod link;
 pub mod mac;

@@ -3,8 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoPortData, InfoPortKind,
     InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
@@ -13,7 +12,7 @@ use netlink_packet_route::link::{
 use crate::bridge::{BridgeState, PortOptions, PortState};
 use crate::error::KernelError;
 use crate::mac::Mac;
-use crate::netlink::{Batch, RouteSocket};
+use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
 
 /// A veth pair: one end here, the other made where it belongs.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ impl<N: AsFd> VethPair<'_, N> {
         ];
         link.attributes.extend(self.controller.map(LinkAttribute::Controller));
         let words = format!("create veth {} with peer {}", self.name, self.peer_name);
-        batch.push(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL, words);
+        batch.push(kind::NEW_LINK, &link, NLM_F_CREATE | NLM_F_EXCL, words);
     }
 }
 
@@ -70,6 +69,9 @@ pub struct Change<'a> {
     pub alias: Option<&'a str>,
     /// No IPv6 link-local address of its own: a bridge port needs none.
     pub without_ipv6_address: bool,
+    /// Gratuitous ARP when it comes up (`arp_notify`). By netlink, because a look-up below
+    /// `/proc/sys/net` costs more with every namespace there is.
+    pub announces_ipv4: bool,
     /// Bridge port options.
     pub port: Option<&'a PortOptions>,
     /// Bring it up.
@@ -82,10 +84,16 @@ impl Change<'_> {
         let mut link = LinkMessage::default();
         link.attributes.push(LinkAttribute::IfName(name.to_owned()));
         link.attributes.extend(self.alias.map(|text| LinkAttribute::IfAlias(text.to_owned())));
+        let mut families = Vec::new();
         if self.without_ipv6_address {
             let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-            let spec = AfSpecUnspec::Inet6(vec![mode]);
-            link.attributes.push(LinkAttribute::AfSpecUnspec(vec![spec]));
+            families.push(AfSpecUnspec::Inet6(vec![mode]));
+        }
+        if self.announces_ipv4 {
+            families.push(AfSpecUnspec::Other(ipv4_setting(IPV4_DEVCONF_ARP_NOTIFY, 1)));
+        }
+        if !families.is_empty() {
+            link.attributes.push(LinkAttribute::AfSpecUnspec(families));
         }
         if let Some(options) = self.port {
             link.attributes.push(LinkAttribute::LinkInfo(vec![
@@ -97,8 +105,19 @@ impl Change<'_> {
             link.header.flags = LinkFlags::Up;
             link.header.change_mask = LinkFlags::Up;
         }
-        batch.push(RouteNetlinkMessage::NewLink(link), 0, format!("configure {name}"));
+        batch.push(kind::NEW_LINK, &link, 0, format!("configure {name}"));
     }
+}
+
+/// linux/ip.h.
+const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
+
+/// IFLA_AF_SPEC / AF_INET / IFLA_INET_CONF: one setting by its number.
+fn ipv4_setting(number: u16, value: u32) -> DefaultNla {
+    const AF_INET: u16 = 2;
+    const IFLA_INET_CONF: u16 = 1;
+    let setting = crate::nft::attribute_bytes(number, &value.to_ne_bytes());
+    DefaultNla::new(AF_INET, crate::nft::attribute_bytes(IFLA_INET_CONF, &setting))
 }
 
 fn by_index(index: u32) -> LinkMessage {
@@ -111,7 +130,7 @@ fn set_flag(index: u32, flag: LinkFlags, on: bool, words: String, batch: &mut Ba
     let mut link = by_index(index);
     link.header.flags = if on { flag } else { LinkFlags::empty() };
     link.header.change_mask = flag;
-    batch.push(RouteNetlinkMessage::SetLink(link), 0, words);
+    batch.push(kind::SET_LINK, &link, 0, words);
 }
 
 /// Brings a link up.
@@ -137,7 +156,7 @@ pub fn set_controller(index: u32, controller: Option<u32>, batch: &mut Batch) {
         Some(bridge) => format!("make link {index} a port of bridge {bridge}"),
         None => format!("release link {index} from its bridge"),
     };
-    batch.push(RouteNetlinkMessage::SetLink(link), 0, words);
+    batch.push(kind::SET_LINK, &link, 0, words);
 }
 
 /// Puts a link, by name, into a group of links.
@@ -145,21 +164,21 @@ pub fn set_group(name: &str, group: u32, batch: &mut Batch) {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     link.attributes.push(LinkAttribute::Group(group));
-    batch.push(RouteNetlinkMessage::SetLink(link), 0, format!("mark link {name} for deletion"));
+    batch.push(kind::SET_LINK, &link, 0, format!("mark link {name} for deletion"));
 }
 
 /// Deletes every link of a group: one RCU wait for all of them.
 pub fn delete_group(group: u32, batch: &mut Batch) {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::Group(group));
-    batch.push(RouteNetlinkMessage::DelLink(link), 0, "delete the marked links");
+    batch.push(kind::DELETE_LINK, &link, 0, "delete the marked links");
 }
 
 /// Deletes a link by name.
 pub fn delete(name: &str, batch: &mut Batch) {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
-    batch.push(RouteNetlinkMessage::DelLink(link), 0, format!("delete link {name}"));
+    batch.push(kind::DELETE_LINK, &link, 0, format!("delete link {name}"));
 }
 
 /// A link as the kernel describes it.
@@ -238,21 +257,11 @@ impl Link {
     }
 }
 
-fn query(attribute: Option<LinkAttribute>, index: u32) -> RouteNetlinkMessage {
+fn query(attribute: Option<LinkAttribute>, index: u32) -> Vec<u8> {
     let mut link = by_index(index);
     link.attributes.extend(attribute);
     link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    RouteNetlinkMessage::GetLink(link)
-}
-
-fn expect_link(message: RouteNetlinkMessage, words: &str) -> Result<Link, KernelError> {
-    match message {
-        RouteNetlinkMessage::NewLink(link) => Ok(link.into()),
-        other => Err(KernelError::Answer {
-            request: words.to_owned(),
-            what: format!("{other:?} is not a link"),
-        }),
-    }
+    bytes_of(&link)
 }
 
 /// Finds a link by name.
@@ -261,7 +270,7 @@ fn expect_link(message: RouteNetlinkMessage, words: &str) -> Result<Link, Kernel
 /// The socket's; an absent link is `Ok(None)`.
 pub fn find(socket: &mut RouteSocket, name: &str) -> Result<Option<Link>, KernelError> {
     let words = format!("find link {name}");
-    present(socket.get(query(Some(LinkAttribute::IfName(name.to_owned())), 0), &words), &words)
+    find_by(socket, &query(Some(LinkAttribute::IfName(name.to_owned())), 0), &words)
 }
 
 /// Finds a link by index.
@@ -269,19 +278,29 @@ pub fn find(socket: &mut RouteSocket, name: &str) -> Result<Option<Link>, Kernel
 /// # Errors
 /// The socket's; an absent link is `Ok(None)`.
 pub fn find_index(socket: &mut RouteSocket, index: u32) -> Result<Option<Link>, KernelError> {
-    let words = format!("find link {index}");
-    present(socket.get(query(None, index), &words), &words)
+    find_by(socket, &query(None, index), &format!("find link {index}"))
 }
 
-fn present(
-    answer: Result<RouteNetlinkMessage, KernelError>,
+fn find_by(
+    socket: &mut RouteSocket,
+    query: &[u8],
     words: &str,
 ) -> Result<Option<Link>, KernelError> {
-    match answer {
-        Ok(message) => expect_link(message, words).map(Some),
+    match socket.get(kind::GET_LINK, query, words) {
+        Ok(answer) => Ok(Some(parsed::<LinkMessage>(&answer, words)?.into())),
         Err(error) if error.is_absent() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn list_by(
+    socket: &mut RouteSocket,
+    query: &[u8],
+    words: &str,
+) -> Result<Vec<Link>, KernelError> {
+    let answers = socket.dump(kind::GET_LINK, query, words)?;
+    let link = |answer: &Vec<u8>| Ok(parsed::<LinkMessage>(answer, words)?.into());
+    answers.iter().map(link).collect()
 }
 
 /// Every link of the namespace.
@@ -289,9 +308,7 @@ fn present(
 /// # Errors
 /// The socket's.
 pub fn list(socket: &mut RouteSocket) -> Result<Vec<Link>, KernelError> {
-    let words = "list links";
-    let answers = socket.dump(&query(None, 0), words)?;
-    answers.into_iter().map(|message| expect_link(message, words)).collect()
+    list_by(socket, &query(None, 0), "list links")
 }
 
 /// The links that are ports of a bridge, filtered by the kernel.
@@ -299,7 +316,6 @@ pub fn list(socket: &mut RouteSocket) -> Result<Vec<Link>, KernelError> {
 /// # Errors
 /// The socket's.
 pub fn ports_of(socket: &mut RouteSocket, bridge: u32) -> Result<Vec<Link>, KernelError> {
-    let words = "list the ports of a bridge";
-    let answers = socket.dump(&query(Some(LinkAttribute::Controller(bridge)), 0), words)?;
-    answers.into_iter().map(|message| expect_link(message, words)).collect()
+    let query = query(Some(LinkAttribute::Controller(bridge)), 0);
+    list_by(socket, &query, "list the ports of a bridge")
 }

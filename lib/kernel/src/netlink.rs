@@ -5,5 +5,23 @@ mod socket;
 mod transport;
 
 pub use batch::Batch;
+pub(crate) use batch::bytes_of;
 pub use socket::RouteSocket;
+pub(crate) use socket::parsed;
 pub(crate) use transport::{RawMessage, Transport, Wait};
+
+/// Kinds of rtnetlink messages (linux/rtnetlink.h).
+pub(crate) mod kind {
+    pub(crate) const NEW_LINK: u16 = 16;
+    pub(crate) const DELETE_LINK: u16 = 17;
+    pub(crate) const GET_LINK: u16 = 18;
+    pub(crate) const SET_LINK: u16 = 19;
+    pub(crate) const NEW_ADDRESS: u16 = 20;
+    pub(crate) const DELETE_ADDRESS: u16 = 21;
+    pub(crate) const GET_ADDRESS: u16 = 22;
+    pub(crate) const NEW_ROUTE: u16 = 24;
+    pub(crate) const GET_ROUTE: u16 = 26;
+    pub(crate) const GET_SETTINGS: u16 = 82;
+    pub(crate) const GET_NAMESPACE_ID: u16 = 90;
+    pub(crate) const GET_VLAN: u16 = 114;
+}

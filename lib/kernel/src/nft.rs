@@ -11,7 +11,7 @@ mod object;
 mod set;
 mod socket;
 
-pub(crate) use attribute::{attributes, message};
+pub(crate) use attribute::{attribute_bytes, attributes, message};
 pub use batch::{Batch, Family};
 pub use expression::{Expression, Verdict};
 pub use object::{BaseChain, Chain, Table};

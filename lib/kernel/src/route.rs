@@ -8,10 +8,10 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
     RouteScope, RouteType,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::AddressFamily;
 
 use crate::error::KernelError;
-use crate::netlink::{Batch, RouteSocket};
+use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
 
 /// A unicast route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +45,7 @@ impl RouteSpec {
             Some(gateway) => format!("add route {} via {gateway}", self.dst),
             None => format!("add route {} on link {}", self.dst, self.link),
         };
-        let message = RouteNetlinkMessage::NewRoute(self.message());
-        batch.push(message, NLM_F_CREATE | NLM_F_EXCL, words);
+        batch.push(kind::NEW_ROUTE, &self.message(), NLM_F_CREATE | NLM_F_EXCL, words);
     }
 
     fn message(&self) -> RouteMessage {
@@ -93,9 +92,8 @@ pub fn output_link(
     query.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
     query.attributes.push(RouteAttribute::Destination(destination.into()));
     let words = format!("look up the route to {destination}");
-    match socket.get(RouteNetlinkMessage::GetRoute(query), &words) {
-        Ok(RouteNetlinkMessage::NewRoute(route)) => Ok(read(&route).map(|found| found.link)),
-        Ok(_) => Ok(None),
+    match socket.get(kind::GET_ROUTE, &bytes_of(&query), &words) {
+        Ok(answer) => Ok(read(&parsed(&answer, &words)?).map(|found| found.link)),
         Err(error) if error.errno().is_some() => Ok(None),
         Err(error) => Err(error),
     }
@@ -108,14 +106,15 @@ pub fn output_link(
 pub fn list(socket: &mut RouteSocket, is_ipv4: bool) -> Result<Vec<RouteSpec>, KernelError> {
     let mut query = RouteMessage::default();
     query.header.address_family = family(is_ipv4);
-    let answers = socket.dump(&RouteNetlinkMessage::GetRoute(query), "list routes")?;
-    let routes = answers.into_iter().filter_map(|answer| match answer {
-        RouteNetlinkMessage::NewRoute(route) if route.header.kind == RouteType::Unicast => {
-            read(&route)
+    let words = "list routes";
+    let mut routes = Vec::new();
+    for answer in socket.dump(kind::GET_ROUTE, &bytes_of(&query), words)? {
+        let message: RouteMessage = parsed(&answer, words)?;
+        if message.header.kind == RouteType::Unicast {
+            routes.extend(read(&message));
         }
-        _ => None,
-    });
-    Ok(routes.collect())
+    }
+    Ok(routes)
 }
 
 fn read(message: &RouteMessage) -> Option<RouteSpec> {

@@ -2,7 +2,11 @@
 //! names may hold dots.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use crate::error::KernelError;
 
@@ -32,20 +36,33 @@ pub fn write(name: &str, value: &str) -> Result<(), KernelError> {
     })
 }
 
-/// Writes a parameter unless it has the value already. Returns the value it had if it was changed.
-///
-/// # Errors
-/// [`KernelError::Sysctl`].
-pub fn ensure(name: &str, value: &str) -> Result<Option<String>, KernelError> {
-    let before = read(name)?;
-    if before == value {
-        return Ok(None);
-    }
-    write(name, value)?;
-    Ok(Some(before))
-}
-
 /// Whether the parameter exists: a kernel without IPv6 has no `net/ipv6`.
 pub fn exists(name: &str) -> bool {
     path(name).exists()
+}
+
+/// Writes several parameters of one directory, which is looked up once: below `/proc/sys/net` a
+/// look-up costs more with every namespace there is.
+///
+/// # Errors
+/// [`KernelError::Sysctl`].
+pub fn write_all(directory: &str, values: &[(&str, &str)]) -> Result<(), KernelError> {
+    let failed = |name: &str, operation, source: std::io::Error| KernelError::Sysctl {
+        name: name.to_owned(),
+        operation,
+        source,
+    };
+    let opened = fs::File::open(path(directory));
+    let handle = opened.map_err(|error| failed(directory, "cannot be opened", error))?;
+    for (name, value) in values {
+        let write = || -> std::io::Result<()> {
+            let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+            let file = openat(&handle, *name, flags, Mode::empty())?;
+            fs::File::from(file).write_all(value.as_bytes())
+        };
+        write().map_err(|error| {
+            failed(&format!("{directory}/{name}"), "cannot be written", error)
+        })?;
+    }
+    Ok(())
 }

@@ -3,13 +3,11 @@
 use netlink_packet_route::link::{
     AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, LinkAttribute, LinkMessage,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::AddressFamily;
 
 use crate::error::KernelError;
-use crate::netlink::{Batch, RouteSocket};
+use crate::netlink::{Batch, RouteSocket, kind};
 
-/// RTM_GETVLAN (linux/rtnetlink.h).
-const RTM_GETVLAN: u16 = 114;
 /// struct br_vlan_msg: family, three reserved bytes, interface index.
 const VLAN_HEADER_BYTES: usize = 8;
 const BRIDGE_VLANDB_ENTRY: u16 = 1;
@@ -55,14 +53,14 @@ pub fn add(index: u32, vlan: PortVlan, batch: &mut Batch) {
     };
     let info = BridgeVlanInfo { flags, vid: vlan.id };
     let words = format!("put link {index} into VLAN {}", vlan.id);
-    batch.push(RouteNetlinkMessage::SetLink(message(index, info)), 0, words);
+    batch.push(kind::SET_LINK, &message(index, info), 0, words);
 }
 
 /// Takes a port out of a VLAN.
 pub fn remove(index: u32, id: u16, batch: &mut Batch) {
     let info = BridgeVlanInfo { flags: BridgeVlanInfoFlags::empty(), vid: id };
     let words = format!("take link {index} out of VLAN {id}");
-    batch.push(RouteNetlinkMessage::DelLink(message(index, info)), 0, words);
+    batch.push(kind::DELETE_LINK, &message(index, info), 0, words);
 }
 
 /// The VLANs of one port, ascending.
@@ -74,7 +72,7 @@ pub fn list(socket: &mut RouteSocket, index: u32) -> Result<Vec<PortVlan>, Kerne
     header.extend(index.to_ne_bytes());
     let words = format!("list the VLANs of link {index}");
     let mut vlans = Vec::new();
-    for payload in socket.dump_raw(RTM_GETVLAN, &header, &words)? {
+    for payload in socket.dump(kind::GET_VLAN, &header, &words)? {
         let body = payload.get(VLAN_HEADER_BYTES..).unwrap_or_default();
         for (kind, entry) in crate::nft::attributes(body) {
             if kind == BRIDGE_VLANDB_ENTRY {

@@ -58,9 +58,10 @@ impl Transaction<'_> {
     /// [`StoreError::Damaged`].
     pub fn remove_attachment(&mut self, id: &AttachmentId) -> Result<(), StoreError> {
         let Some(record) = self.attachment(id)? else { return Ok(()) };
+        let has_own_mac = record.container_link.as_ref().is_some_and(|link| link.has_own_mac);
         for address in &record.addresses {
             if let Some(pool) = &address.pool {
-                self.release(pool, address.address.ip(), id)?;
+                self.release(pool, address.address.ip(), id, has_own_mac)?;
             }
         }
         for object in &record.shared {

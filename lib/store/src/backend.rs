@@ -69,4 +69,13 @@ impl BackendKind {
             Self::Sled => Box::new(sled::Sled::open(&path)?),
         })
     }
+
+    /// Opens a database that exists, to read it.
+    pub(crate) fn open_to_read(self, dir: &Path) -> Result<Box<dyn Backend>, StoreError> {
+        let path = self.path(dir);
+        Ok(match self {
+            Self::Redb => Box::new(redb::Redb::open_to_read(&path)?),
+            Self::Sled => Box::new(sled::Sled::open(&path)?),
+        })
+    }
 }

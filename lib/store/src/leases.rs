@@ -42,6 +42,17 @@ pub enum LeaseRequest {
     Exactly(IpAddr),
 }
 
+/// An address that was leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// The address.
+    pub address: IpAddr,
+    /// Which of the ranges it is from.
+    pub range: usize,
+    /// Its last holder had a MAC that no longer holds: neighbours may remember it.
+    pub is_remembered: bool,
+}
+
 /// An address in a key: fixed length, so that no separator is needed, and in order.
 fn address_key(address: IpAddr) -> [u8; 17] {
     let mut bytes = [0; 17];
@@ -70,6 +81,9 @@ struct Released {
     address: IpAddr,
     at: u64,
     sequence: u64,
+    /// See [`Granted::is_remembered`].
+    #[serde(default)]
+    is_remembered: bool,
 }
 
 impl Transaction<'_> {
@@ -84,7 +98,7 @@ impl Transaction<'_> {
         ranges: &[Range],
         request: LeaseRequest,
         holder: &AttachmentId,
-    ) -> Result<(IpAddr, usize), StoreError> {
+    ) -> Result<Granted, StoreError> {
         if let LeaseRequest::Exactly(address) = request {
             let index = self.usable_range(pool, ranges, address)?;
             if let Some(lease) = self.lease_of(&pool.name, address)? {
@@ -94,20 +108,17 @@ impl Transaction<'_> {
                     holder: lease.holder.to_string(),
                 });
             }
-            self.grant(pool, ranges.get(index), address, holder)?;
-            return Ok((address, index));
+            return self.grant(pool, ranges, index, address, holder);
         }
         if let LeaseRequest::Prefer(address) = request
             && let Some(index) = ranges.iter().position(|range| range.contains(address))
             && self.lease_of(&pool.name, address)?.is_none()
         {
-            self.grant(pool, ranges.get(index), address, holder)?;
-            return Ok((address, index));
+            return self.grant(pool, ranges, index, address, holder);
         }
         for (index, range) in ranges.iter().enumerate() {
             if let Some(address) = self.next_free(pool, range)? {
-                self.grant(pool, Some(range), address, holder)?;
-                return Ok((address, index));
+                return self.grant(pool, ranges, index, address, holder);
             }
         }
         Err(self.exhausted(pool, ranges)?)
@@ -132,7 +143,7 @@ impl Transaction<'_> {
             self.put_bytes(cursor_key, 0u128.to_be_bytes().to_vec());
             for address in addresses().into_iter().filter(|address| range.contains(*address)) {
                 if self.lease_of(&pool.name, address)?.is_none() {
-                    self.queue(&pool.name, &range.subnet().to_string(), address, 0)?;
+                    self.queue(&pool.name, &range.subnet().to_string(), address, 0, false)?;
                 }
             }
         }
@@ -155,7 +166,7 @@ impl Transaction<'_> {
                 address,
                 holder: lease.holder.to_string(),
             }),
-            None => self.grant(pool, None, address, holder),
+            None => self.grant(pool, &[], 0, address, holder).map(drop),
         }
     }
 
@@ -173,6 +184,7 @@ impl Transaction<'_> {
         pool: &str,
         address: IpAddr,
         holder: &AttachmentId,
+        is_remembered: bool,
     ) -> Result<(), StoreError> {
         let Some(lease) = self.lease_of(pool, address)?.filter(|l| l.holder == *holder) else {
             return Ok(());
@@ -182,7 +194,7 @@ impl Transaction<'_> {
             return Ok(());
         }
         let now = self.now;
-        self.queue(pool, &lease.subnet, address, now)
+        self.queue(pool, &lease.subnet, address, now, is_remembered)
     }
 
     fn queue(
@@ -191,9 +203,10 @@ impl Transaction<'_> {
         subnet: &str,
         address: IpAddr,
         at: u64,
+        is_remembered: bool,
     ) -> Result<(), StoreError> {
         let sequence = self.count_up("released")?;
-        let released = Released { address, at, sequence };
+        let released = Released { address, at, sequence, is_remembered };
         self.put(queue_key(pool, subnet, sequence), &released)?;
         self.put(released_key(pool, address), &released)
     }
@@ -235,18 +248,21 @@ impl Transaction<'_> {
     fn grant(
         &mut self,
         pool: &Pool,
-        range: Option<&Range>,
+        ranges: &[Range],
+        range: usize,
         address: IpAddr,
         holder: &AttachmentId,
-    ) -> Result<(), StoreError> {
-        if let Some(released) = self.get::<Released>(&released_key(&pool.name, address))? {
-            let subnet = range.map(|range| range.subnet().to_string()).unwrap_or_default();
+    ) -> Result<Granted, StoreError> {
+        let subnet = ranges.get(range).map(|range| range.subnet().to_string()).unwrap_or_default();
+        let released = self.get::<Released>(&released_key(&pool.name, address))?;
+        if let Some(released) = released {
             self.delete(queue_key(&pool.name, &subnet, released.sequence));
             self.delete(released_key(&pool.name, address));
         }
-        let subnet = range.map(|range| range.subnet().to_string()).unwrap_or_default();
         let lease = Lease { holder: holder.clone(), subnet };
-        self.put(lease_key(&pool.name, address), &lease)
+        self.put(lease_key(&pool.name, address), &lease)?;
+        let is_remembered = released.is_some_and(|released| released.is_remembered);
+        Ok(Granted { address, range, is_remembered })
     }
 
     fn next_free(&mut self, pool: &Pool, range: &Range) -> Result<Option<IpAddr>, StoreError> {

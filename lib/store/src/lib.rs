@@ -22,7 +22,7 @@ mod transaction;
 pub use backend::BackendKind;
 pub use changes::Change;
 pub use error::StoreError;
-pub use leases::{Lease, LeaseRequest, Pool};
+pub use leases::{Granted, Lease, LeaseRequest, Pool};
 pub use lock::FileLock;
 pub use maintenance::{Dump, Finding};
 pub use range::{Range, RangeError};

@@ -25,7 +25,17 @@ impl Host {
 
     /// The same with a store backend of choice.
     pub fn with_backend(backend: BackendKind) -> Self {
-        let dir = tempfile::Builder::new().prefix("weft-test-").tempdir_in(scratch()).unwrap();
+        Self::in_dir(&scratch(), backend)
+    }
+
+    /// The same with its directories on a disk, which outlive a reboot.
+    pub fn on_disk() -> Self {
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+        Self::in_dir(&target, BackendKind::Redb)
+    }
+
+    fn in_dir(dir: &Path, backend: BackendKind) -> Self {
+        let dir = tempfile::Builder::new().prefix("weft-test-").tempdir_in(dir).unwrap();
         let host = Self { netns: NetNs::create().expect("a network namespace: are you root?"), dir, backend };
         host.sh("ip link set lo up");
         host
@@ -57,7 +67,7 @@ impl Host {
             dir: self.state_dir(),
             backend: self.backend,
             lock_timeout: std::time::Duration::from_secs(60),
-            boot_id: weft_kernel::host::boot_id(),
+            boot_id: None,
         })
     }
 

@@ -9,6 +9,15 @@ use weft_store::{AddressRecord, LeaseRequest, StickyLeases, Transaction};
 use super::config::IpamConfig;
 use crate::error::AttachError;
 
+/// What a container has got.
+#[derive(Debug, Clone)]
+pub struct Allocation {
+    /// Its addresses.
+    pub addresses: Vec<AddressRecord>,
+    /// Neighbours may know one of them by another MAC.
+    pub is_remembered: bool,
+}
+
 /// Leases one address of each set, and the fixed ones: those that a sticky key had, if they are
 /// free. The transaction makes it all or nothing.
 ///
@@ -19,7 +28,8 @@ pub fn allocate(
     sticky: &StickyLeases,
     id: &AttachmentId,
     transaction: &mut Transaction<'_>,
-) -> Result<Vec<AddressRecord>, AttachError> {
+) -> Result<Allocation, AttachError> {
+    let mut is_remembered = false;
     let pool = config.pool();
     let preferred = match &config.sticky_key {
         Some(key) => sticky.addresses(&pool.name, key),
@@ -38,8 +48,9 @@ pub fn allocate(
             (None, Some(ip)) => LeaseRequest::Prefer(ip),
             (None, None) => LeaseRequest::Any,
         };
-        let (ip, index) = transaction.lease(&pool, ranges, request, id)?;
-        let range = ranges.get(index);
+        let granted = transaction.lease(&pool, ranges, request, id)?;
+        let (ip, range) = (granted.address, ranges.get(granted.range));
+        is_remembered |= granted.is_remembered;
         let prefix = range.map_or(32, |range| range.subnet().prefix());
         addresses.push(AddressRecord {
             address: IpNetwork::new(ip, prefix).unwrap_or_else(|_| IpNetwork::from(ip)),
@@ -61,8 +72,9 @@ pub fn allocate(
             gateway: fixed.gateway,
             pool: Some(pool.name.clone()),
         });
+        is_remembered = true;
     }
-    Ok(addresses)
+    Ok(Allocation { addresses, is_remembered })
 }
 
 /// Remembers what a sticky key has got. An address that is not the same next time is no reason to

@@ -41,7 +41,7 @@ pub fn serve_add(
     });
     let addresses = host.store.write(|transaction| {
         transaction.refuse_duplicate(&id)?;
-        let addresses = allocate(&config, &host.sticky, &id, transaction)?;
+        let addresses = allocate(&config, &host.sticky, &id, transaction)?.addresses;
         transaction.insert_attachment(&AttachmentRecord {
             id: id.clone(),
             plugin: plugin.to_owned(),

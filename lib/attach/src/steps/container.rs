@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weft_cni::result::Route;
 use weft_kernel::address::{self, DuplicateDetection};
-use weft_kernel::link;
+use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::RouteSpec;
 use weft_kernel::sysctl;
@@ -13,6 +13,16 @@ use weft_store::{AddressRecord, AttachmentRecord, ContainerLink};
 use super::gateway::gateway_of;
 use crate::error::AttachError;
 use crate::host::Container;
+
+/// How the interface behaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// Of IPv6 addresses.
+    pub(crate) detection: DuplicateDetection,
+    /// It announces its addresses when it comes up: gratuitous ARP, unsolicited neighbour
+    /// advertisements.
+    pub(crate) announces: bool,
+}
 
 /// Refuses if the name is taken.
 pub(crate) fn require_free(container: &mut Container, ifname: &str) -> Result<(), AttachError> {
@@ -32,8 +42,9 @@ pub(crate) fn configure(
     container: &mut Container,
     record: &AttachmentRecord,
     own: &ContainerLink,
-    detection: DuplicateDetection,
+    settings: Settings,
 ) -> Result<(), AttachError> {
+    let detection = settings.detection;
     if !own.up {
         return Ok(());
     }
@@ -43,9 +54,12 @@ pub(crate) fn configure(
         name: own.name.clone(),
         why: "vanished from the container while it was being configured".to_owned(),
     })?;
-    let settings = settings(own, &record.addresses, detection);
-    container.run(|| settings.iter().try_for_each(|(name, value)| set(name, value)))??;
+    set_ipv6(container, own, &record.addresses, settings)?;
     let mut batch = Batch::new();
+    if settings.announces {
+        let change = Change { announces_ipv4: true, ..Change::default() };
+        change.apply(&own.name, &mut batch);
+    }
     for one in &record.addresses {
         address::add(index, &one.address, detection, &mut batch);
     }
@@ -60,30 +74,28 @@ pub(crate) fn configure(
     Ok(())
 }
 
-fn set(name: &str, value: &str) -> Result<(), AttachError> {
-    sysctl::ensure(name, value)?;
-    Ok(())
-}
-
-/// Kernel parameters of the interface. Without IPv6 addresses those of IPv6 are left alone: the
-/// kernel may not even have them.
-fn settings(
+/// IPv6 settings of the interface. Without IPv6 addresses they are left alone: the kernel may not
+/// even have them.
+fn set_ipv6(
+    container: &Container,
     own: &ContainerLink,
     addresses: &[AddressRecord],
-    detection: DuplicateDetection,
-) -> Vec<(String, &'static str)> {
-    let name = |family: &str, key: &str| format!("net/{family}/conf/{}/{key}", own.name);
-    let mut settings = vec![(name("ipv4", "arp_notify"), "1")];
-    if addresses.iter().any(|one| one.address.is_ipv6()) {
-        settings.push((name("ipv6", "disable_ipv6"), "0"));
-        settings.push((name("ipv6", "ndisc_notify"), "1"));
-        settings.push((name("ipv6", "keep_addr_on_down"), "1"));
-        settings.push(match detection {
-            DuplicateDetection::Skip => (name("ipv6", "accept_dad"), "0"),
-            DuplicateDetection::Run => (name("ipv6", "enhanced_dad"), "1"),
-        });
+    settings: Settings,
+) -> Result<(), AttachError> {
+    if !addresses.iter().any(|one| one.address.is_ipv6()) {
+        return Ok(());
     }
-    settings
+    let values = [
+        ("disable_ipv6", "0"),
+        ("ndisc_notify", if settings.announces { "1" } else { "0" }),
+        ("keep_addr_on_down", "1"),
+        match settings.detection {
+            DuplicateDetection::Skip => ("accept_dad", "0"),
+            DuplicateDetection::Run => ("enhanced_dad", "1"),
+        },
+    ];
+    let directory = format!("net/ipv6/conf/{}", own.name);
+    Ok(container.run(|| sysctl::write_all(&directory, &values))??)
 }
 
 /// A route of the result as the kernel gets it: without a gateway of its own it takes the

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_kernel::address::{self, DuplicateDetection};
+use weft_kernel::forwarding::{self, IpFamily};
 use weft_kernel::link;
 use weft_kernel::netlink::Batch;
 use weft_kernel::sysctl;
@@ -93,7 +94,7 @@ pub(crate) fn ensure_addresses(
 fn allow_ipv6(link_name: &str) -> Result<(), AttachError> {
     let name = format!("net/ipv6/conf/{link_name}/disable_ipv6");
     if sysctl::exists(&name) {
-        sysctl::ensure(&name, "0")?;
+        sysctl::write(&name, "0")?;
     }
     Ok(())
 }
@@ -101,22 +102,18 @@ fn allow_ipv6(link_name: &str) -> Result<(), AttachError> {
 /// Switches forwarding on for the families in use. It stays on when Weft is done: others may have
 /// come to rely on it.
 pub(crate) fn ensure_forwarding(
+    host: &mut Host,
     addresses: &[AddressRecord],
     created: &mut Created,
 ) -> Result<(), AttachError> {
-    for (is_needed, name) in [
-        (addresses.iter().any(|record| record.address.is_ipv4()), FORWARD_IPV4),
-        (addresses.iter().any(|record| record.address.is_ipv6()), FORWARD_IPV6),
-    ] {
-        if is_needed && let Some(before) = sysctl::ensure(name, "1")? {
-            created.sysctls.push((name.to_owned(), before));
+    let has = |is_ipv4| addresses.iter().any(|record| record.address.is_ipv4() == is_ipv4);
+    for (is_needed, family) in [(has(true), IpFamily::V4), (has(false), IpFamily::V6)] {
+        if is_needed && forwarding::ensure(host.route()?, family)? {
+            created.sysctls.push((family.forwarding_sysctl(), "0"));
         }
     }
     Ok(())
 }
-
-pub(crate) const FORWARD_IPV4: &str = "net/ipv4/ip_forward";
-pub(crate) const FORWARD_IPV6: &str = "net/ipv6/conf/all/forwarding";
 
 /// Removes an address that nobody needs any more.
 pub(crate) fn remove_address(

@@ -55,7 +55,13 @@ pub(crate) fn create(
     pair.create(&mut batch);
     let options = PortOptions { hairpin: link.hairpin, isolated: link.isolated };
     let port = (options != PortOptions::default()).then_some(&options);
-    let change = Change { alias: Some(alias), without_ipv6_address: true, port, up: true };
+    let change = Change {
+        alias: Some(alias),
+        without_ipv6_address: true,
+        port,
+        up: true,
+        ..Change::default()
+    };
     change.apply(&link.name, &mut batch);
     Ok(host.route()?.commit(batch)?)
 }

@@ -1,15 +1,20 @@
 //! Requests gathered to be sent in one system call.
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::Emitable;
 
-/// A list of requests, each with words for its error message. The kernel carries them out in
-/// order, and goes on after a failed one.
+/// One request: its kind, flags, body, and words for its error message.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) payload: Vec<u8>,
+    pub(super) words: String,
+}
+
+/// A list of requests. The kernel carries them out in order, and goes on after a failed one.
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub(super) requests: Vec<(NetlinkMessage<RouteNetlinkMessage>, String)>,
+    pub(super) requests: Vec<Request>,
 }
 
 impl Batch {
@@ -18,17 +23,28 @@ impl Batch {
         Self::default()
     }
 
-    /// Adds a request. `flags` are `NLM_F_CREATE` and the like; request and acknowledgement are
-    /// implied. `words` say what it does: "create bridge weft0".
-    pub fn push(&mut self, message: RouteNetlinkMessage, flags: u16, words: impl Into<String>) {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-        self.requests.push((message, words.into()));
+    /// Adds a request. `kind` is `RTM_*`, `flags` are `NLM_F_CREATE` and the like; request and
+    /// acknowledgement are implied. `words` say what it does: "create bridge weft0".
+    pub(crate) fn push(
+        &mut self,
+        kind: u16,
+        message: &impl Emitable,
+        flags: u16,
+        words: impl Into<String>,
+    ) {
+        let payload = bytes_of(message);
+        self.requests.push(Request { kind, flags, payload, words: words.into() });
     }
 
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
+}
+
+/// A message's body as the kernel reads it.
+pub(crate) fn bytes_of(message: &impl Emitable) -> Vec<u8> {
+    let mut bytes = vec![0; message.buffer_len()];
+    message.emit(&mut bytes);
+    bytes
 }

@@ -1,18 +1,17 @@
 //! A socket for rtnetlink requests.
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_route::RouteNetlinkMessage;
+use std::os::fd::{AsFd, AsRawFd};
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Parseable};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use std::os::fd::{AsFd, AsRawFd};
-
-use super::batch::Batch;
+use super::batch::{Batch, Request, bytes_of};
+use super::kind;
 use super::transport::{RawMessage, Transport, Wait};
 use crate::error::KernelError;
 use crate::netns::NetNs;
+use crate::nft::message;
 
 /// A dump that was disturbed is repeated this often.
 const DUMP_ATTEMPTS: u32 = 10;
@@ -66,16 +65,16 @@ impl RouteSocket {
 
     fn send_part(
         &mut self,
-        requests: impl Iterator<Item = (NetlinkMessage<RouteNetlinkMessage>, String)>,
+        requests: impl Iterator<Item = Request>,
         outcomes: &mut Vec<Result<(), KernelError>>,
     ) -> Result<(), KernelError> {
         let mut bytes = Vec::new();
         let mut waiting: Vec<(u32, String)> = Vec::new();
-        for (mut message, words) in requests {
+        for request in requests {
             let sequence = self.transport.next_sequence();
-            message.header.sequence_number = sequence;
-            append(&mut bytes, message);
-            waiting.push((sequence, words));
+            let flags = NLM_F_REQUEST | NLM_F_ACK | request.flags;
+            bytes.extend(message(request.kind, flags, sequence, &request.payload));
+            waiting.push((sequence, request.words));
         }
         self.transport.send(&bytes)?;
         for (sequence, words) in waiting {
@@ -117,16 +116,17 @@ impl RouteSocket {
         }
     }
 
-    /// Asks for one object.
+    /// Asks for one object; the answer's body.
     ///
     /// # Errors
     /// [`KernelError::Refused`] (absence included) and the socket's.
-    pub fn get(
+    pub(crate) fn get(
         &mut self,
-        message: RouteNetlinkMessage,
+        kind: u16,
+        payload: &[u8],
         words: &str,
-    ) -> Result<RouteNetlinkMessage, KernelError> {
-        let sequence = self.request(message, 0)?;
+    ) -> Result<Vec<u8>, KernelError> {
+        let sequence = self.request(kind, payload, 0)?;
         loop {
             for message in self.transport.receive(Wait::Block)?.unwrap_or_default() {
                 if message.sequence != sequence {
@@ -137,44 +137,24 @@ impl RouteSocket {
                     let request = words.to_owned();
                     return Err(KernelError::Refused { request, errno, reason: ack.reason });
                 }
-                return parse(&message, words);
+                return Ok(message.payload);
             }
         }
     }
 
-    /// Asks for a list. A list that changed while the kernel sent it is asked for again.
+    /// Asks for a list; the answers' bodies. A list that changed while the kernel sent it is asked
+    /// for again.
     ///
     /// # Errors
     /// [`KernelError::Unsteady`] when it never holds still, and as [`Self::get`].
-    pub fn dump(
-        &mut self,
-        message: &RouteNetlinkMessage,
-        words: &str,
-    ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
-        for _ in 0..DUMP_ATTEMPTS {
-            let sequence = self.request(message.clone(), NLM_F_DUMP)?;
-            if let Some(raw) = self.collect_dump(sequence, words)? {
-                return raw.iter().map(|message| parse(message, words)).collect();
-            }
-        }
-        Err(KernelError::Unsteady { request: words.to_owned(), attempts: DUMP_ATTEMPTS })
-    }
-
-    /// [`Self::dump`] for requests and answers that the packet library has no type for: the
-    /// answers' payloads.
-    ///
-    /// # Errors
-    /// As [`Self::dump`].
-    pub fn dump_raw(
+    pub(crate) fn dump(
         &mut self,
         kind: u16,
         payload: &[u8],
         words: &str,
     ) -> Result<Vec<Vec<u8>>, KernelError> {
         for _ in 0..DUMP_ATTEMPTS {
-            let sequence = self.transport.next_sequence();
-            let flags = NLM_F_REQUEST | NLM_F_DUMP;
-            self.transport.send(&crate::nft::message(kind, flags, sequence, payload))?;
+            let sequence = self.request(kind, payload, NLM_F_DUMP)?;
             if let Some(raw) = self.collect_dump(sequence, words)? {
                 return Ok(raw.into_iter().map(|message| message.payload).collect());
             }
@@ -187,31 +167,24 @@ impl RouteSocket {
     /// # Errors
     /// The socket's.
     pub fn netns_id(&mut self, netns: &NetNs) -> Result<Option<i32>, KernelError> {
+        let words = "look up a namespace's id";
         let mut query = NsidMessage::default();
         let fd = u32::try_from(netns.as_fd().as_raw_fd()).unwrap_or(u32::MAX);
         query.attributes.push(NsidAttribute::Fd(fd));
-        let answer = self.get(RouteNetlinkMessage::GetNsId(query), "look up a namespace's id");
-        match answer {
-            Ok(RouteNetlinkMessage::NewNsId(found)) => {
-                Ok(found.attributes.iter().find_map(|attribute| match attribute {
-                    NsidAttribute::Id(id) if *id >= 0 => Some(*id),
-                    _ => None,
-                }))
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.errno().is_some() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let answer = match self.get(kind::GET_NAMESPACE_ID, &bytes_of(&query), words) {
+            Ok(answer) => parsed::<NsidMessage>(&answer, words)?,
+            Err(error) if error.errno().is_some() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(answer.attributes.iter().find_map(|attribute| match attribute {
+            NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+            _ => None,
+        }))
     }
 
-    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> Result<u32, KernelError> {
+    fn request(&mut self, kind: u16, payload: &[u8], flags: u16) -> Result<u32, KernelError> {
         let sequence = self.transport.next_sequence();
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = sequence;
-        let mut bytes = Vec::new();
-        append(&mut bytes, NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message)));
-        self.transport.send(&bytes)?;
+        self.transport.send(&message(kind, NLM_F_REQUEST | flags, sequence, payload))?;
         Ok(sequence)
     }
 
@@ -247,21 +220,10 @@ impl RouteSocket {
     }
 }
 
-fn append(bytes: &mut Vec<u8>, mut message: NetlinkMessage<RouteNetlinkMessage>) {
-    message.finalize();
-    let start = bytes.len();
-    bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
-    if let Some(target) = bytes.get_mut(start..start + message.buffer_len()) {
-        message.serialize(target);
-    }
-}
-
-fn parse(message: &RawMessage, words: &str) -> Result<RouteNetlinkMessage, KernelError> {
-    let answer = |what: String| KernelError::Answer { request: words.to_owned(), what };
-    let parsed = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&message.whole)
-        .map_err(|error| answer(error.to_string()))?;
-    match parsed.payload {
-        NetlinkPayload::InnerMessage(inner) => Ok(inner),
-        other => Err(answer(format!("{other:?}"))),
-    }
+/// An answer's body as a message.
+pub(crate) fn parsed<T: Parseable<[u8]>>(payload: &[u8], words: &str) -> Result<T, KernelError> {
+    T::parse(payload).map_err(|error| KernelError::Answer {
+        request: words.to_owned(),
+        what: error.to_string(),
+    })
 }

@@ -24,8 +24,6 @@ pub(crate) struct RawMessage {
     pub(crate) sequence: u32,
     /// Behind the header.
     pub(crate) payload: Vec<u8>,
-    /// Header and payload.
-    pub(crate) whole: Vec<u8>,
 }
 
 /// What an NLMSG_ERROR says: zero is an acknowledgement.
@@ -104,7 +102,6 @@ fn split(mut bytes: &[u8]) -> Vec<RawMessage> {
             flags: u16::from_ne_bytes([f0, f1]),
             sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
             payload: whole.get(HEADER_BYTES..).unwrap_or_default().to_vec(),
-            whole: whole.to_vec(),
         });
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }

@@ -44,6 +44,13 @@ impl Attributes {
     }
 }
 
+/// One attribute.
+pub(crate) fn attribute_bytes(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut attributes = Attributes::default();
+    attributes.put(kind, value);
+    attributes.into_bytes()
+}
+
 /// The attributes in `bytes`; reading stops at the first malformed one.
 pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, StorageError,
+    Builder, Database, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase, StorageError,
     TableDefinition, TableError,
 };
 
@@ -15,8 +15,15 @@ const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("weft");
 /// A short-lived process touches a few pages.
 const CACHE_BYTES: usize = 1 << 20;
 
+/// A database that this process may change, or one that it only looks into: which saves the marks
+/// of being open, to be written, synced and taken back.
+enum Handle {
+    Writable(Database),
+    ReadOnly(ReadOnlyDatabase),
+}
+
 pub(super) struct Redb {
-    database: Database,
+    handle: Handle,
     path: PathBuf,
 }
 
@@ -42,13 +49,38 @@ fn failed(path: &Path, error: impl Into<redb::Error>) -> StoreError {
     }
 }
 
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
 impl Redb {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error: DatabaseError| failed(path, error))?;
-        Ok(Self { database, path: path.to_owned() })
+        let database = builder().create(path).map_err(|error| failed(path, error))?;
+        Ok(Self { handle: Handle::Writable(database), path: path.to_owned() })
+    }
+
+    /// After a crash only opening for writing puts the file right.
+    pub(super) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        match builder().open_read_only(path) {
+            Ok(database) => {
+                Ok(Self { handle: Handle::ReadOnly(database), path: path.to_owned() })
+            }
+            Err(_) => Self::open(path),
+        }
+    }
+
+    fn table(&self) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, StoreError> {
+        let transaction = match &self.handle {
+            Handle::Writable(database) => database.begin_read(),
+            Handle::ReadOnly(database) => database.begin_read(),
+        };
+        match transaction.map_err(|e| self.failed(e))?.open_table(TABLE) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     fn failed(&self, error: impl Into<redb::Error>) -> StoreError {
@@ -58,23 +90,13 @@ impl Redb {
 
 impl Backend for Redb {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let transaction = self.database.begin_read().map_err(|e| self.failed(e))?;
-        let table = match transaction.open_table(TABLE) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(self.failed(error)),
-        };
+        let Some(table) = self.table()? else { return Ok(None) };
         let value = table.get(key).map_err(|e: StorageError| self.failed(e))?;
         Ok(value.map(|guard| guard.value().to_vec()))
     }
 
     fn scan(&self, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        let transaction = self.database.begin_read().map_err(|e| self.failed(e))?;
-        let table = match transaction.open_table(TABLE) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(self.failed(error)),
-        };
+        let Some(table) = self.table()? else { return Ok(()) };
         let range = table.range(from..).map_err(|e: StorageError| self.failed(e))?;
         for entry in range {
             let (key, value) = entry.map_err(|e: StorageError| self.failed(e))?;
@@ -86,9 +108,13 @@ impl Backend for Redb {
     }
 
     fn apply(&mut self, writes: &Writes) -> Result<(), StoreError> {
-        let mut transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
-        // A process killed while the database is open must not make the next one scan it all.
-        transaction.set_quick_repair(true);
+        let Handle::Writable(database) = &self.handle else {
+            return Err(StoreError::Backend {
+                path: self.path.clone(),
+                reason: "it was opened to be read only".to_owned(),
+            });
+        };
+        let transaction = database.begin_write().map_err(|e| self.failed(e))?;
         {
             let mut table = transaction.open_table(TABLE).map_err(|e| self.failed(e))?;
             for (key, value) in writes {

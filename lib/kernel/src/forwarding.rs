@@ -1,0 +1,63 @@
+//! Whether the namespace forwards packets.
+//!
+//! Read by netlink: a look-up below `/proc/sys/net` costs more with every namespace there is.
+
+use crate::error::KernelError;
+use crate::netlink::{RouteSocket, kind};
+use crate::nft::{attribute_bytes, attributes};
+use crate::sysctl;
+
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IpFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl IpFamily {
+    /// The sysctl that switches forwarding, with slashes.
+    pub const fn forwarding_sysctl(self) -> &'static str {
+        match self {
+            Self::V4 => "net/ipv4/ip_forward",
+            Self::V6 => "net/ipv6/conf/all/forwarding",
+        }
+    }
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::V4 => 2,
+            Self::V6 => 10,
+        }
+    }
+}
+
+/// Whether packets of the family are forwarded (RTM_GETNETCONF, linux/netconf.h).
+///
+/// # Errors
+/// The socket's; a kernel without the family refuses.
+pub fn is_on(socket: &mut RouteSocket, family: IpFamily) -> Result<bool, KernelError> {
+    const NETCONFA_IFINDEX: u16 = 1;
+    const NETCONFA_IFINDEX_ALL: i32 = -1;
+    const NETCONFA_FORWARDING: u16 = 2;
+    let header = [family.number(), 0, 0, 0];
+    let mut query = header.to_vec();
+    query.extend(attribute_bytes(NETCONFA_IFINDEX, &NETCONFA_IFINDEX_ALL.to_ne_bytes()));
+    let answer = socket.get(kind::GET_SETTINGS, &query, "read whether packets are forwarded")?;
+    let value = attributes(answer.get(header.len()..).unwrap_or_default())
+        .find(|(kind, _)| *kind == NETCONFA_FORWARDING)
+        .and_then(|(_, value)| Some(i32::from_ne_bytes(*value.first_chunk()?)));
+    Ok(value.is_some_and(|value| value != 0))
+}
+
+/// Switches forwarding on. Whether it was off.
+///
+/// # Errors
+/// The socket's, and [`KernelError::Sysctl`].
+pub fn ensure(socket: &mut RouteSocket, family: IpFamily) -> Result<bool, KernelError> {
+    if is_on(socket, family)? {
+        return Ok(false);
+    }
+    sysctl::write(family.forwarding_sysctl(), "1").map(|()| true)
+}
