@@ -87,8 +87,9 @@ impl NetworkArguments {
     fn open(&self) -> Result<Network> {
         let newest = match &self.max_version {
             None => SpecVersion::NEWEST,
-            Some(text) => SpecVersion::from_literal(text)
-                .with_context(|| format!("--max-version {text}: one of {}", SpecVersion::supported()))?,
+            Some(text) => SpecVersion::from_literal(text).with_context(|| {
+                format!("--max-version {text}: one of {}", SpecVersion::supported())
+            })?,
         };
         Ok(Network {
             list: load(&self.conf_dir, &self.network, newest)?,
@@ -109,7 +110,10 @@ impl Container {
             bail!("give the network namespace's path, or --container-id");
         }
         Ok(Sandbox {
-            container_id: self.container_id.clone().unwrap_or_else(|| default_id(&self.netns)),
+            container_id: self
+                .container_id
+                .clone()
+                .unwrap_or_else(|| default_id(&self.netns)),
             netns: self.netns.clone(),
             ifname: self.ifname.clone(),
             args: self.args.clone(),
@@ -122,7 +126,11 @@ impl Container {
 fn default_id(netns: &str) -> String {
     let absolute = std::path::absolute(Path::new(netns)).unwrap_or_else(|_| netns.into());
     let digest = Sha512::digest(absolute.display().to_string().as_bytes());
-    let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest
+        .iter()
+        .take(10)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("cnitool-{hex}")
 }
 
@@ -134,7 +142,11 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
         }
         Verb::Del(container) => container.network.open()?.del(&container.sandbox()?)?,
         Verb::Check(container) => container.network.open()?.check(&container.sandbox()?)?,
-        Verb::Gc { network, valid, all } => collect(network, valid, *all)?,
+        Verb::Gc {
+            network,
+            valid,
+            all,
+        } => collect(network, valid, *all)?,
         Verb::Status { network } => network.open()?.status()?,
         Verb::Version { network } => {
             for (plugin, answer) in network.open()?.version()? {

@@ -52,7 +52,9 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
             }
             output::line("no problems");
         }
-        Verb::Reference { page: Page::Configuration } => {
+        Verb::Reference {
+            page: Page::Configuration,
+        } => {
             output::line(crate::reference::configuration().trim_end());
         }
         Verb::Reference { page: Page::Errors } => {
@@ -72,7 +74,10 @@ fn check(file: &std::path::Path) -> Result<Vec<String>> {
         let mut object = plugin.clone();
         object.insert("cniVersion".to_owned(), list.version.as_str().into());
         object.insert("name".to_owned(), list.name.clone().into());
-        let kind = plugin.get("type").and_then(Value::as_str).unwrap_or_default();
+        let kind = plugin
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let found = check_plugin(kind, &Value::Object(object));
         texts.extend(found.into_iter().map(|text| format!("{kind}: {text}")));
     }
@@ -100,10 +105,23 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
             texts.extend(values.invalid_values());
         }
     }
-    texts.extend(problems.unknown_keys().into_iter().map(|key| format!("unknown key {key}")));
+    texts.extend(
+        problems
+            .unknown_keys()
+            .into_iter()
+            .map(|key| format!("unknown key {key}")),
+    );
     if kind == weft_bridge::NAME {
-        let request = Request { env: weft_cni::env::Env::default(), conf, input };
-        texts.extend(weft_bridge::validate(&request).err().map(|error: CniError| error.msg));
+        let request = Request {
+            env: weft_cni::env::Env::default(),
+            conf,
+            input,
+        };
+        texts.extend(
+            weft_bridge::validate(&request)
+                .err()
+                .map(|error: CniError| error.msg),
+        );
     }
     texts
 }

@@ -22,7 +22,7 @@ struct Arguments {
 enum Command {
     /// Attach and detach containers by hand, as a runtime does
     #[command(subcommand)]
-    Cni(cni::Verb),
+    Cni(Box<cni::Verb>),
     /// Check network configuration files
     #[command(subcommand)]
     Config(config::Verb),

@@ -27,17 +27,26 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
     let mut host = Host::new(&environment(), None)?;
     match verb {
         Verb::Dump => {
-            let dump = host.store.read(|transaction| transaction.dump()).map_err(cni_error)?;
+            let dump = host
+                .store
+                .read(|transaction| transaction.dump())
+                .map_err(cni_error)?;
             output::line(&serde_json::to_string_pretty(&dump)?);
         }
         Verb::Check => {
-            let findings =
-                host.store.read(|transaction| transaction.findings()).map_err(cni_error)?;
+            let findings = host
+                .store
+                .read(|transaction| transaction.findings())
+                .map_err(cni_error)?;
             for finding in &findings {
                 output::line(&finding.text);
             }
             if !findings.is_empty() {
-                bail!("{}: {} findings; weft store rebuild makes it anew", host.store.path().display(), findings.len());
+                bail!(
+                    "{}: {} findings; weft store rebuild makes it anew",
+                    host.store.path().display(),
+                    findings.len()
+                );
             }
             output::line(&format!("{}: consistent", host.store.path().display()));
         }
@@ -53,7 +62,10 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
                 };
                 output::line(&format!("found {id}{note}"));
             }
-            output::line(&format!("{} attachments in the new store", report.found.len()));
+            output::line(&format!(
+                "{} attachments in the new store",
+                report.found.len()
+            ));
         }
     }
     Ok(())

@@ -48,13 +48,30 @@ fn interfaces_listed(w: &World) -> Result<(), NotApplicable> {
     let container = w.host.container();
     let result = w.add(&w.conf(), &container);
     let interfaces = result["interfaces"].as_array().unwrap();
-    let names: Vec<&str> = interfaces.iter().map(|i| i["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = interfaces
+        .iter()
+        .map(|i| i["name"].as_str().unwrap())
+        .collect();
     let ports = w.host.sh("ip -o link show master wtest0");
-    let port = ports.split(": ").nth(1).unwrap().split('@').next().unwrap().to_owned();
-    assert!(names.contains(&port.as_str()) && names.contains(&"wtest0"), "{names:?} {port}");
+    let port = ports
+        .split(": ")
+        .nth(1)
+        .unwrap()
+        .split('@')
+        .next()
+        .unwrap()
+        .to_owned();
+    assert!(
+        names.contains(&port.as_str()) && names.contains(&"wtest0"),
+        "{names:?} {port}"
+    );
     for interface in interfaces {
         let sandbox = interface["sandbox"].as_str().unwrap_or("");
-        let expected = if interface["name"] == "eth0" { container.path().to_str().unwrap() } else { "" };
+        let expected = if interface["name"] == "eth0" {
+            container.path().to_str().unwrap()
+        } else {
+            ""
+        };
         assert_eq!(sandbox, expected, "{interface}");
     }
     Ok(())
@@ -74,7 +91,10 @@ fn macs_are_true(w: &World) -> Result<(), NotApplicable> {
             let mac = interface["mac"].as_str().unwrap();
             assert!(actual.contains(mac), "{interface} is {actual}");
             if let Some(mtu) = interface["mtu"].as_u64() {
-                assert!(actual.contains(&format!("mtu {mtu} ")), "{interface} is {actual}");
+                assert!(
+                    actual.contains(&format!("mtu {mtu} ")),
+                    "{interface} is {actual}"
+                );
             }
         }
     }
@@ -83,8 +103,13 @@ fn macs_are_true(w: &World) -> Result<(), NotApplicable> {
 
 fn shapes(w: &World) -> Result<(), NotApplicable> {
     let newest = w.newest();
-    let versions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-    for version in versions.into_iter().filter(|version| *version <= newest.as_str()) {
+    let versions = [
+        "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
+    ];
+    for version in versions
+        .into_iter()
+        .filter(|version| *version <= newest.as_str())
+    {
         let container = w.host.container();
         let mut conf = w.conf_of(version);
         conf["ipam"]["routes"] = json!([{"dst": "10.77.0.0/16", "priority": 50, "mtu": 1400}]);
@@ -94,11 +119,18 @@ fn shapes(w: &World) -> Result<(), NotApplicable> {
         assert_eq!(result["ip4"].is_object(), old, "{version}: {result}");
         assert_eq!(result["interfaces"].is_array(), !old, "{version}: {result}");
         if !old {
-            assert_eq!(result["ips"][0]["version"] == "4", middle, "{version}: {result}");
+            assert_eq!(
+                result["ips"][0]["version"] == "4",
+                middle,
+                "{version}: {result}"
+            );
         }
         if version != "1.1.0" {
             let text = result.to_string();
-            assert!(!text.contains("\"mtu\"") && !text.contains("priority"), "{version}: {text}");
+            assert!(
+                !text.contains("\"mtu\"") && !text.contains("priority"),
+                "{version}: {text}"
+            );
         }
     }
     Ok(())
@@ -108,9 +140,14 @@ fn layer_two_only(w: &World) -> Result<(), NotApplicable> {
     let keys = json!({"ipam": {}, "isDefaultGateway": false, "cniVersion": "0.3.0"});
     let container = w.host.container();
     let result = w.add(&w.conf_with(&keys), &container);
-    assert!(result["ips"].as_array().is_none_or(Vec::is_empty), "{result}");
-    let old = w.conf_with(&json!({"ipam": {}, "isDefaultGateway": false, "cniVersion": "0.2.0",
-                                  "bridge": "wtest7"}));
+    assert!(
+        result["ips"].as_array().is_none_or(Vec::is_empty),
+        "{result}"
+    );
+    let old = w.conf_with(
+        &json!({"ipam": {}, "isDefaultGateway": false, "cniVersion": "0.2.0",
+                                  "bridge": "wtest7"}),
+    );
     let container = w.host.container();
     let before = HostState::of(&w.host);
     assert!(!w.call("ADD", &old, &container).is_success());
@@ -123,7 +160,9 @@ fn prev_result_passed_on(w: &World) -> Result<(), NotApplicable> {
     let container = w.host.container();
     let result = w.add(&w.conf(), &container);
     let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": w.suite.loopback, "prevResult": result});
-    let call = Call::new(&w.suite, "ADD", &conf).container(&container).ifname("lo");
+    let call = Call::new(&w.suite, "ADD", &conf)
+        .container(&container)
+        .ifname("lo");
     let passed = call.on(&w.host).ok();
     assert_eq!(passed["interfaces"], result["interfaces"]);
     assert_eq!(passed["ips"], result["ips"]);
@@ -134,7 +173,10 @@ fn prev_result_passed_on(w: &World) -> Result<(), NotApplicable> {
 fn add_twice(w: &World) -> Result<(), NotApplicable> {
     let container = w.host.container();
     w.add(&w.conf(), &container);
-    let before = (HostState::of(&w.host), container.sh("ip -o addr; ip -o link"));
+    let before = (
+        HostState::of(&w.host),
+        container.sh("ip -o addr; ip -o link"),
+    );
     assert!(!w.call("ADD", &w.conf(), &container).is_success());
     before.0.assert_same(&w.host, "the second ADD");
     assert_eq!(container.sh("ip -o addr; ip -o link"), before.1);
@@ -153,7 +195,11 @@ fn delegate_failure(w: &World) -> Result<(), NotApplicable> {
     let container = w.host.container();
     let before = HostState::of(&w.host);
     let call = Call::new(&w.suite, "ADD", &delegating(w, "failing"));
-    let error = call.container(&container).var("CNI_PATH", &path).on(&w.host).error();
+    let error = call
+        .container(&container)
+        .var("CNI_PATH", &path)
+        .on(&w.host)
+        .error();
     assert_eq!(error["code"], 11, "{error}");
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "ADD\nDEL\n");
     assert!(!container.succeeds("ip link show eth0"), "eth0 is left");
@@ -171,14 +217,25 @@ fn delegate_call(w: &World) -> Result<(), NotApplicable> {
     let container = w.host.container();
     let mut conf = delegating(w, "recording");
     conf["futureKey"] = json!([1, {"a": "b"}]);
-    let call = Call::new(&w.suite, "ADD", &conf).container(&container).var("CNI_PATH", &path);
+    let call = Call::new(&w.suite, "ADD", &conf)
+        .container(&container)
+        .var("CNI_PATH", &path);
     let outcome = call.var("CNI_ARGS", "IgnoreUnknown=1;A=b").on(&w.host);
     assert_eq!(World::address(&outcome.ok()), "10.1.0.77");
-    assert!(outcome.stderr.contains("from the delegate"), "{}", outcome.stderr);
-    let input: Value = serde_json::from_str(&std::fs::read_to_string(format!("{dir}/input")).unwrap()).unwrap();
+    assert!(
+        outcome.stderr.contains("from the delegate"),
+        "{}",
+        outcome.stderr
+    );
+    let input: Value =
+        serde_json::from_str(&std::fs::read_to_string(format!("{dir}/input")).unwrap()).unwrap();
     assert_eq!(input, conf);
     let env = std::fs::read_to_string(format!("{dir}/env")).unwrap();
-    for line in ["CNI_COMMAND=ADD", "CNI_IFNAME=eth0", "CNI_ARGS=IgnoreUnknown=1;A=b"] {
+    for line in [
+        "CNI_COMMAND=ADD",
+        "CNI_IFNAME=eth0",
+        "CNI_ARGS=IgnoreUnknown=1;A=b",
+    ] {
         assert!(env.lines().any(|l| l == line), "no {line} in {env}");
     }
     Ok(())
@@ -186,7 +243,10 @@ fn delegate_call(w: &World) -> Result<(), NotApplicable> {
 
 fn empty_delegate(w: &World) -> Result<(), NotApplicable> {
     let log = w.host.dir().join("log");
-    let script = format!("echo $CNI_COMMAND >> {}; echo '{{\"cniVersion\":\"1.0.0\"}}'", log.display());
+    let script = format!(
+        "echo $CNI_COMMAND >> {}; echo '{{\"cniVersion\":\"1.0.0\"}}'",
+        log.display()
+    );
     let path = fake_plugin(w, "empty", &script);
     let container = w.host.container();
     let call = Call::new(&w.suite, "ADD", &delegating(w, "empty")).container(&container);
@@ -217,7 +277,10 @@ fn not_tentative(w: &World) -> Result<(), NotApplicable> {
         conf["ipam"]["ranges"] = json!([[{"subnet": "fd01::/64"}]]);
         let result = w.add(&conf, &container);
         let there = container.sh("ip -6 addr show dev eth0 scope global");
-        assert!(there.contains(&World::address(&result)) && !there.contains("tentative"), "{there}");
+        assert!(
+            there.contains(&World::address(&result)) && !there.contains("tentative"),
+            "{there}"
+        );
     }
     Ok(())
 }
@@ -231,7 +294,13 @@ fn route_attributes(w: &World) -> Result<(), NotApplicable> {
     ]);
     w.add(&conf, &container);
     let routes = container.sh("ip route show table 200; ip route show scope link");
-    for part in ["10.60.0.0/16 via 10.1.0.1", "metric 77", "mtu 1300", "advmss 1200", "10.61.0.0/16 dev eth0"] {
+    for part in [
+        "10.60.0.0/16 via 10.1.0.1",
+        "metric 77",
+        "mtu 1300",
+        "advmss 1200",
+        "10.61.0.0/16 dev eth0",
+    ] {
         assert!(routes.contains(part), "no {part} in {routes}");
     }
     Ok(())
@@ -269,8 +338,15 @@ fn killed_anywhere(w: &World) -> Result<(), NotApplicable> {
         weft_testkit::kill_at(&call, &w.host, at);
         w.del(&conf, &container);
         let differences = before.differences(&HostState::of(&w.host));
-        assert!(differences.is_empty(), "killed at {at:?}: {}", differences.join("\n"));
-        assert!(!container.succeeds("ip link show eth0"), "killed at {at:?}: eth0 is left");
+        assert!(
+            differences.is_empty(),
+            "killed at {at:?}: {}",
+            differences.join("\n")
+        );
+        assert!(
+            !container.succeeds("ip link show eth0"),
+            "killed at {at:?}: eth0 is left"
+        );
     }
     Ok(())
 }
@@ -287,57 +363,181 @@ fn others_untouched(w: &World) -> Result<(), NotApplicable> {
 }
 
 pub(crate) const ITEMS: &[Item] = &[
-    Item { number: "38", kind: 'M', title: "the interface is there and up", check: up_in_netns },
-    Item { number: "39", kind: 'M', title: "name taken: error, nothing touched", check: name_taken },
-    Item { number: "40", kind: 'M', title: "result has the configuration's version", check: |w| {
-        for version in w.versions() {
+    Item {
+        number: "38",
+        kind: 'M',
+        title: "the interface is there and up",
+        check: up_in_netns,
+    },
+    Item {
+        number: "39",
+        kind: 'M',
+        title: "name taken: error, nothing touched",
+        check: name_taken,
+    },
+    Item {
+        number: "40",
+        kind: 'M',
+        title: "result has the configuration's version",
+        check: |w| {
+            for version in w.versions() {
+                let container = w.host.container();
+                assert_eq!(
+                    w.add(&w.conf_of(&version), &container)["cniVersion"],
+                    *version
+                );
+            }
+            Ok(())
+        },
+    },
+    Item {
+        number: "41",
+        kind: 'M',
+        title: "every interface is listed with its sandbox",
+        check: interfaces_listed,
+    },
+    Item {
+        number: "42",
+        kind: 'M',
+        title: "ips[].interface is an index",
+        check: |w| {
             let container = w.host.container();
-            assert_eq!(w.add(&w.conf_of(&version), &container)["cniVersion"], *version);
-        }
-        Ok(())
-    } },
-    Item { number: "41", kind: 'M', title: "every interface is listed with its sandbox", check: interfaces_listed },
-    Item { number: "42", kind: 'M', title: "ips[].interface is an index", check: |w| {
-        let container = w.host.container();
-        let result = w.add(&w.conf(), &container);
-        for ip in result["ips"].as_array().unwrap() {
-            let index = usize::try_from(ip["interface"].as_u64().unwrap()).unwrap();
-            assert_eq!(result["interfaces"][index]["name"], "eth0");
-        }
-        Ok(())
-    } },
-    Item { number: "43", kind: 'M', title: "MAC and MTU in the result are the kernel's", check: macs_are_true },
-    Item { number: "44", kind: 'M', title: "each version's own shape, nothing newer", check: shapes },
-    Item { number: "45", kind: 'M', title: "layer 2 only: from 0.3.0, else a clean error", check: layer_two_only },
-    Item { number: "46", kind: 'M', title: "prevResult is passed on", check: prev_result_passed_on },
-    Item { number: "47", kind: 'R', title: "no prevResult: no panic", check: |w| {
-        let container = w.host.container();
-        let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": w.suite.loopback});
-        Call::new(&w.suite, "ADD", &conf).container(&container).ifname("lo").on(&w.host).ok();
-        Ok(())
-    } },
-    Item { number: "48", kind: 'M', title: "ADD twice: error, nothing changed", check: add_twice },
-    Item { number: "49", kind: 'S', title: "IPAM fails: IPAM DEL, nothing left", check: delegate_failure },
-    Item { number: "50", kind: 'M', title: "delegates only from CNI_PATH", check: |w| {
-        let container = w.host.container();
-        let call = Call::new(&w.suite, "ADD", &delegating(w, "no-such-plugin")).container(&container);
-        let before = HostState::of(&w.host);
-        assert!(!call.var("PATH", "/usr/bin").on(&w.host).is_success());
-        before.assert_same(&w.host, "a missing delegate");
-        Ok(())
-    } },
-    Item { number: "51", kind: 'M', title: "delegates get environment, configuration, standard error", check: delegate_call },
-    Item { number: "52", kind: 'S', title: "IPAM without addresses: error and IPAM DEL", check: empty_delegate },
-    Item { number: "53", kind: 'R', title: "several addresses, dual stack, gateways by family", check: dual_stack },
-    Item { number: "54", kind: 'R', title: "IPv6 address usable when ADD returns", check: not_tentative },
-    Item { number: "55", kind: 'R', title: "route priority, table, scope, mtu, advmss", check: route_attributes },
-    Item { number: "56", kind: 'M', title: "40 ADDs at once", check: concurrent_adds },
-    Item { number: "57", kind: 'B', title: "killed anywhere, one DEL leaves nothing", check: killed_anywhere },
-    Item { number: "58", kind: 'R', title: "host interface is called veth*", check: |w| {
-        let container = w.host.container();
-        let result = w.add(&w.conf(), &container);
-        assert!(result["interfaces"][1]["name"].as_str().unwrap().starts_with("veth"), "{result}");
-        Ok(())
-    } },
-    Item { number: "59", kind: 'B', title: "one ADD leaves another's rules alone", check: others_untouched },
+            let result = w.add(&w.conf(), &container);
+            for ip in result["ips"].as_array().unwrap() {
+                let index = usize::try_from(ip["interface"].as_u64().unwrap()).unwrap();
+                assert_eq!(result["interfaces"][index]["name"], "eth0");
+            }
+            Ok(())
+        },
+    },
+    Item {
+        number: "43",
+        kind: 'M',
+        title: "MAC and MTU in the result are the kernel's",
+        check: macs_are_true,
+    },
+    Item {
+        number: "44",
+        kind: 'M',
+        title: "each version's own shape, nothing newer",
+        check: shapes,
+    },
+    Item {
+        number: "45",
+        kind: 'M',
+        title: "layer 2 only: from 0.3.0, else a clean error",
+        check: layer_two_only,
+    },
+    Item {
+        number: "46",
+        kind: 'M',
+        title: "prevResult is passed on",
+        check: prev_result_passed_on,
+    },
+    Item {
+        number: "47",
+        kind: 'R',
+        title: "no prevResult: no panic",
+        check: |w| {
+            let container = w.host.container();
+            let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": w.suite.loopback});
+            Call::new(&w.suite, "ADD", &conf)
+                .container(&container)
+                .ifname("lo")
+                .on(&w.host)
+                .ok();
+            Ok(())
+        },
+    },
+    Item {
+        number: "48",
+        kind: 'M',
+        title: "ADD twice: error, nothing changed",
+        check: add_twice,
+    },
+    Item {
+        number: "49",
+        kind: 'S',
+        title: "IPAM fails: IPAM DEL, nothing left",
+        check: delegate_failure,
+    },
+    Item {
+        number: "50",
+        kind: 'M',
+        title: "delegates only from CNI_PATH",
+        check: |w| {
+            let container = w.host.container();
+            let call =
+                Call::new(&w.suite, "ADD", &delegating(w, "no-such-plugin")).container(&container);
+            let before = HostState::of(&w.host);
+            assert!(!call.var("PATH", "/usr/bin").on(&w.host).is_success());
+            before.assert_same(&w.host, "a missing delegate");
+            Ok(())
+        },
+    },
+    Item {
+        number: "51",
+        kind: 'M',
+        title: "delegates get environment, configuration, standard error",
+        check: delegate_call,
+    },
+    Item {
+        number: "52",
+        kind: 'S',
+        title: "IPAM without addresses: error and IPAM DEL",
+        check: empty_delegate,
+    },
+    Item {
+        number: "53",
+        kind: 'R',
+        title: "several addresses, dual stack, gateways by family",
+        check: dual_stack,
+    },
+    Item {
+        number: "54",
+        kind: 'R',
+        title: "IPv6 address usable when ADD returns",
+        check: not_tentative,
+    },
+    Item {
+        number: "55",
+        kind: 'R',
+        title: "route priority, table, scope, mtu, advmss",
+        check: route_attributes,
+    },
+    Item {
+        number: "56",
+        kind: 'M',
+        title: "40 ADDs at once",
+        check: concurrent_adds,
+    },
+    Item {
+        number: "57",
+        kind: 'B',
+        title: "killed anywhere, one DEL leaves nothing",
+        check: killed_anywhere,
+    },
+    Item {
+        number: "58",
+        kind: 'R',
+        title: "host interface is called veth*",
+        check: |w| {
+            let container = w.host.container();
+            let result = w.add(&w.conf(), &container);
+            assert!(
+                result["interfaces"][1]["name"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("veth"),
+                "{result}"
+            );
+            Ok(())
+        },
+    },
+    Item {
+        number: "59",
+        kind: 'B',
+        title: "one ADD leaves another's rules alone",
+        check: others_untouched,
+    },
 ];

@@ -28,14 +28,24 @@ fn port_of(result: &Value) -> String {
 }
 
 fn finds_differences(w: &World) -> Result<(), NotApplicable> {
-    fails_after(w, "the interface is deleted", |c, _| drop(c.sh("ip link del eth0")));
-    fails_after(w, "the interface is down", |c, _| drop(c.sh("ip link set eth0 down")));
-    fails_after(w, "the address is removed", |c, _| drop(c.sh("ip addr flush dev eth0")));
-    fails_after(w, "a route is removed", |c, _| drop(c.sh("ip route del 10.70.0.0/16")));
+    fails_after(w, "the interface is deleted", |c, _| {
+        drop(c.sh("ip link del eth0"))
+    });
+    fails_after(w, "the interface is down", |c, _| {
+        drop(c.sh("ip link set eth0 down"))
+    });
+    fails_after(w, "the address is removed", |c, _| {
+        drop(c.sh("ip addr flush dev eth0"))
+    });
+    fails_after(w, "a route is removed", |c, _| {
+        drop(c.sh("ip route del 10.70.0.0/16"))
+    });
     fails_after(w, "the port is off the bridge", |_, r| {
         w.host.sh(&format!("ip link set {} nomaster", port_of(r)));
     });
-    fails_after(w, "the masquerade rules are gone", |_, _| drop(w.host.sh("nft flush ruleset")));
+    fails_after(w, "the masquerade rules are gone", |_, _| {
+        drop(w.host.sh("nft flush ruleset"))
+    });
     fails_after(w, "the lease is gone", |_, r| {
         if w.suite.is_weft() {
             let _ = std::fs::remove_file(w.host.store().path());
@@ -105,7 +115,8 @@ fn all_differences(w: &World) -> Result<(), NotApplicable> {
     let conf = conf(w);
     let result = w.add(&conf, &container);
     container.sh("ip addr flush dev eth0; ip link set eth0 mtu 1300");
-    w.host.sh(&format!("ip link set {} nomaster", port_of(&result)));
+    w.host
+        .sh(&format!("ip link set {} nomaster", port_of(&result)));
     let error = w.check(&conf, &result, &container).error();
     let list: Vec<String> = serde_json::from_str(error["details"].as_str().unwrap_or_default())
         .unwrap_or_else(|_| panic!("details are no list: {error}"));
@@ -114,24 +125,64 @@ fn all_differences(w: &World) -> Result<(), NotApplicable> {
 }
 
 pub(crate) const ITEMS: &[Item] = &[
-    Item { number: "77", kind: 'M', title: "no prevResult: error", check: |w| {
-        let container = w.host.container();
-        w.add(&w.conf(), &container);
-        w.call("CHECK", &w.conf(), &container).error();
-        Ok(())
-    } },
-    Item { number: "78", kind: 'M', title: "passes right after ADD", check: |w| {
-        for version in w.versions() {
+    Item {
+        number: "77",
+        kind: 'M',
+        title: "no prevResult: error",
+        check: |w| {
             let container = w.host.container();
-            let result = w.add(&w.conf_of(&version), &container);
-            w.check(&w.conf_of(&version), &result, &container).ok();
-        }
-        Ok(())
-    } },
-    Item { number: "79", kind: 'M', title: "fails when something is missing", check: finds_differences },
-    Item { number: "80", kind: 'M', title: "passes when the chain changed MAC or MTU", check: tolerates_the_chain },
-    Item { number: "81", kind: 'S', title: "compares the default route's gateway", check: gateway_compared },
-    Item { number: "82", kind: 'M', title: "calls the delegate's CHECK", check: delegate_checked },
-    Item { number: "83", kind: 'M', title: "changes nothing", check: changes_nothing },
-    Item { number: "84", kind: 'B', title: "lists every difference in details", check: all_differences },
+            w.add(&w.conf(), &container);
+            w.call("CHECK", &w.conf(), &container).error();
+            Ok(())
+        },
+    },
+    Item {
+        number: "78",
+        kind: 'M',
+        title: "passes right after ADD",
+        check: |w| {
+            for version in w.versions() {
+                let container = w.host.container();
+                let result = w.add(&w.conf_of(&version), &container);
+                w.check(&w.conf_of(&version), &result, &container).ok();
+            }
+            Ok(())
+        },
+    },
+    Item {
+        number: "79",
+        kind: 'M',
+        title: "fails when something is missing",
+        check: finds_differences,
+    },
+    Item {
+        number: "80",
+        kind: 'M',
+        title: "passes when the chain changed MAC or MTU",
+        check: tolerates_the_chain,
+    },
+    Item {
+        number: "81",
+        kind: 'S',
+        title: "compares the default route's gateway",
+        check: gateway_compared,
+    },
+    Item {
+        number: "82",
+        kind: 'M',
+        title: "calls the delegate's CHECK",
+        check: delegate_checked,
+    },
+    Item {
+        number: "83",
+        kind: 'M',
+        title: "changes nothing",
+        check: changes_nothing,
+    },
+    Item {
+        number: "84",
+        kind: 'B',
+        title: "lists every difference in details",
+        check: all_differences,
+    },
 ];

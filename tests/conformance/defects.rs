@@ -18,7 +18,11 @@ fn masquerade_leak(w: &World) -> Result<(), NotApplicable> {
         let mut with_result = conf.clone();
         with_result["prevResult"] = result.clone();
         let call = Call::new(&w.suite, "DEL", &with_result).container(&container);
-        let call = if is_gone { call } else { call.var("CNI_NETNS", "") };
+        let call = if is_gone {
+            call
+        } else {
+            call.var("CNI_NETNS", "")
+        };
         if is_gone {
             container.kill();
         }
@@ -48,7 +52,8 @@ fn failed_add_leaves_interface(w: &World) -> Result<(), NotApplicable> {
 
 fn macvlan_leaves_link(w: &World) -> Result<(), NotApplicable> {
     let name = w.plugin("macvlan")?;
-    w.host.sh("ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up");
+    w.host
+        .sh("ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up");
     let mut conf = w.conf_with(&json!({"type": name, "master": "up0"}));
     conf["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/30"}]]);
     let (one, two) = (w.host.container(), w.host.container());
@@ -62,7 +67,11 @@ fn sbr_makes_a_file(w: &World) -> Result<(), NotApplicable> {
     let name = w.plugin("sbr")?;
     let gone = w.host.dir().join("gone1");
     let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": name});
-    let outcome = Call::new(&w.suite, "DEL", &conf).id("a").netns(&gone).ifname("eth0").on(&w.host);
+    let outcome = Call::new(&w.suite, "DEL", &conf)
+        .id("a")
+        .netns(&gone)
+        .ifname("eth0")
+        .on(&w.host);
     assert!(outcome.is_success(), "{}", outcome.stdout);
     assert!(!gone.exists(), "DEL has made a file");
     Ok(())
@@ -77,7 +86,9 @@ fn host_device_keeps_lease(w: &World) -> Result<(), NotApplicable> {
     let conf = w.conf_with(&json!({"type": name, "device": "dev0"}));
     let container = w.host.container();
     w.add(&conf, &container);
-    let call = Call::new(&w.suite, "DEL", &conf).container(&container).var("CNI_NETNS", "");
+    let call = Call::new(&w.suite, "DEL", &conf)
+        .container(&container)
+        .var("CNI_NETNS", "");
     call.on(&w.host).ok();
     assert_eq!(w.leases(), 0, "the lease is kept");
     Ok(())
@@ -89,10 +100,21 @@ fn port_map(w: &World, port: u16) -> Result<Value, NotApplicable> {
         "runtimeConfig": {"portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]}}))
 }
 
-fn chained(w: &World, conf: &Value, result: &Value, c: &Container, ifname: &str, verb: &str) -> bool {
+fn chained(
+    w: &World,
+    conf: &Value,
+    result: &Value,
+    c: &Container,
+    ifname: &str,
+    verb: &str,
+) -> bool {
     let mut conf = conf.clone();
     conf["prevResult"] = result.clone();
-    Call::new(&w.suite, verb, &conf).container(c).ifname(ifname).on(&w.host).is_success()
+    Call::new(&w.suite, verb, &conf)
+        .container(c)
+        .ifname(ifname)
+        .on(&w.host)
+        .is_success()
 }
 
 fn portmap_two_interfaces(w: &World) -> Result<(), NotApplicable> {
@@ -100,10 +122,19 @@ fn portmap_two_interfaces(w: &World) -> Result<(), NotApplicable> {
     let conf = w.conf_with(&json!({"isDefaultGateway": false, "isGateway": true}));
     let container = w.host.container();
     let first = w.add(&conf, &container);
-    let second = Call::new(&w.suite, "ADD", &conf).container(&container).ifname("eth1");
+    let second = Call::new(&w.suite, "ADD", &conf)
+        .container(&container)
+        .ifname("eth1");
     let second = second.on(&w.host).ok();
     assert!(chained(w, &first_ports, &first, &container, "eth0", "ADD"));
-    assert!(chained(w, &second_ports, &second, &container, "eth1", "ADD"));
+    assert!(chained(
+        w,
+        &second_ports,
+        &second,
+        &container,
+        "eth1",
+        "ADD"
+    ));
     chained(w, &second_ports, &second, &container, "eth1", "DEL");
     assert!(w.ruleset().contains("8081"), "eth0 has lost its port");
     Ok(())
@@ -114,7 +145,10 @@ fn same_port_twice(w: &World) -> Result<(), NotApplicable> {
     let (one, two) = (w.host.container(), w.host.container());
     let (first, second) = (w.add(&w.conf(), &one), w.add(&w.conf(), &two));
     assert!(chained(w, &ports, &first, &one, "eth0", "ADD"));
-    assert!(!chained(w, &ports, &second, &two, "eth0", "ADD"), "the port is given twice");
+    assert!(
+        !chained(w, &ports, &second, &two, "eth0", "ADD"),
+        "the port is given twice"
+    );
     Ok(())
 }
 
@@ -124,7 +158,10 @@ fn firewall_leak(w: &World) -> Result<(), NotApplicable> {
     let container = w.host.container();
     let result = w.add(&w.conf(), &container);
     assert!(chained(w, &conf, &result, &container, "eth0", "ADD"));
-    Call::new(&w.suite, "DEL", &conf).container(&container).on(&w.host).ok();
+    Call::new(&w.suite, "DEL", &conf)
+        .container(&container)
+        .on(&w.host)
+        .ok();
     let left = w.rules_about(&World::address(&result));
     assert!(left.is_empty(), "without prevResult: {left:?}");
     Ok(())
@@ -137,7 +174,12 @@ fn tuning_panic(w: &World) -> Result<(), NotApplicable> {
     let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": name, "prevResult": result,
         "args": {"cni": {"sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}}});
     let outcome = w.call("ADD", &conf, &container);
-    assert!(outcome.is_success(), "{} {}", outcome.stdout, outcome.stderr);
+    assert!(
+        outcome.is_success(),
+        "{} {}",
+        outcome.stdout,
+        outcome.stderr
+    );
     Ok(())
 }
 
@@ -154,12 +196,20 @@ fn two_interfaces_masquerade(w: &World) -> Result<(), NotApplicable> {
     let conf = w.conf_with(&json!({"ipMasq": true, "isDefaultGateway": false, "isGateway": true}));
     let container = w.host.container();
     let first = World::address(&w.add(&conf, &container));
-    let second = Call::new(&w.suite, "ADD", &conf).container(&container).ifname("eth1");
+    let second = Call::new(&w.suite, "ADD", &conf)
+        .container(&container)
+        .ifname("eth1");
     second.on(&w.host).ok();
     let before = w.rules_about(&first);
-    let del = Call::new(&w.suite, "DEL", &conf).container(&container).ifname("eth1");
+    let del = Call::new(&w.suite, "DEL", &conf)
+        .container(&container)
+        .ifname("eth1");
     assert!(del.on(&w.host).is_success(), "DEL of eth1 failed");
-    assert_eq!(w.rules_about(&first), before, "eth0 has lost its masquerade");
+    assert_eq!(
+        w.rules_about(&first),
+        before,
+        "eth0 has lost its masquerade"
+    );
     Ok(())
 }
 
@@ -178,39 +228,126 @@ fn stable_bridge_mac(w: &World) -> Result<(), NotApplicable> {
 }
 
 pub(crate) const ITEMS: &[Item] = &[
-    Item { number: "R1", kind: 'B', title: "bridge: masquerade leaks without a namespace", check: masquerade_leak },
-    Item { number: "R2", kind: 'B', title: "bridge: code 999 for a taken name", check: taken_name_code },
-    Item { number: "R3", kind: 'B', title: "bridge: a failed ADD leaves eth0", check: failed_add_leaves_interface },
-    Item { number: "R4", kind: 'B', title: "macvlan: exhaustion leaves the link", check: macvlan_leaves_link },
-    Item { number: "R5", kind: 'B', title: "sbr: DEL fails and makes a file", check: sbr_makes_a_file },
-    Item { number: "R6", kind: 'B', title: "host-device: DEL keeps the lease", check: host_device_keeps_lease },
-    Item { number: "R7", kind: 'B', title: "portmap: DEL of eth1 takes eth0's ports", check: portmap_two_interfaces },
-    Item { number: "R8", kind: 'B', title: "portmap: one port for two containers", check: same_port_twice },
-    Item { number: "R9", kind: 'B', title: "firewall: DEL without prevResult leaves rules", check: firewall_leak },
-    Item { number: "R10", kind: 'B', title: "tuning: panic on args.cni.sysctl", check: tuning_panic },
-    Item { number: "R11", kind: 'B', title: "bandwidth: panic without prevResult", check: bandwidth_panic },
-    Item { number: "R12", kind: 'B', title: "host-local: DEL fails without ranges", check: |w| {
-        let mut conf = w.ipam_conf();
-        conf["ipam"].as_object_mut().unwrap().remove("ranges");
-        Call::new(&w.suite, "DEL", &conf).id("a").ifname("eth0").on(&w.host).ok();
-        Ok(())
-    } },
-    Item { number: "R13", kind: 'B', title: "bridge: two interfaces and masquerade", check: two_interfaces_masquerade },
-    Item { number: "R14", kind: 'B', title: "GC and STATUS are not known", check: |w| {
-        let container = w.host.container();
-        let conf = w.conf_with(&json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": []}));
-        w.call("ADD", &w.conf(), &container).ok();
-        w.verb("STATUS", &conf).ok();
-        w.verb("GC", &conf).ok();
-        assert_eq!(w.leases(), 0, "GC has collected nothing");
-        Ok(())
-    } },
-    Item { number: "R15", kind: 'B', title: "bridge: a bad namespace still makes the bridge", check: |w| {
-        let before = HostState::of(&w.host);
-        let call = Call::new(&w.suite, "ADD", &w.conf()).id("a").netns("/nonexistent".as_ref());
-        call.ifname("eth0").on(&w.host).error();
-        before.assert_same(&w.host, "ADD with a bad namespace");
-        Ok(())
-    } },
-    Item { number: "R16", kind: 'B', title: "bridge: its MAC changes with its ports", check: stable_bridge_mac },
+    Item {
+        number: "R1",
+        kind: 'B',
+        title: "bridge: masquerade leaks without a namespace",
+        check: masquerade_leak,
+    },
+    Item {
+        number: "R2",
+        kind: 'B',
+        title: "bridge: code 999 for a taken name",
+        check: taken_name_code,
+    },
+    Item {
+        number: "R3",
+        kind: 'B',
+        title: "bridge: a failed ADD leaves eth0",
+        check: failed_add_leaves_interface,
+    },
+    Item {
+        number: "R4",
+        kind: 'B',
+        title: "macvlan: exhaustion leaves the link",
+        check: macvlan_leaves_link,
+    },
+    Item {
+        number: "R5",
+        kind: 'B',
+        title: "sbr: DEL fails and makes a file",
+        check: sbr_makes_a_file,
+    },
+    Item {
+        number: "R6",
+        kind: 'B',
+        title: "host-device: DEL keeps the lease",
+        check: host_device_keeps_lease,
+    },
+    Item {
+        number: "R7",
+        kind: 'B',
+        title: "portmap: DEL of eth1 takes eth0's ports",
+        check: portmap_two_interfaces,
+    },
+    Item {
+        number: "R8",
+        kind: 'B',
+        title: "portmap: one port for two containers",
+        check: same_port_twice,
+    },
+    Item {
+        number: "R9",
+        kind: 'B',
+        title: "firewall: DEL without prevResult leaves rules",
+        check: firewall_leak,
+    },
+    Item {
+        number: "R10",
+        kind: 'B',
+        title: "tuning: panic on args.cni.sysctl",
+        check: tuning_panic,
+    },
+    Item {
+        number: "R11",
+        kind: 'B',
+        title: "bandwidth: panic without prevResult",
+        check: bandwidth_panic,
+    },
+    Item {
+        number: "R12",
+        kind: 'B',
+        title: "host-local: DEL fails without ranges",
+        check: |w| {
+            let mut conf = w.ipam_conf();
+            conf["ipam"].as_object_mut().unwrap().remove("ranges");
+            Call::new(&w.suite, "DEL", &conf)
+                .id("a")
+                .ifname("eth0")
+                .on(&w.host)
+                .ok();
+            Ok(())
+        },
+    },
+    Item {
+        number: "R13",
+        kind: 'B',
+        title: "bridge: two interfaces and masquerade",
+        check: two_interfaces_masquerade,
+    },
+    Item {
+        number: "R14",
+        kind: 'B',
+        title: "GC and STATUS are not known",
+        check: |w| {
+            let container = w.host.container();
+            let conf =
+                w.conf_with(&json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": []}));
+            w.call("ADD", &w.conf(), &container).ok();
+            w.verb("STATUS", &conf).ok();
+            w.verb("GC", &conf).ok();
+            assert_eq!(w.leases(), 0, "GC has collected nothing");
+            Ok(())
+        },
+    },
+    Item {
+        number: "R15",
+        kind: 'B',
+        title: "bridge: a bad namespace still makes the bridge",
+        check: |w| {
+            let before = HostState::of(&w.host);
+            let call = Call::new(&w.suite, "ADD", &w.conf())
+                .id("a")
+                .netns("/nonexistent".as_ref());
+            call.ifname("eth0").on(&w.host).error();
+            before.assert_same(&w.host, "ADD with a bad namespace");
+            Ok(())
+        },
+    },
+    Item {
+        number: "R16",
+        kind: 'B',
+        title: "bridge: its MAC changes with its ports",
+        check: stable_bridge_mac,
+    },
 ];

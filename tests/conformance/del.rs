@@ -19,7 +19,10 @@ fn warm(w: &World) -> Warm {
     let mut with_result = conf.clone();
     with_result["prevResult"] = w.add(&conf, &container);
     w.call("DEL", &with_result, &container).ok();
-    Warm { conf, before: HostState::of(&w.host) }
+    Warm {
+        conf,
+        before: HostState::of(&w.host),
+    }
 }
 
 impl Warm {
@@ -44,7 +47,12 @@ impl Warm {
 /// A namespace that was just dropped takes its interfaces along a moment later.
 fn settle(w: &World, warm: &Warm) {
     for _ in 0..100 {
-        if warm.before.differences(&HostState::of(&w.host)).iter().all(|d| !d.contains("links")) {
+        if warm
+            .before
+            .differences(&HostState::of(&w.host))
+            .iter()
+            .all(|d| !d.contains("links"))
+        {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -99,13 +107,26 @@ fn other_interface_untouched(w: &World) -> Result<(), NotApplicable> {
     let conf = w.conf_with(&json!({"ipMasq": true, "isDefaultGateway": false, "isGateway": true}));
     let container = w.host.container();
     let first = World::address(&w.add(&conf, &container));
-    let second = Call::new(&w.suite, "ADD", &conf).container(&container).ifname("eth1");
+    let second = Call::new(&w.suite, "ADD", &conf)
+        .container(&container)
+        .ifname("eth1");
     let second_address = World::address(&second.on(&w.host).ok());
     let before = w.rules_about(&first);
-    Call::new(&w.suite, "DEL", &conf).container(&container).ifname("eth1").on(&w.host).ok();
+    Call::new(&w.suite, "DEL", &conf)
+        .container(&container)
+        .ifname("eth1")
+        .on(&w.host)
+        .ok();
     assert!(container.succeeds("ip link show eth0") && container.reaches("10.1.0.1"));
-    assert_eq!(w.rules_about(&first), before, "eth0 has lost its masquerade");
-    assert!(w.rules_about(&second_address).is_empty(), "eth1's masquerade is left");
+    assert_eq!(
+        w.rules_about(&first),
+        before,
+        "eth0 has lost its masquerade"
+    );
+    assert!(
+        w.rules_about(&second_address).is_empty(),
+        "eth1's masquerade is left"
+    );
     assert_eq!(w.leases(), 1);
     Ok(())
 }
@@ -144,7 +165,10 @@ fn missing_ipam_binary(w: &World) -> Result<(), NotApplicable> {
     let address = World::address(&w.add(&conf, &container));
     let mut lost = conf;
     lost["ipam"]["type"] = "lost-ipam".into();
-    assert!(!w.call("DEL", &lost, &container).is_success(), "a missing delegate was ignored");
+    assert!(
+        !w.call("DEL", &lost, &container).is_success(),
+        "a missing delegate was ignored"
+    );
     assert!(!container.succeeds("ip link show eth0"), "eth0 is left");
     assert!(w.rules_about(&address).is_empty(), "masquerade is left");
     Ok(())
@@ -156,7 +180,12 @@ fn not_a_netns(w: &World) -> Result<(), NotApplicable> {
     std::fs::write(&file, "x").unwrap();
     let gone = w.host.dir().join("gone");
     for path in [file.as_path(), w.host.dir(), gone.as_path()] {
-        Call::new(&w.suite, "DEL", &conf).id("a").netns(path).ifname("eth0").on(&w.host).ok();
+        Call::new(&w.suite, "DEL", &conf)
+            .id("a")
+            .netns(path)
+            .ifname("eth0")
+            .on(&w.host)
+            .ok();
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "x");
     assert!(!Path::new(&gone).exists());
@@ -184,48 +213,135 @@ fn done_when_it_returns(w: &World) -> Result<(), NotApplicable> {
 }
 
 pub(crate) const ITEMS: &[Item] = &[
-    Item { number: "60", kind: 'M', title: "namespace gone: success", check: netns_missing },
-    Item { number: "61", kind: 'M', title: "CNI_NETNS empty: success", check: |w| {
-        let warm = warm(w);
-        warm.del_by(w, |c, _| warm.call(w, c).var("CNI_NETNS", ""));
-        Ok(())
-    } },
-    Item { number: "62", kind: 'M', title: "interface gone: success", check: |w| {
-        let warm = warm(w);
-        warm.del_by(w, |c, _| {
-            c.sh("ip link del eth0");
-            warm.call(w, c)
-        });
-        Ok(())
-    } },
-    Item { number: "63", kind: 'M', title: "never added: success", check: never_added },
-    Item { number: "64", kind: 'M', title: "three times: success", check: |w| {
-        let container = w.host.container();
-        w.add(&w.conf(), &container);
-        for _ in 0..3 { w.del(&w.conf(), &container); }
-        Ok(())
-    } },
-    Item { number: "65", kind: 'M', title: "without prevResult: everything goes", check: |w| {
-        let warm = warm(w);
-        warm.del_by(w, |c, _| warm.call(w, c));
-        Ok(())
-    } },
-    Item { number: "66", kind: 'M', title: "with an older version's prevResult", check: older_result },
-    Item { number: "67", kind: 'M', title: "all host state goes in all these cases", check: all_ways },
-    Item { number: "68", kind: 'M', title: "no output", check: |w| {
-        let container = w.host.container();
-        w.add(&w.conf(), &container);
-        assert_eq!(w.call("DEL", &w.conf(), &container).stdout, "");
-        Ok(())
-    } },
-    Item { number: "69", kind: 'M', title: "DEL of eth1 leaves eth0 intact", check: other_interface_untouched },
-    Item { number: "70", kind: 'B', title: "late DEL leaves the address's new holder intact", check: late_del },
-    Item { number: "71", kind: 'S', title: "DEL with a configuration that lost keys", check: changed_configuration },
-    Item { number: "72", kind: 'M', title: "master or device gone: success", check: |_| {
-        Err(NotApplicable("it concerns plugins with a master interface, and this suite's set has none under test".into()))
-    } },
-    Item { number: "73", kind: 'S', title: "IPAM binary missing: own things go, then an error", check: missing_ipam_binary },
-    Item { number: "74", kind: 'M', title: "path is no namespace: success, nothing made", check: not_a_netns },
-    Item { number: "75", kind: 'B', title: "interface renamed inside: found", check: renamed_inside },
-    Item { number: "76", kind: 'S', title: "everything is gone when DEL returns", check: done_when_it_returns },
+    Item {
+        number: "60",
+        kind: 'M',
+        title: "namespace gone: success",
+        check: netns_missing,
+    },
+    Item {
+        number: "61",
+        kind: 'M',
+        title: "CNI_NETNS empty: success",
+        check: |w| {
+            let warm = warm(w);
+            warm.del_by(w, |c, _| warm.call(w, c).var("CNI_NETNS", ""));
+            Ok(())
+        },
+    },
+    Item {
+        number: "62",
+        kind: 'M',
+        title: "interface gone: success",
+        check: |w| {
+            let warm = warm(w);
+            warm.del_by(w, |c, _| {
+                c.sh("ip link del eth0");
+                warm.call(w, c)
+            });
+            Ok(())
+        },
+    },
+    Item {
+        number: "63",
+        kind: 'M',
+        title: "never added: success",
+        check: never_added,
+    },
+    Item {
+        number: "64",
+        kind: 'M',
+        title: "three times: success",
+        check: |w| {
+            let container = w.host.container();
+            w.add(&w.conf(), &container);
+            for _ in 0..3 {
+                w.del(&w.conf(), &container);
+            }
+            Ok(())
+        },
+    },
+    Item {
+        number: "65",
+        kind: 'M',
+        title: "without prevResult: everything goes",
+        check: |w| {
+            let warm = warm(w);
+            warm.del_by(w, |c, _| warm.call(w, c));
+            Ok(())
+        },
+    },
+    Item {
+        number: "66",
+        kind: 'M',
+        title: "with an older version's prevResult",
+        check: older_result,
+    },
+    Item {
+        number: "67",
+        kind: 'M',
+        title: "all host state goes in all these cases",
+        check: all_ways,
+    },
+    Item {
+        number: "68",
+        kind: 'M',
+        title: "no output",
+        check: |w| {
+            let container = w.host.container();
+            w.add(&w.conf(), &container);
+            assert_eq!(w.call("DEL", &w.conf(), &container).stdout, "");
+            Ok(())
+        },
+    },
+    Item {
+        number: "69",
+        kind: 'M',
+        title: "DEL of eth1 leaves eth0 intact",
+        check: other_interface_untouched,
+    },
+    Item {
+        number: "70",
+        kind: 'B',
+        title: "late DEL leaves the address's new holder intact",
+        check: late_del,
+    },
+    Item {
+        number: "71",
+        kind: 'S',
+        title: "DEL with a configuration that lost keys",
+        check: changed_configuration,
+    },
+    Item {
+        number: "72",
+        kind: 'M',
+        title: "master or device gone: success",
+        check: |_| {
+            Err(NotApplicable("it concerns plugins with a master interface, and this suite's set has none under test".into()))
+        },
+    },
+    Item {
+        number: "73",
+        kind: 'S',
+        title: "IPAM binary missing: own things go, then an error",
+        check: missing_ipam_binary,
+    },
+    Item {
+        number: "74",
+        kind: 'M',
+        title: "path is no namespace: success, nothing made",
+        check: not_a_netns,
+    },
+    Item {
+        number: "75",
+        kind: 'B',
+        title: "interface renamed inside: found",
+        check: renamed_inside,
+    },
+    Item {
+        number: "76",
+        kind: 'S',
+        title: "everything is gone when DEL returns",
+        check: done_when_it_returns,
+    },
 ];

@@ -96,12 +96,19 @@ fn forwarded(w: &World) -> Result<(), NotApplicable> {
     use std::os::unix::fs::PermissionsExt;
     let file = w.host.dir().join("collected");
     let log = w.host.dir().join("log");
-    std::fs::write(&file, format!("#!/bin/sh\necho $CNI_COMMAND >> {}\n", log.display())).unwrap();
+    std::fs::write(
+        &file,
+        format!("#!/bin/sh\necho $CNI_COMMAND >> {}\n", log.display()),
+    )
+    .unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut conf = w.conf_with(&json!({"cniVersion": "1.1.0", "ipam": {"type": "collected"}}));
     conf[VALID] = json!([]);
     let path = format!("{}:{}", w.suite.bin_dir.display(), w.host.dir().display());
-    Call::new(&w.suite, "GC", &conf).var("CNI_PATH", &path).on(&w.host).ok();
+    Call::new(&w.suite, "GC", &conf)
+        .var("CNI_PATH", &path)
+        .on(&w.host)
+        .ok();
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "GC\n");
     Ok(())
 }
@@ -111,8 +118,14 @@ fn goes_on(w: &World) -> Result<(), NotApplicable> {
     w.add(&conf(w), &container);
     let mut broken = w.conf_with(&json!({"cniVersion": "1.1.0", "ipam": {"type": "no-such-ipam"}}));
     broken[VALID] = json!([]);
-    assert!(!w.verb("GC", &broken).is_success(), "a missing delegate was ignored");
-    assert!(!container.succeeds("ip link show eth0"), "nothing was collected");
+    assert!(
+        !w.verb("GC", &broken).is_success(),
+        "a missing delegate was ignored"
+    );
+    assert!(
+        !container.succeeds("ip link show eth0"),
+        "nothing was collected"
+    );
     Ok(())
 }
 
@@ -128,7 +141,10 @@ fn beside_adds(w: &World) -> Result<(), NotApplicable> {
         for _ in 0..6 {
             w.verb("GC", &with_list).ok();
         }
-        assert!(adds.into_iter().all(|add| add.join().unwrap()), "an ADD failed");
+        assert!(
+            adds.into_iter().all(|add| add.join().unwrap()),
+            "an ADD failed"
+        );
     });
     for container in &keep {
         assert!(container.reaches("10.1.0.1"));
@@ -145,29 +161,89 @@ fn lost_record(w: &World) -> Result<(), NotApplicable> {
     let result = w.add(&conf(w), &container);
     // The record is lost with its store; for the reference its lease file is.
     let _ = std::fs::remove_file(w.host.store().path());
-    let _ = std::fs::remove_file(w.host.dir().join("networks/net").join(World::address(&result)));
+    let _ = std::fs::remove_file(
+        w.host
+            .dir()
+            .join("networks/net")
+            .join(World::address(&result)),
+    );
     gc(w, &json!({VALID: []}));
     let left = before.differences(&HostState::of(&w.host));
-    let left: Vec<_> = left.iter().filter(|line| !line.contains("weft network")).collect();
+    let left: Vec<_> = left
+        .iter()
+        .filter(|line| !line.contains("weft network"))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     Ok(())
 }
 
 pub(crate) const ITEMS: &[Item] = &[
-    Item { number: "85", kind: 'M', title: "collects what is not listed", check: collects },
-    Item { number: "86", kind: 'M', title: "spares what is listed, and other networks", check: spares },
-    Item { number: "87", kind: 'M', title: "takes either key", check: either_key },
-    Item { number: "88", kind: 'R', title: "[] and null: nothing is valid", check: empty_and_null },
-    Item { number: "89", kind: 'B', title: "no key: only the dead are collected", check: absent_key },
-    Item { number: "90", kind: 'M', title: "forwards GC to delegates", check: forwarded },
-    Item { number: "91", kind: 'M', title: "goes on after an error and reports it", check: goes_on },
-    Item { number: "92", kind: 'M', title: "can be repeated", check: |w| {
-        let container = w.host.container();
-        w.add(&conf(w), &container);
-        for _ in 0..3 { gc(w, &json!({VALID: []})); }
-        assert_eq!(w.leases(), 0);
-        Ok(())
-    } },
-    Item { number: "93", kind: 'M', title: "beside ADDs of another runtime", check: beside_adds },
-    Item { number: "94", kind: 'S', title: "collects what has lost its record", check: lost_record },
+    Item {
+        number: "85",
+        kind: 'M',
+        title: "collects what is not listed",
+        check: collects,
+    },
+    Item {
+        number: "86",
+        kind: 'M',
+        title: "spares what is listed, and other networks",
+        check: spares,
+    },
+    Item {
+        number: "87",
+        kind: 'M',
+        title: "takes either key",
+        check: either_key,
+    },
+    Item {
+        number: "88",
+        kind: 'R',
+        title: "[] and null: nothing is valid",
+        check: empty_and_null,
+    },
+    Item {
+        number: "89",
+        kind: 'B',
+        title: "no key: only the dead are collected",
+        check: absent_key,
+    },
+    Item {
+        number: "90",
+        kind: 'M',
+        title: "forwards GC to delegates",
+        check: forwarded,
+    },
+    Item {
+        number: "91",
+        kind: 'M',
+        title: "goes on after an error and reports it",
+        check: goes_on,
+    },
+    Item {
+        number: "92",
+        kind: 'M',
+        title: "can be repeated",
+        check: |w| {
+            let container = w.host.container();
+            w.add(&conf(w), &container);
+            for _ in 0..3 {
+                gc(w, &json!({VALID: []}));
+            }
+            assert_eq!(w.leases(), 0);
+            Ok(())
+        },
+    },
+    Item {
+        number: "93",
+        kind: 'M',
+        title: "beside ADDs of another runtime",
+        check: beside_adds,
+    },
+    Item {
+        number: "94",
+        kind: 'S',
+        title: "collects what has lost its record",
+        check: lost_record,
+    },
 ];

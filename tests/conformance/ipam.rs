@@ -6,18 +6,33 @@ use weft_testkit::{Call, Container, Outcome};
 use crate::{Item, NotApplicable, World};
 
 fn add(w: &World, conf: &Value, id: &str, args: &str) -> Outcome {
-    let call = Call::new(&w.suite, "ADD", conf).id(id).netns("/dev/null".as_ref()).ifname("eth0");
+    let call = Call::new(&w.suite, "ADD", conf)
+        .id(id)
+        .netns("/dev/null".as_ref())
+        .ifname("eth0");
     call.var("CNI_ARGS", args).on(&w.host)
 }
 
 fn del(w: &World, conf: &Value, id: &str) {
-    Call::new(&w.suite, "DEL", conf).id(id).ifname("eth0").on(&w.host).ok();
+    Call::new(&w.suite, "DEL", conf)
+        .id(id)
+        .ifname("eth0")
+        .on(&w.host)
+        .ok();
 }
 
 fn requests(w: &World) -> Result<(), NotApplicable> {
     let conf = w.ipam_conf();
-    assert_eq!(World::address(&add(w, &conf, "a", "IP=10.1.0.99").ok()), "10.1.0.99");
-    for refused in ["IP=10.1.0.99", "IP=10.1.0.1", "IP=10.2.0.5", "IP=10.1.0.255"] {
+    assert_eq!(
+        World::address(&add(w, &conf, "a", "IP=10.1.0.99").ok()),
+        "10.1.0.99"
+    );
+    for refused in [
+        "IP=10.1.0.99",
+        "IP=10.1.0.1",
+        "IP=10.2.0.5",
+        "IP=10.1.0.255",
+    ] {
         assert!(!add(w, &conf, "b", refused).is_success(), "{refused}");
     }
     assert_eq!(w.leases(), 1);
@@ -29,7 +44,10 @@ fn all_or_nothing(w: &World) -> Result<(), NotApplicable> {
     conf["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.5.0.0/30"}]]);
     let first = add(w, &conf, "a", "").ok();
     assert_eq!(first["ips"].as_array().unwrap().len(), 2);
-    assert!(!add(w, &conf, "b", "").is_success(), "the second range has one address");
+    assert!(
+        !add(w, &conf, "b", "").is_success(),
+        "the second range has one address"
+    );
     assert_eq!(w.leases(), 2, "half an allocation is left");
     Ok(())
 }
@@ -81,13 +99,19 @@ fn flat(w: &World) -> Result<(), NotApplicable> {
     let empty = fastest(w, "e");
     fill(w, 20_000);
     let full = fastest(w, "f");
-    assert!(full < empty * 3, "{empty:?} with none, {full:?} with 20,000 leases");
+    assert!(
+        full < empty * 3,
+        "{empty:?} with none, {full:?} with 20,000 leases"
+    );
     Ok(())
 }
 
 fn fill_store(w: &World, count: u32) {
     use weft_store::{LeaseRequest, Pool, Range};
-    let pool = Pool { name: "net".into(), cool_down: 0 };
+    let pool = Pool {
+        name: "net".into(),
+        cool_down: 0,
+    };
     let range = Range::new("10.64.0.0/12".parse().unwrap(), None, None, None, &[]).unwrap();
     let id = |n: u32| weft_cni::AttachmentId {
         network: "net".try_into().unwrap(),
@@ -121,11 +145,18 @@ fn torn_store(w: &World) -> Result<(), NotApplicable> {
     if w.suite.is_weft() {
         let path = w.host.store().path();
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-        file.set_len(std::fs::metadata(&path).unwrap().len() / 3).unwrap();
+        file.set_len(std::fs::metadata(&path).unwrap().len() / 3)
+            .unwrap();
         let error = w.call("ADD", &conf, &w.host.container()).error();
-        assert!(error["msg"].as_str().unwrap().contains("store.redb"), "{error}");
+        assert!(
+            error["msg"].as_str().unwrap().contains("store.redb"),
+            "{error}"
+        );
     } else {
-        for entry in std::fs::read_dir(w.host.dir().join("networks/net")).unwrap().flatten() {
+        for entry in std::fs::read_dir(w.host.dir().join("networks/net"))
+            .unwrap()
+            .flatten()
+        {
             std::fs::write(entry.path(), "").unwrap();
         }
     }
@@ -139,22 +170,57 @@ fn torn_store(w: &World) -> Result<(), NotApplicable> {
 }
 
 pub(crate) const ITEMS: &[Item] = &[
-    Item { number: "107", kind: 'M', title: "IPAM result without interfaces", check: |w| {
-        let result = add(w, &w.ipam_conf(), "a", "").ok();
-        assert!(result["interfaces"].is_null(), "{result}");
-        assert!(result["ips"][0]["interface"].is_null(), "{result}");
-        assert_eq!(result["ips"][0]["gateway"], "10.1.0.1");
-        Ok(())
-    } },
-    Item { number: "108", kind: 'M', title: "ADD twice: never a second address", check: |w| {
-        add(w, &w.ipam_conf(), "a", "").ok();
-        add(w, &w.ipam_conf(), "a", "");
-        assert_eq!(w.leases(), 1);
-        Ok(())
-    } },
-    Item { number: "109", kind: 'M', title: "requested address or error; never the gateway", check: requests },
-    Item { number: "110", kind: 'M', title: "several ranges: all or nothing", check: all_or_nothing },
-    Item { number: "111", kind: 'M', title: "no address twice in parallel", check: no_address_twice },
-    Item { number: "112", kind: 'B', title: "no growth with the number of leases", check: flat },
-    Item { number: "113", kind: 'B', title: "a torn store blocks no DEL and leaks nothing", check: torn_store },
+    Item {
+        number: "107",
+        kind: 'M',
+        title: "IPAM result without interfaces",
+        check: |w| {
+            let result = add(w, &w.ipam_conf(), "a", "").ok();
+            assert!(result["interfaces"].is_null(), "{result}");
+            assert!(result["ips"][0]["interface"].is_null(), "{result}");
+            assert_eq!(result["ips"][0]["gateway"], "10.1.0.1");
+            Ok(())
+        },
+    },
+    Item {
+        number: "108",
+        kind: 'M',
+        title: "ADD twice: never a second address",
+        check: |w| {
+            add(w, &w.ipam_conf(), "a", "").ok();
+            add(w, &w.ipam_conf(), "a", "");
+            assert_eq!(w.leases(), 1);
+            Ok(())
+        },
+    },
+    Item {
+        number: "109",
+        kind: 'M',
+        title: "requested address or error; never the gateway",
+        check: requests,
+    },
+    Item {
+        number: "110",
+        kind: 'M',
+        title: "several ranges: all or nothing",
+        check: all_or_nothing,
+    },
+    Item {
+        number: "111",
+        kind: 'M',
+        title: "no address twice in parallel",
+        check: no_address_twice,
+    },
+    Item {
+        number: "112",
+        kind: 'B',
+        title: "no growth with the number of leases",
+        check: flat,
+    },
+    Item {
+        number: "113",
+        kind: 'B',
+        title: "a torn store blocks no DEL and leaks nothing",
+        check: torn_store,
+    },
 ];

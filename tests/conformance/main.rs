@@ -1,5 +1,9 @@
 //! Runs the conformance suite against a directory of plugins and prints a line per item.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program for a terminal"
+)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,8 +35,15 @@ fn main() -> ExitCode {
             "FAIL" => failed += 1,
             _ => skipped += 1,
         }
-        println!("{verdict} {:>3} {} {}{why}", item.number, item.kind, item.title);
+        println!(
+            "{verdict} {:>3} {} {}{why}",
+            item.number, item.kind, item.title
+        );
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

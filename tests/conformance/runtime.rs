@@ -17,7 +17,9 @@ fn runtime(w: &World) -> Result<Runtime<'_>, NotApplicable> {
     use std::os::unix::fs::PermissionsExt;
     let weft = w.suite.bin_dir.join("weft");
     if !weft.exists() {
-        return Err(NotApplicable("this suite has no runtime of its own".to_owned()));
+        return Err(NotApplicable(
+            "this suite has no runtime of its own".to_owned(),
+        ));
     }
     let dir = w.host.dir();
     std::fs::create_dir_all(dir.join("conf")).unwrap();
@@ -59,13 +61,17 @@ impl Runtime<'_> {
 
     fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.w.host.dir().join("log")).unwrap_or_default();
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let parse =
+            |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         text.lines().map(parse).collect()
     }
 
     fn calls(&self) -> Vec<String> {
         let text = |one: &Value, key: &str| one[key].as_str().unwrap().to_owned();
-        self.log().iter().map(|one| text(one, "command") + " " + &text(one, "plugin")).collect()
+        self.log()
+            .iter()
+            .map(|one| text(one, "command") + " " + &text(one, "plugin"))
+            .collect()
     }
 }
 
@@ -82,7 +88,11 @@ const ADD: &[&str] = &["add", "n", "/dev/null", "--container-id", "c"];
 
 fn version_choice(w: &World) -> Result<(), NotApplicable> {
     for (versions, newest, chosen) in [
-        (json!(["0.4.0", "1.0.0", "1.1.0", "9.0.0"]), "1.1.0", "1.1.0"),
+        (
+            json!(["0.4.0", "1.0.0", "1.1.0", "9.0.0"]),
+            "1.1.0",
+            "1.1.0",
+        ),
         (json!(["0.4.0", "1.0.0", "1.1.0"]), "1.0.0", "1.0.0"),
         (json!(["0.4.0"]), "1.1.0", "1.0.0"),
     ] {
@@ -104,7 +114,9 @@ fn subdirectory(w: &World) -> Result<(), NotApplicable> {
     r.conflist(&list(&json!({"plugins": [{"type": "one"}]})));
     assert!(r.run(ADD, ""));
     assert_eq!(r.calls(), ["ADD one", "ADD two"]);
-    r.conflist(&list(&json!({"plugins": [{"type": "one"}], "loadOnlyInlinedPlugins": true})));
+    r.conflist(&list(
+        &json!({"plugins": [{"type": "one"}], "loadOnlyInlinedPlugins": true}),
+    ));
     assert!(r.run(&["add", "n", "/dev/null", "--container-id", "d"], ""));
     assert_eq!(r.calls().len(), 3);
     Ok(())
@@ -112,7 +124,9 @@ fn subdirectory(w: &World) -> Result<(), NotApplicable> {
 
 fn disabled_verbs(w: &World) -> Result<(), NotApplicable> {
     let r = runtime(w)?;
-    r.conflist(&list(&json!({"cniVersion": "1.1.0", "disableCheck": true, "disableGC": "true"})));
+    r.conflist(&list(
+        &json!({"cniVersion": "1.1.0", "disableCheck": true, "disableGC": "true"}),
+    ));
     assert!(r.run(ADD, ""));
     let before = r.calls();
     assert!(r.run(&["check", "n", "/dev/null", "--container-id", "c"], ""));
@@ -128,7 +142,10 @@ fn reverse_del(w: &World) -> Result<(), NotApplicable> {
     assert!(r.run(&["del", "n", "/dev/null", "--container-id", "c"], ""));
     assert_eq!(r.calls(), ["ADD one", "ADD two", "DEL two", "DEL one"]);
     for del in &r.log()[2..] {
-        assert_eq!(del["input"]["prevResult"]["ips"][0]["address"], "10.0.0.2/24", "{del}");
+        assert_eq!(
+            del["input"]["prevResult"]["ips"][0]["address"], "10.0.0.2/24",
+            "{del}"
+        );
     }
     assert!(!w.host.dir().join("cache/results/n-c-eth0").exists());
     Ok(())
@@ -138,32 +155,57 @@ fn capabilities(w: &World) -> Result<(), NotApplicable> {
     let r = runtime(w)?;
     r.conflist(&list(&json!({"plugins": [
         {"type": "one", "capabilities": {"mac": true, "ips": false}}, {"type": "two"}]})));
-    assert!(r.run(ADD, r#"{"mac":"02:00:00:00:00:09","ips":["10.0.0.9"],"portMappings":[]}"#));
-    assert_eq!(r.log()[0]["input"]["runtimeConfig"], json!({"mac": "02:00:00:00:00:09"}));
+    assert!(r.run(
+        ADD,
+        r#"{"mac":"02:00:00:00:00:09","ips":["10.0.0.9"],"portMappings":[]}"#
+    ));
+    assert_eq!(
+        r.log()[0]["input"]["runtimeConfig"],
+        json!({"mac": "02:00:00:00:00:09"})
+    );
     assert!(r.log()[1]["input"]["runtimeConfig"].is_null());
     Ok(())
 }
 
 fn cache_format(w: &World) -> Result<(), NotApplicable> {
     let r = runtime(w)?;
-    r.conflist(&list(&json!({"plugins": [{"type": "one", "capabilities": {"mac": true}}]})));
+    r.conflist(&list(
+        &json!({"plugins": [{"type": "one", "capabilities": {"mac": true}}]}),
+    ));
     let arguments = [ADD, &["--args", "IgnoreUnknown=1;A=b"]].concat();
     assert!(r.run(&arguments, r#"{"mac":"02:00:00:00:00:09"}"#));
     let text = std::fs::read_to_string(w.host.dir().join("cache/results/n-c-eth0")).unwrap();
     let cached: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(cached["kind"], "cniCacheV1");
-    assert_eq!((&cached["containerId"], &cached["ifName"]), (&json!("c"), &json!("eth0")));
-    assert_eq!((&cached["networkName"], &cached["netns"]), (&json!("n"), &json!("/dev/null")));
-    assert_eq!(cached["cniArgs"], json!([["IgnoreUnknown", "1"], ["A", "b"]]));
-    assert_eq!(cached["capabilityArgs"], json!({"mac": "02:00:00:00:00:09"}));
+    assert_eq!(
+        (&cached["containerId"], &cached["ifName"]),
+        (&json!("c"), &json!("eth0"))
+    );
+    assert_eq!(
+        (&cached["networkName"], &cached["netns"]),
+        (&json!("n"), &json!("/dev/null"))
+    );
+    assert_eq!(
+        cached["cniArgs"],
+        json!([["IgnoreUnknown", "1"], ["A", "b"]])
+    );
+    assert_eq!(
+        cached["capabilityArgs"],
+        json!({"mac": "02:00:00:00:00:09"})
+    );
     assert_eq!(cached["result"]["cniVersion"], "1.0.0");
-    assert!(cached["config"].as_str().unwrap().starts_with("eyJ"), "base 64 of the list's text");
+    assert!(
+        cached["config"].as_str().unwrap().starts_with("eyJ"),
+        "base 64 of the list's text"
+    );
     Ok(())
 }
 
 fn both_gc_keys(w: &World) -> Result<(), NotApplicable> {
     let r = runtime(w)?;
-    r.conflist(&list(&json!({"cniVersion": "1.1.0", "plugins": [{"type": "one"}]})));
+    r.conflist(&list(
+        &json!({"cniVersion": "1.1.0", "plugins": [{"type": "one"}]}),
+    ));
     assert!(r.run(ADD, ""));
     assert!(r.run(&["gc", "n", "--valid", "other/eth0"], ""));
     assert_eq!(r.calls(), ["ADD one", "DEL one", "GC one"]);
@@ -175,11 +217,46 @@ fn both_gc_keys(w: &World) -> Result<(), NotApplicable> {
 }
 
 pub(crate) const ITEMS: &[Item] = &[
-    Item { number: "100", kind: 'M', title: "runtime: cniVersions", check: version_choice },
-    Item { number: "101", kind: 'M', title: "runtime: loadOnlyInlinedPlugins", check: subdirectory },
-    Item { number: "102", kind: 'M', title: "runtime: disableCheck, disableGC", check: disabled_verbs },
-    Item { number: "103", kind: 'M', title: "runtime: DEL in reverse with the final result", check: reverse_del },
-    Item { number: "104", kind: 'M', title: "runtime: capabilities are filtered", check: capabilities },
-    Item { number: "105", kind: 'M', title: "runtime: libcni's cache format", check: cache_format },
-    Item { number: "106", kind: 'M', title: "runtime: both GC keys", check: both_gc_keys },
+    Item {
+        number: "100",
+        kind: 'M',
+        title: "runtime: cniVersions",
+        check: version_choice,
+    },
+    Item {
+        number: "101",
+        kind: 'M',
+        title: "runtime: loadOnlyInlinedPlugins",
+        check: subdirectory,
+    },
+    Item {
+        number: "102",
+        kind: 'M',
+        title: "runtime: disableCheck, disableGC",
+        check: disabled_verbs,
+    },
+    Item {
+        number: "103",
+        kind: 'M',
+        title: "runtime: DEL in reverse with the final result",
+        check: reverse_del,
+    },
+    Item {
+        number: "104",
+        kind: 'M',
+        title: "runtime: capabilities are filtered",
+        check: capabilities,
+    },
+    Item {
+        number: "105",
+        kind: 'M',
+        title: "runtime: libcni's cache format",
+        check: cache_format,
+    },
+    Item {
+        number: "106",
+        kind: 'M',
+        title: "runtime: both GC keys",
+        check: both_gc_keys,
+    },
 ];

@@ -67,25 +67,50 @@ fn no_effects(w: &World) -> Result<(), NotApplicable> {
 }
 
 pub(crate) const ITEMS: &[Item] = &[
-    Item { number: "95", kind: 'M', title: "ready: success", check: |w| {
-        w.verb("STATUS", &conf(w)).ok();
-        let container = w.host.container();
-        w.add(&conf(w), &container);
-        w.verb("STATUS", &conf(w)).ok();
-        Ok(())
-    } },
-    Item { number: "96", kind: 'M', title: "50 when an ADD would fail, 51 when containers suffer", check: |w| {
-        not_ready(w)?;
-        unreadable_store(&World::new(&w.suite))
-    } },
-    Item { number: "97", kind: 'M', title: "asks delegates", check: delegate_asked },
-    Item { number: "98", kind: 'M', title: "no effects, under 20 ms", check: no_effects },
-    Item { number: "99", kind: 'M', title: "ADD is tried all the same", check: |w| {
-        let container = w.host.container();
-        w.add(&conf(w), &container);
-        w.host.sh("ip link set wtest0 down");
-        let next = w.host.container();
-        w.add(&conf(w), &next);
-        Ok(())
-    } },
+    Item {
+        number: "95",
+        kind: 'M',
+        title: "ready: success",
+        check: |w| {
+            w.verb("STATUS", &conf(w)).ok();
+            let container = w.host.container();
+            w.add(&conf(w), &container);
+            w.verb("STATUS", &conf(w)).ok();
+            Ok(())
+        },
+    },
+    Item {
+        number: "96",
+        kind: 'M',
+        title: "50 when an ADD would fail, 51 when containers suffer",
+        check: |w| {
+            not_ready(w)?;
+            unreadable_store(&World::new(&w.suite))
+        },
+    },
+    Item {
+        number: "97",
+        kind: 'M',
+        title: "asks delegates",
+        check: delegate_asked,
+    },
+    Item {
+        number: "98",
+        kind: 'M',
+        title: "no effects, under 20 ms",
+        check: no_effects,
+    },
+    Item {
+        number: "99",
+        kind: 'M',
+        title: "ADD is tried all the same",
+        check: |w| {
+            let container = w.host.container();
+            w.add(&conf(w), &container);
+            w.host.sh("ip link set wtest0 down");
+            let next = w.host.container();
+            w.add(&conf(w), &next);
+            Ok(())
+        },
+    },
 ];

@@ -17,12 +17,16 @@ pub struct World {
 impl World {
     /// A new host for a suite.
     pub fn new(suite: &Suite) -> Self {
-        Self { suite: suite.clone(), host: Host::new() }
+        Self {
+            suite: suite.clone(),
+            host: Host::new(),
+        }
     }
 
     /// A bridge network called `net`, 10.1.0.0/24, cniVersion 1.0.0.
     pub fn conf(&self) -> Value {
-        self.suite.bridge_conf("net", "10.1.0.0/24", self.host.dir())
+        self.suite
+            .bridge_conf("net", "10.1.0.0/24", self.host.dir())
     }
 
     /// The same with another version.
@@ -47,7 +51,9 @@ impl World {
         let answer = call.on(&self.host).ok();
         let all = answer["supportedVersions"].as_array().unwrap().iter();
         let texts = all.map(|version| version.as_str().unwrap().to_owned());
-        texts.filter(|version| version.as_str() >= "0.4.0").collect()
+        texts
+            .filter(|version| version.as_str() >= "0.4.0")
+            .collect()
     }
 
     /// The newest version the suite speaks.
@@ -62,7 +68,9 @@ impl World {
 
     /// A verb for a container.
     pub fn call(&self, command: &str, conf: &Value, container: &Container) -> Outcome {
-        Call::new(&self.suite, command, conf).container(container).on(&self.host)
+        Call::new(&self.suite, command, conf)
+            .container(container)
+            .on(&self.host)
     }
 
     /// A verb without a container (GC, STATUS).
@@ -93,7 +101,9 @@ impl World {
 
     /// The first address of a result.
     pub fn address(result: &Value) -> String {
-        let text = result["ips"][0]["address"].as_str().unwrap_or_else(|| panic!("{result}"));
+        let text = result["ips"][0]["address"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{result}"));
         text.split('/').next().unwrap().to_owned()
     }
 
@@ -112,19 +122,27 @@ impl World {
     /// How many leases the network has.
     pub fn leases(&self) -> usize {
         if self.suite.is_weft() {
-            let dump = self.host.store().read(|transaction| transaction.dump()).unwrap();
+            let dump = self
+                .host
+                .store()
+                .read(|transaction| transaction.dump())
+                .unwrap();
             dump.leases.len()
         } else {
             let dir = self.host.dir().join("networks/net");
             let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
             let is_lease = |name: &str| name.parse::<std::net::IpAddr>().is_ok();
-            entries.filter(|entry| is_lease(&entry.file_name().to_string_lossy())).count()
+            entries
+                .filter(|entry| is_lease(&entry.file_name().to_string_lossy()))
+                .count()
         }
     }
 
     /// Fills a network of eight addresses (five of them free) to the last.
     pub fn exhaust(&self) -> (Value, Vec<Container>) {
-        let conf = self.suite.bridge_conf("net", "10.1.0.0/29", self.host.dir());
+        let conf = self
+            .suite
+            .bridge_conf("net", "10.1.0.0/29", self.host.dir());
         let containers: Vec<Container> = (0..5).map(|_| self.host.container()).collect();
         for container in &containers {
             self.add(&conf, container);
@@ -138,9 +156,17 @@ impl World {
         let is_end = |c: char| !c.is_ascii_digit() && c != '.';
         text.split([',', '\n'])
             .filter(|part| {
-                part.split(address).nth(1).is_some_and(|rest| rest.starts_with(is_end) || rest.is_empty())
+                part.split(address)
+                    .nth(1)
+                    .is_some_and(|rest| rest.starts_with(is_end) || rest.is_empty())
             })
-            .map(|part| part.trim().trim_start_matches("elements = {").trim_end_matches('}').trim().to_owned())
+            .map(|part| {
+                part.trim()
+                    .trim_start_matches("elements = {")
+                    .trim_end_matches('}')
+                    .trim()
+                    .to_owned()
+            })
             .collect()
     }
 
@@ -149,4 +175,3 @@ impl World {
         self.host.sh("nft --stateless list ruleset 2>/dev/null")
     }
 }
-

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use weft_testkit::{Container, Host, Suite};
 
+use crate::floor::bare_messages;
 use crate::measure::{Side, median, millis};
 use crate::report::Report;
 
@@ -22,6 +23,7 @@ pub(crate) fn present(report: &mut Report, count: usize, rounds: usize) {
         };
         cycle(&side);
         let empty = median((0..rounds).map(|_| cycle(&side)));
+        let (bare_empty, _) = bare_messages(&side.host, "wtest0", rounds);
         let mut staying = Vec::new();
         for _ in 0..count {
             let container = side.host.container();
@@ -30,7 +32,18 @@ pub(crate) fn present(report: &mut Report, count: usize, rounds: usize) {
         }
         let full = median((0..rounds).map(|_| cycle(&side)));
         let budget = (name == "weft").then_some(1.1);
-        report.row(&format!("{name} ADD: empty, {count} present, ms"), empty, full, budget);
+        report.row(
+            &format!("{name} ADD: empty, {count} present, ms"),
+            empty,
+            full,
+            budget,
+        );
+        if side.suite.is_weft() {
+            // The kernel's own growth: the rest of the row above is Weft's.
+            let (bare_full, _) = bare_messages(&side.host, "wtest0", rounds);
+            let what = format!("floor, bare messages: empty, {count} present, ms");
+            report.row(&what, bare_empty, bare_full, None);
+        }
     }
 }
 
@@ -41,10 +54,18 @@ pub(crate) fn go_at_once(report: &mut Report, count: usize) {
     let mut prev = vec![Value::Null; count];
     let start = Instant::now();
     eight_at_a_time(&side, "ADD", &containers, &mut prev);
-    report.note(&format!("{count} ADDs, 8 at a time"), millis(start.elapsed()), "ms");
+    report.note(
+        &format!("{count} ADDs, 8 at a time"),
+        millis(start.elapsed()),
+        "ms",
+    );
     let start = Instant::now();
     eight_at_a_time(&side, "DEL", &containers, &mut prev);
-    report.note(&format!("{count} DELs, 8 at a time"), millis(start.elapsed()), "ms");
+    report.note(
+        &format!("{count} DELs, 8 at a time"),
+        millis(start.elapsed()),
+        "ms",
+    );
     let start = Instant::now();
     eight_at_a_time(&side, "ADD", &containers, &mut vec![Value::Null; count]);
     let again = millis(start.elapsed());

@@ -42,13 +42,22 @@ fn alternate(sides: &[Side; 2], rounds: usize) -> [[Vec<Cost>; 3]; 2] {
 pub(crate) fn one_by_one(report: &mut Report, rounds: usize) {
     for (name, keys, budgets) in [
         ("bridge", json!({}), [Some(0.25), None, Some(1.0)]),
-        ("bridge ipMasq", json!({"ipMasq": true}), [Some(0.25), None, Some(1.0)]),
+        (
+            "bridge ipMasq",
+            json!({"ipMasq": true}),
+            [Some(0.25), None, Some(1.0)],
+        ),
     ] {
         let sides = sides(&keys);
         let costs = alternate(&sides, rounds);
         for (index, verb) in ["ADD", "CHECK", "DEL"].iter().enumerate() {
             let wall = |side: usize| median(costs[side][index].iter().map(|cost| cost.wall));
-            report.row(&format!("{name} {verb}, ms"), wall(0), wall(1), budgets[index]);
+            report.row(
+                &format!("{name} {verb}, ms"),
+                wall(0),
+                wall(1),
+                budgets[index],
+            );
         }
         for (index, verb) in ["ADD", "CHECK", "DEL"].iter().enumerate() {
             let mean = |side: usize| {
@@ -80,29 +89,54 @@ fn resources(report: &mut Report, name: &str, sides: &[Side; 2]) {
         memory[index] = peak_memory(side);
     }
     for (index, verb) in ["ADD", "DEL"].iter().enumerate() {
-        report.row(&format!("{name} {verb}, system calls"), counts[0][index], counts[1][index], None);
+        report.row(
+            &format!("{name} {verb}, system calls"),
+            counts[0][index],
+            counts[1][index],
+            None,
+        );
         let budget = Some(1.0 / executions[0][index]);
-        report.row(&format!("{name} {verb}, processes"), executions[0][index], executions[1][index], budget);
+        report.row(
+            &format!("{name} {verb}, processes"),
+            executions[0][index],
+            executions[1][index],
+            budget,
+        );
     }
-    report.row(&format!("{name} ADD, peak RSS MiB"), memory[0], memory[1], None);
+    report.row(
+        &format!("{name} ADD, peak RSS MiB"),
+        memory[0],
+        memory[1],
+        None,
+    );
 }
 
-/// GNU time is not everywhere: a shell's own accounting of its children is.
+/// By GNU time, the peak of the process or of any it executed.
 fn peak_memory(side: &Side) -> f64 {
     let container = side.host.container();
-    let script = "import resource,subprocess,sys; \
-        subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); \
-        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)";
-    let wrapper = ["python3", "-c", script].map(str::to_owned).to_vec();
-    let call = Call::new(&side.suite, "ADD", &side.conf).container(&container).under(wrapper);
+    let wrapper = ["/usr/bin/time", "-f", "%M"].map(str::to_owned).to_vec();
+    let call = Call::new(&side.suite, "ADD", &side.conf)
+        .container(&container)
+        .under(wrapper);
     let outcome = call.on(&side.host);
-    let kib: f64 = outcome.stderr.lines().last().and_then(|l| l.trim().parse().ok()).unwrap_or(0.0);
-    Call::new(&side.suite, "DEL", &side.conf).container(&container).on(&side.host);
-    kib / 1024.0
+    let kib = outcome
+        .stderr
+        .lines()
+        .last()
+        .and_then(|line| line.trim().parse::<f64>().ok());
+    Call::new(&side.suite, "DEL", &side.conf)
+        .container(&container)
+        .on(&side.host);
+    kib.unwrap_or(f64::NAN) / 1024.0
 }
 
 /// Runs a verb for all containers at once; how long until the last is done, in milliseconds.
-pub(crate) fn all_at_once(side: &Side, verb: &str, containers: &[Container], prev: &mut [Value]) -> f64 {
+pub(crate) fn all_at_once(
+    side: &Side,
+    verb: &str,
+    containers: &[Container],
+    prev: &mut [Value],
+) -> f64 {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for (container, prev) in containers.iter().zip(prev.iter_mut()) {
@@ -115,7 +149,10 @@ pub(crate) fn all_at_once(side: &Side, verb: &str, containers: &[Container], pre
 pub(crate) fn in_parallel(report: &mut Report) {
     const MANY: usize = 50;
     const ROUNDS: usize = 5;
-    for (name, keys) in [("bridge", json!({})), ("bridge ipMasq", json!({"ipMasq": true}))] {
+    for (name, keys) in [
+        ("bridge", json!({})),
+        ("bridge ipMasq", json!({"ipMasq": true})),
+    ] {
         let sides = sides(&keys);
         let mut times: [[Vec<f64>; 2]; 2] = Default::default();
         for _ in 0..ROUNDS {
@@ -129,7 +166,12 @@ pub(crate) fn in_parallel(report: &mut Report) {
         for (index, verb) in ["ADD", "DEL"].iter().enumerate() {
             let of = |side: usize| median(times[side][index].iter().copied());
             let budget = (*verb == "DEL").then_some(0.5);
-            report.row(&format!("{MANY} {name} {verb} at once, ms"), of(0), of(1), budget);
+            report.row(
+                &format!("{MANY} {name} {verb} at once, ms"),
+                of(0),
+                of(1),
+                budget,
+            );
         }
     }
 }
@@ -144,7 +186,12 @@ pub(crate) fn backends(report: &mut Report, rounds: usize) {
         let costs = alternate(&[again, weft], rounds.min(30));
         for (index, verb) in ["ADD", "CHECK", "DEL"].iter().enumerate() {
             let of = |side: usize| median(costs[side][index].iter().map(|cost| cost.wall));
-            report.row(&format!("{backend:?} store: bridge {verb}, ms"), of(0), of(1), None);
+            report.row(
+                &format!("{backend:?} store: bridge {verb}, ms"),
+                of(0),
+                of(1),
+                None,
+            );
         }
     }
 }

@@ -10,15 +10,26 @@ use crate::report::Report;
 
 pub(crate) fn many(report: &mut Report, count: u32, rounds: usize) {
     for suite in [Suite::reference(), Suite::weft()] {
-        let name = if suite.is_weft() { "weft-ipam" } else { "host-local" };
+        let name = if suite.is_weft() {
+            "weft-ipam"
+        } else {
+            "host-local"
+        };
         let host = Host::new();
         let conf = suite.ipam_conf("bench", "10.64.0.0/12", host.dir());
         let call = |verb: &str, id: &str| {
-            let call = Call::new(&suite, verb, &conf).id(id).netns("/none".as_ref()).ifname("eth0");
+            let call = Call::new(&suite, verb, &conf)
+                .id(id)
+                .netns("/none".as_ref())
+                .ifname("eth0");
             timed(&call, &host).0.wall
         };
         // The reference's 60,000 take half a second each: fewer rounds say as much.
-        let rounds = if suite.is_weft() { rounds } else { rounds.min(5) };
+        let rounds = if suite.is_weft() {
+            rounds
+        } else {
+            rounds.min(5)
+        };
         let cycle = |round: usize| {
             let id = format!("c{round}");
             (call("ADD", &id), call("DEL", &id))
@@ -28,10 +39,26 @@ pub(crate) fn many(report: &mut Report, count: u32, rounds: usize) {
         fill(&suite, &host, &conf, count);
         let full: Vec<(f64, f64)> = (0..rounds).map(cycle).collect();
         let budget = suite.is_weft().then_some(1.1);
-        let (before, after) = (median(empty.iter().map(|c| c.0)), median(full.iter().map(|c| c.0)));
-        report.row(&format!("{name} ADD: empty, {count} leases, ms"), before, after, budget);
-        let (before, after) = (median(empty.iter().map(|c| c.1)), median(full.iter().map(|c| c.1)));
-        report.row(&format!("{name} DEL: empty, {count} leases, ms"), before, after, budget);
+        let (before, after) = (
+            median(empty.iter().map(|c| c.0)),
+            median(full.iter().map(|c| c.0)),
+        );
+        report.row(
+            &format!("{name} ADD: empty, {count} leases, ms"),
+            before,
+            after,
+            budget,
+        );
+        let (before, after) = (
+            median(empty.iter().map(|c| c.1)),
+            median(full.iter().map(|c| c.1)),
+        );
+        report.row(
+            &format!("{name} DEL: empty, {count} leases, ms"),
+            before,
+            after,
+            budget,
+        );
     }
 }
 
@@ -45,7 +72,10 @@ fn fill(suite: &Suite, host: &Host, conf: &Value, count: u32) {
         return;
     }
     let name = conf["name"].as_str().unwrap();
-    let pool = Pool { name: name.to_owned(), cool_down: 0 };
+    let pool = Pool {
+        name: name.to_owned(),
+        cool_down: 0,
+    };
     let ranges = [Range::new("10.64.0.0/12".parse().unwrap(), None, None, None, &[]).unwrap()];
     let holder = |n: u32| AttachmentId {
         network: name.try_into().unwrap(),

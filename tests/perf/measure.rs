@@ -45,7 +45,11 @@ impl Side {
                 panic!("{verb} failed: {}", String::from_utf8_lossy(&output));
             });
         } else {
-            assert!(output.is_empty(), "{verb} failed: {}", String::from_utf8_lossy(&output));
+            assert!(
+                output.is_empty(),
+                "{verb} failed: {}",
+                String::from_utf8_lossy(&output)
+            );
         }
         cost
     }
@@ -66,11 +70,22 @@ pub(crate) fn timed(call: &Call, host: &Host) -> (Cost, Vec<u8>) {
         let before = cpu_of_children();
         let start = Instant::now();
         let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(call.input_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(call.input_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         let wall = start.elapsed();
         let cpu = cpu_of_children().saturating_sub(before);
-        (Cost { wall: millis(wall), cpu: millis(cpu) }, output.stdout)
+        (
+            Cost {
+                wall: millis(wall),
+                cpu: millis(cpu),
+            },
+            output.stdout,
+        )
     })
 }
 

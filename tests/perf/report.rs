@@ -15,8 +15,15 @@ impl Report {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        println!("Linux {}, {cores} cores, load {}", kernel.trim(), load.trim());
-        println!("{:<44} {:>10} {:>10} {:>8} {:>8}", "", "reference", "weft", "ratio", "budget");
+        println!(
+            "Linux {}, {cores} cores, load {}",
+            kernel.trim(),
+            load.trim()
+        );
+        println!(
+            "{:<44} {:>10} {:>10} {:>8} {:>8}",
+            "", "reference", "weft", "ratio", "budget"
+        );
     }
 
     /// A row with both sides and, if there is one, the ratio that the design allows.
@@ -25,7 +32,8 @@ impl Report {
         let text = budget.map_or_else(String::new, |budget| format!("<= {budget}"));
         let mark = match budget {
             Some(budget) if ratio > budget => {
-                self.over.push(format!("{what}: {ratio:.2} instead of {budget}"));
+                self.over
+                    .push(format!("{what}: {ratio:.2} instead of {budget}"));
                 " over"
             }
             Some(_) => {

@@ -19,9 +19,16 @@ fn all_problems_are_reported_at_once() {
     assert_eq!(error["code"], 7);
     let msg = error["msg"].as_str().unwrap();
     for part in [
-        "mtu: \"big\"", "vlan: 9999", "isGateway: \"yes\"", "hairpinMode and promiscMode",
-        "vlanTrunk[0].minID: 9", "vlanTrunk[1].id", "mac: \"01:00:00:00:00:00\"",
-        "ipMasq.exclude[0]: \"nowhere\"", "uplink: \"a/b\"", "ipam.ranges[0][0].subnet: \"10.1.0.0/33\"",
+        "mtu: \"big\"",
+        "vlan: 9999",
+        "isGateway: \"yes\"",
+        "hairpinMode and promiscMode",
+        "vlanTrunk[0].minID: 9",
+        "vlanTrunk[1].id",
+        "mac: \"01:00:00:00:00:00\"",
+        "ipMasq.exclude[0]: \"nowhere\"",
+        "uplink: \"a/b\"",
+        "ipam.ranges[0][0].subnet: \"10.1.0.0/33\"",
     ] {
         assert!(msg.contains(part), "{part} is not in {msg}");
     }
@@ -34,9 +41,22 @@ fn strict_configurations_refuse_unknown_keys() {
     let conf = net.conf(&json!({"strict": true, "isGatway": true}));
     let error = net.call("ADD", &conf, &net.host.container()).error();
     assert_eq!(error["code"], 2);
-    assert!(error["msg"].as_str().unwrap().contains("isGatway"), "{error}");
-    assert!(error["msg"].as_str().unwrap().contains("did you mean \"isGateway\""), "{error}");
-    let lenient = net.call("ADD", &net.conf(&json!({"isGatway": true})), &net.host.container());
+    assert!(
+        error["msg"].as_str().unwrap().contains("isGatway"),
+        "{error}"
+    );
+    assert!(
+        error["msg"]
+            .as_str()
+            .unwrap()
+            .contains("did you mean \"isGateway\""),
+        "{error}"
+    );
+    let lenient = net.call(
+        "ADD",
+        &net.conf(&json!({"isGatway": true})),
+        &net.host.container(),
+    );
     lenient.ok();
     assert!(lenient.stderr.contains("isGatway"), "{}", lenient.stderr);
 }
@@ -55,19 +75,54 @@ fn del_takes_any_configuration() {
 fn odd_documents_are_refused_without_a_panic() {
     let net = Net::new();
     let container = net.host.container();
-    let values = [json!(null), json!(true), json!(-1), json!(1e300), json!(""), json!("\u{0}x"), json!([]),
-                  json!([[]]), json!({}), json!({"a": {}}), json!([{"subnet": {}}])];
-    let keys = ["bridge", "mtu", "ipam", "dns", "vlan", "vlanTrunk", "ipMasq", "args", "runtimeConfig",
-                "prevResult", "capabilities", "cniVersion", "mac", "uplink", "groupFwdMask", "name"];
+    let values = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(1e300),
+        json!(""),
+        json!("\u{0}x"),
+        json!([]),
+        json!([[]]),
+        json!({}),
+        json!({"a": {}}),
+        json!([{"subnet": {}}]),
+    ];
+    let keys = [
+        "bridge",
+        "mtu",
+        "ipam",
+        "dns",
+        "vlan",
+        "vlanTrunk",
+        "ipMasq",
+        "args",
+        "runtimeConfig",
+        "prevResult",
+        "capabilities",
+        "cniVersion",
+        "mac",
+        "uplink",
+        "groupFwdMask",
+        "name",
+    ];
     for key in keys {
         for value in &values {
             let mut conf = net.conf(&json!({}));
             conf[key] = value.clone();
             for verb in ["ADD", "DEL", "CHECK"] {
                 let outcome = net.call(verb, &conf, &container);
-                assert!(outcome.status.is_some(), "{verb} {key}={value}: ended by a signal");
+                assert!(
+                    outcome.status.is_some(),
+                    "{verb} {key}={value}: ended by a signal"
+                );
                 if !outcome.is_success() {
-                    assert_ne!(outcome.code(), 199, "{verb} {key}={value}: {}", outcome.stdout);
+                    assert_ne!(
+                        outcome.code(),
+                        199,
+                        "{verb} {key}={value}: {}",
+                        outcome.stdout
+                    );
                 }
             }
         }

@@ -8,9 +8,14 @@ use weft_testkit::{Feature, Host, HostState, Outside, Suite, require};
 
 fn examples() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conflist-examples");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "conflist"));
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|file| {
+        file.extension()
+            .is_some_and(|extension| extension == "conflist")
+    });
     files.sort();
     files
 }
@@ -42,7 +47,9 @@ fn every_example_works() {
     for file in examples() {
         let text = std::fs::read_to_string(&file).unwrap();
         let conf: Value = serde_json::from_str(&text).unwrap();
-        if text.contains("\"vlan\"") && !require(Feature::BridgeVlanFiltering, &file.display().to_string()) {
+        if text.contains("\"vlan\"")
+            && !require(Feature::BridgeVlanFiltering, &file.display().to_string())
+        {
             continue;
         }
         let host = Host::new();
@@ -56,9 +63,26 @@ fn every_example_works() {
         let cni = |verb: &str, container: &weft_testkit::Container| {
             let path = container.path().display().to_string();
             let id = container.id();
-            weft(&suite, &host, &["cni", verb, name, &path, "--container-id", id, "--cache-dir", &cache])
+            weft(
+                &suite,
+                &host,
+                &[
+                    "cni",
+                    verb,
+                    name,
+                    &path,
+                    "--container-id",
+                    id,
+                    "--cache-dir",
+                    &cache,
+                ],
+            )
         };
-        ok(&weft(&suite, &host, &["config", "check", file.to_str().unwrap()]));
+        ok(&weft(
+            &suite,
+            &host,
+            &["config", "check", file.to_str().unwrap()],
+        ));
         let (a, b) = (host.container(), host.container());
         ok(&cni("add", &a));
         let result: Value = serde_json::from_str(&ok(&cni("add", &b))).unwrap();
@@ -66,7 +90,12 @@ fn every_example_works() {
         for ip in result["ips"].as_array().into_iter().flatten() {
             let address = ip["address"].as_str().unwrap().split('/').next().unwrap();
             let isolated = text.contains("portIsolation");
-            assert_eq!(a.succeeds(&format!("ping -n -c 2 -i 0.2 -W 1 {address}")), !isolated, "{} {address}", file.display());
+            assert_eq!(
+                a.succeeds(&format!("ping -n -c 2 -i 0.2 -W 1 {address}")),
+                !isolated,
+                "{} {address}",
+                file.display()
+            );
         }
         if text.contains("ipMasq") {
             assert!(a.reaches("192.0.2.1"), "{}", file.display());
@@ -75,7 +104,11 @@ fn every_example_works() {
         ok(&cni("del", &a));
         ok(&cni("del", &b));
         let dump = host.store().read(|t| t.dump()).unwrap();
-        assert!(dump.attachments.is_empty() && dump.leases.is_empty(), "{}: {dump:?}", file.display());
+        assert!(
+            dump.attachments.is_empty() && dump.leases.is_empty(),
+            "{}: {dump:?}",
+            file.display()
+        );
         drop(outside);
     }
 }
@@ -92,7 +125,20 @@ fn the_runtimes_side_drives_the_reference_too() {
     let path = container.path().display().to_string();
     let cache = host.dir().join("cache").display().to_string();
     let run = |verb: &str| {
-        weft(&suite, &host, &["cni", verb, "ref", &path, "--cache-dir", &cache, "--path", "/usr/lib/cni"])
+        weft(
+            &suite,
+            &host,
+            &[
+                "cni",
+                verb,
+                "ref",
+                &path,
+                "--cache-dir",
+                &cache,
+                "--path",
+                "/usr/lib/cni",
+            ],
+        )
     };
     ok(&run("add"));
     assert!(container.reaches("10.6.0.1"));
@@ -108,7 +154,10 @@ fn errors_say_what_to_do() {
     let output = weft(&suite, &host, &["cni", "add", "nosuch", "/run/netns/x"]);
     assert!(!output.status.success());
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.starts_with("weft: ") && !stderr.contains("panicked"), "{stderr}");
+    assert!(
+        stderr.starts_with("weft: ") && !stderr.contains("panicked"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -122,11 +171,26 @@ fn collecting_by_hand_spares_the_living() {
     let cache = host.dir().join("cache").display().to_string();
     let container = host.container();
     let path = container.path().display().to_string();
-    ok(&weft(&suite, &host, &["cni", "add", "net", &path, "--cache-dir", &cache]));
-    ok(&weft(&suite, &host, &["cni", "gc", "net", "--cache-dir", &cache]));
-    assert!(container.reaches("10.1.0.1"), "without a list only the dead are collected");
+    ok(&weft(
+        &suite,
+        &host,
+        &["cni", "add", "net", &path, "--cache-dir", &cache],
+    ));
+    ok(&weft(
+        &suite,
+        &host,
+        &["cni", "gc", "net", "--cache-dir", &cache],
+    ));
+    assert!(
+        container.reaches("10.1.0.1"),
+        "without a list only the dead are collected"
+    );
     let before = HostState::of(&host);
-    ok(&weft(&suite, &host, &["cni", "gc", "net", "--all", "--cache-dir", &cache]));
+    ok(&weft(
+        &suite,
+        &host,
+        &["cni", "gc", "net", "--all", "--cache-dir", &cache],
+    ));
     assert!(!before.differences(&HostState::of(&host)).is_empty());
     assert!(!container.succeeds("ip link show eth0"));
 }

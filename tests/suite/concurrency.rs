@@ -55,7 +55,11 @@ struct Storm<'a> {
 impl Storm<'_> {
     /// One round for one container: ADD and DEL, each killed now and then, then a DEL that is not.
     fn round(&self, container: &Container, id: &str, random: &mut Random) {
-        let call = |verb: &str| Call::new(self.suite, verb, &self.conf).container(container).id(id);
+        let call = |verb: &str| {
+            Call::new(self.suite, verb, &self.conf)
+                .container(container)
+                .id(id)
+        };
         let delay = |random: &mut Random| {
             (random.below(8) == 0).then(|| Duration::from_micros(random.below(2500)))
         };
@@ -74,7 +78,11 @@ impl Storm<'_> {
             self.killed.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(address) = &address {
-            let before = self.held.lock().unwrap().insert(address.clone(), id.to_owned());
+            let before = self
+                .held
+                .lock()
+                .unwrap()
+                .insert(address.clone(), id.to_owned());
             assert_eq!(before, None, "{address} is in two hands");
             self.held.lock().unwrap().remove(address);
         }
@@ -84,7 +92,11 @@ impl Storm<'_> {
         if outcome.is_success() {
             return;
         }
-        assert_eq!(outcome.status, None, "a DEL that was not killed failed: {}", outcome.stdout);
+        assert_eq!(
+            outcome.status, None,
+            "a DEL that was not killed failed: {}",
+            outcome.stdout
+        );
         self.killed.fetch_add(1, Ordering::Relaxed);
         run(&call("DEL"), self.host, None).ok();
         self.done.fetch_add(1, Ordering::Relaxed);
@@ -97,8 +109,14 @@ fn storm(backend: BackendKind, workers: u64, operations: usize) {
     let mut conf = suite.bridge_conf("net", "10.1.0.0/20", host.dir());
     conf["ipMasq"] = json!(true);
     let warm = host.container();
-    Call::new(&suite, "ADD", &conf).container(&warm).on(&host).ok();
-    Call::new(&suite, "DEL", &conf).container(&warm).on(&host).ok();
+    Call::new(&suite, "ADD", &conf)
+        .container(&warm)
+        .on(&host)
+        .ok();
+    Call::new(&suite, "DEL", &conf)
+        .container(&warm)
+        .on(&host)
+        .ok();
     let before = HostState::of(&host);
     let storm = Storm {
         suite: &suite,
@@ -124,13 +142,19 @@ fn storm(backend: BackendKind, workers: u64, operations: usize) {
     });
     let (done, killed) = (storm.done.into_inner(), storm.killed.into_inner());
     println!("{backend:?}: {done} operations, {killed} killed");
-    assert!(done >= operations && killed > operations / 100, "{done} operations, {killed} killed");
+    assert!(
+        done >= operations && killed > operations / 100,
+        "{done} operations, {killed} killed"
+    );
     before.assert_same(&host, "the storm");
 }
 
 /// 200 at a time, as many operations as fit a test run; `make soak` does 10,000 on each backend.
 fn operations(default: usize) -> usize {
-    std::env::var("WEFT_STORM").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var("WEFT_STORM")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 #[test]
@@ -158,7 +182,9 @@ fn fifty_go_at_once() {
                 scope.spawn(move || call.on(host).ok())
             };
             let running: Vec<_> = containers.iter().map(start).collect();
-            running.into_iter().for_each(|one| drop(one.join().unwrap()));
+            running
+                .into_iter()
+                .for_each(|one| drop(one.join().unwrap()));
         });
     };
     all("ADD");

@@ -35,12 +35,16 @@ fn every_item_holds_4() {
     share(3, 4);
 }
 
-/// The suite finds what it is there to find: the reference fails the items of its known defects.
+/// The suite finds what it is there to find: the reference fails the items of its known defects
+/// (those that do not depend on chance).
 #[test]
 fn the_suite_finds_the_references_defects() {
     let suite = Suite::reference();
-    for number in ["R1", "R2", "R3", "R12", "R15", "R16"] {
-        let item = items().into_iter().find(|item| item.number == number).unwrap();
+    for number in ["R1", "R2", "R3", "R12", "R15"] {
+        let item = items()
+            .into_iter()
+            .find(|item| item.number == number)
+            .unwrap();
         let verdict = run(&item, &suite);
         assert!(matches!(verdict, Verdict::Fail(_)), "{number}: {verdict:?}");
     }

@@ -24,7 +24,10 @@ fn conf(suite: &Suite, host: &Host, cleanup: bool) -> Value {
 
 fn clean(suite: &Suite, host: &Host, conf: &Value, container: &Container, cleaner: Cleaner) {
     match cleaner {
-        Cleaner::Del => Call::new(suite, "DEL", conf).container(container).on(host).ok(),
+        Cleaner::Del => Call::new(suite, "DEL", conf)
+            .container(container)
+            .on(host)
+            .ok(),
         Cleaner::Gc => {
             let mut conf = conf.clone();
             conf["cni.dev/valid-attachments"] = json!([]);
@@ -40,8 +43,14 @@ fn prepared(suite: &Suite, cleanup: bool) -> (Host, Value, HostState) {
     let conf = conf(suite, &host, cleanup);
     if !cleanup {
         let container = host.container();
-        Call::new(suite, "ADD", &conf).container(&container).on(&host).ok();
-        Call::new(suite, "DEL", &conf).container(&container).on(&host).ok();
+        Call::new(suite, "ADD", &conf)
+            .container(&container)
+            .on(&host)
+            .ok();
+        Call::new(suite, "DEL", &conf)
+            .container(&container)
+            .on(&host)
+            .ok();
     }
     let before = HostState::of(&host);
     (host, conf, before)
@@ -65,11 +74,22 @@ fn killed_add(cleanup: bool, cleaner: Cleaner) {
         killed += usize::from(kill_at(&call, &host, at));
         clean(&suite, &host, &conf, &container, cleaner);
         let differences = before.differences(&HostState::of(&host));
-        assert!(differences.is_empty(), "killed at {at:?}:\n{}", differences.join("\n"));
-        assert!(!container.succeeds("ip link show eth0"), "killed at {at:?}: eth0 is left");
+        assert!(
+            differences.is_empty(),
+            "killed at {at:?}:\n{}",
+            differences.join("\n")
+        );
+        assert!(
+            !container.succeeds("ip link show eth0"),
+            "killed at {at:?}: eth0 is left"
+        );
     }
     // The very last calls are the exit itself.
-    assert!(killed + 3 >= calls.len(), "{killed} of {} calls were killed", calls.len());
+    assert!(
+        killed + 3 >= calls.len(),
+        "{killed} of {} calls were killed",
+        calls.len()
+    );
 }
 
 fn killed_del(cleanup: bool, cleaner: Cleaner) {
@@ -87,8 +107,15 @@ fn killed_del(cleanup: bool, cleaner: Cleaner) {
         kill_at(&del, &host, at);
         clean(&suite, &host, &conf, &container, cleaner);
         let differences = before.differences(&HostState::of(&host));
-        assert!(differences.is_empty(), "killed at {at:?}:\n{}", differences.join("\n"));
-        assert!(!container.succeeds("ip link show eth0"), "killed at {at:?}: eth0 is left");
+        assert!(
+            differences.is_empty(),
+            "killed at {at:?}:\n{}",
+            differences.join("\n")
+        );
+        assert!(
+            !container.succeeds("ip link show eth0"),
+            "killed at {at:?}: eth0 is left"
+        );
     }
 }
 
@@ -129,7 +156,12 @@ fn ipam_add_killed_anywhere_then_del() {
     let suite = Suite::weft();
     let host = Host::new();
     let conf = suite.ipam_conf("net", "10.1.0.0/24", host.dir());
-    let call = |verb: &str| Call::new(&suite, verb, &conf).id("a").netns("/none".as_ref()).ifname("eth0");
+    let call = |verb: &str| {
+        Call::new(&suite, verb, &conf)
+            .id("a")
+            .netns("/none".as_ref())
+            .ifname("eth0")
+    };
     call("ADD").on(&host).ok();
     call("DEL").on(&host).ok();
     let before = HostState::of(&host);

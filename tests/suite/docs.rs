@@ -13,7 +13,10 @@ fn root() -> std::path::PathBuf {
 fn generated_pages_are_up_to_date() {
     for page in ["configuration", "errors"] {
         let weft = Suite::weft().bin_dir.join("weft");
-        let output = Command::new(weft).args(["config", "reference", page]).output().unwrap();
+        let output = Command::new(weft)
+            .args(["config", "reference", page])
+            .output()
+            .unwrap();
         let now = String::from_utf8(output.stdout).unwrap();
         let there = std::fs::read_to_string(root().join(format!("docs/{page}.md"))).unwrap();
         assert_eq!(there, now, "docs/{page}.md is out of date: run `make docs`");
@@ -26,9 +29,15 @@ fn every_dependency_is_explained() {
     let section = manifest.split("[workspace.dependencies]").nth(1).unwrap();
     let section = section.split("\n[").next().unwrap();
     let page = std::fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
-    for line in section.lines().filter(|line| line.contains('=') && !line.starts_with("weft-")) {
+    for line in section
+        .lines()
+        .filter(|line| line.contains('=') && !line.starts_with("weft-"))
+    {
         let name = line.split('=').next().unwrap().trim();
-        assert!(page.contains(&format!("`{name}`")), "docs/dependencies.md says nothing of {name}");
+        assert!(
+            page.contains(&format!("`{name}`")),
+            "docs/dependencies.md says nothing of {name}"
+        );
     }
 }
 
@@ -40,7 +49,9 @@ fn programs_are_static_and_alone() {
         assert!(name.starts_with("weft"), "{name} is no program of Weft's");
         let bytes = std::fs::read(entry.path()).unwrap();
         let interpreter = b"/lib64/ld-linux";
-        let is_dynamic = bytes.windows(interpreter.len()).any(|window| window == interpreter);
+        let is_dynamic = bytes
+            .windows(interpreter.len())
+            .any(|window| window == interpreter);
         assert!(!is_dynamic, "{name} is not static");
     }
 }

@@ -12,7 +12,10 @@ struct Ipam {
 
 impl Ipam {
     fn new() -> Self {
-        Self { suite: Suite::weft(), host: Host::new() }
+        Self {
+            suite: Suite::weft(),
+            host: Host::new(),
+        }
     }
 
     fn conf(&self, ipam: &Value) -> Value {
@@ -23,7 +26,10 @@ impl Ipam {
     }
 
     fn call(&self, verb: &str, conf: &Value, id: &str, args: &str) -> Outcome {
-        let call = Call::new(&self.suite, verb, conf).id(id).netns("/none".as_ref()).ifname("eth0");
+        let call = Call::new(&self.suite, verb, conf)
+            .id(id)
+            .netns("/none".as_ref())
+            .ifname("eth0");
         call.var("CNI_ARGS", args).on(&self.host)
     }
 
@@ -31,7 +37,8 @@ impl Ipam {
     fn add(&self, conf: &Value, id: &str) -> Vec<String> {
         let result = self.call("ADD", conf, id, "").ok();
         let ips = result["ips"].as_array().unwrap().iter();
-        ips.map(|ip| ip["address"].as_str().unwrap().to_owned()).collect()
+        ips.map(|ip| ip["address"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     #[track_caller]
@@ -49,9 +56,14 @@ fn released_addresses_rest_as_long_as_can_be() {
     }
     ipam.del(&conf, "b");
     ipam.del(&conf, "a");
-    let next: Vec<String> = (0..4).flat_map(|n| ipam.add(&conf, &format!("n{n}"))).collect();
+    let next: Vec<String> = (0..4)
+        .flat_map(|n| ipam.add(&conf, &format!("n{n}")))
+        .collect();
     // First what was never used, then what was released first.
-    assert_eq!(next, ["10.1.0.5/29", "10.1.0.6/29", "10.1.0.3/29", "10.1.0.2/29"]);
+    assert_eq!(
+        next,
+        ["10.1.0.5/29", "10.1.0.6/29", "10.1.0.3/29", "10.1.0.2/29"]
+    );
 }
 
 #[test]
@@ -62,7 +74,10 @@ fn a_cool_down_is_kept() {
     ipam.del(&conf, "a");
     let error = ipam.call("ADD", &conf, "b", "").error();
     assert_eq!(error["code"], 103);
-    assert!(error["msg"].as_str().unwrap().contains("cooling down"), "{error}");
+    assert!(
+        error["msg"].as_str().unwrap().contains("cooling down"),
+        "{error}"
+    );
     let mut patience = 60;
     while !ipam.call("ADD", &conf, "b", "").is_success() {
         patience -= 1;
@@ -95,11 +110,19 @@ fn ranges_excludes_and_gateways_are_respected() {
          "gateway": "10.1.0.11", "exclude": ["10.1.0.12/31"]},
         {"subnet": "10.3.0.0/30"}
     ]]}));
-    let all: Vec<String> = (0..3).flat_map(|n| ipam.add(&conf, &format!("c{n}"))).collect();
+    let all: Vec<String> = (0..3)
+        .flat_map(|n| ipam.add(&conf, &format!("c{n}")))
+        .collect();
     assert_eq!(all, ["10.1.0.10/24", "10.1.0.14/24", "10.3.0.2/30"]);
     assert_eq!(ipam.call("ADD", &conf, "full", "").code(), 103);
-    for (address, word) in [("10.1.0.11", "gateway"), ("10.1.0.12", "excluded"), ("10.1.0.10", "leased to")] {
-        let error = ipam.call("ADD", &conf, "x", &format!("IP={address}")).error();
+    for (address, word) in [
+        ("10.1.0.11", "gateway"),
+        ("10.1.0.12", "excluded"),
+        ("10.1.0.10", "leased to"),
+    ] {
+        let error = ipam
+            .call("ADD", &conf, "x", &format!("IP={address}"))
+            .error();
         assert_eq!(error["code"], 104);
         assert!(error["msg"].as_str().unwrap().contains(word), "{error}");
     }
@@ -118,7 +141,12 @@ fn a_pod_gets_its_address_again() {
     let ipam = Ipam::new();
     let conf = ipam.conf(&json!({"subnet": "10.1.0.0/24", "sticky": true}));
     let pod = "K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web-0;IgnoreUnknown=1";
-    let address = |outcome: Outcome| outcome.ok()["ips"][0]["address"].as_str().unwrap().to_owned();
+    let address = |outcome: Outcome| {
+        outcome.ok()["ips"][0]["address"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let first = address(ipam.call("ADD", &conf, "one", pod));
     ipam.del(&conf, "one");
     assert_ne!(address(ipam.call("ADD", &conf, "other", "")), first);
@@ -126,17 +154,28 @@ fn a_pod_gets_its_address_again() {
     std::fs::remove_file(ipam.host.store().path()).unwrap();
     ipam.add(&conf, "somebody");
     assert_eq!(address(ipam.call("ADD", &conf, "two", pod)), first);
-    assert_ne!(address(ipam.call("ADD", &conf, "three", pod)), first, "taken: another one then");
+    assert_ne!(
+        address(ipam.call("ADD", &conf, "three", pod)),
+        first,
+        "taken: another one then"
+    );
 }
 
 #[test]
 fn fixed_addresses_are_leased_too() {
     let ipam = Ipam::new();
-    let conf = ipam.conf(&json!({"addresses": [{"address": "10.1.0.5/24", "gateway": "10.1.0.1"}]}));
+    let conf =
+        ipam.conf(&json!({"addresses": [{"address": "10.1.0.5/24", "gateway": "10.1.0.1"}]}));
     assert_eq!(ipam.add(&conf, "a"), ["10.1.0.5/24"]);
     let error = ipam.call("ADD", &conf, "b", "").error();
-    assert!(error["msg"].as_str().unwrap().contains("net/a/eth0"), "{error}");
-    assert_eq!(ipam.add(&ipam.conf(&json!({"subnet": "10.1.0.0/24"})), "c"), ["10.1.0.2/24"]);
+    assert!(
+        error["msg"].as_str().unwrap().contains("net/a/eth0"),
+        "{error}"
+    );
+    assert_eq!(
+        ipam.add(&ipam.conf(&json!({"subnet": "10.1.0.0/24"})), "c"),
+        ["10.1.0.2/24"]
+    );
 }
 
 #[test]
@@ -185,7 +224,10 @@ fn either_side_works_with_the_reference() {
     ] {
         let container = net.host.container();
         let call = |verb: &str, conf: &Value| {
-            Call::new(suite, verb, conf).container(&container).var("CNI_PATH", &path).on(&net.host)
+            Call::new(suite, verb, conf)
+                .container(&container)
+                .var("CNI_PATH", &path)
+                .on(&net.host)
         };
         let result = call("ADD", &conf).ok();
         assert!(container.reaches("10.1.0.1"), "{conf}");
@@ -193,8 +235,12 @@ fn either_side_works_with_the_reference() {
         with_result["prevResult"] = result;
         call("CHECK", &with_result).ok();
         call("DEL", &with_result).ok();
-        net.host.sh(&format!("ip link del {}", conf["bridge"].as_str().unwrap()));
+        net.host
+            .sh(&format!("ip link del {}", conf["bridge"].as_str().unwrap()));
     }
     let dump = net.host.store().read(|t| t.dump()).unwrap();
-    assert!(dump.attachments.is_empty() && dump.leases.is_empty(), "{dump:?}");
+    assert!(
+        dump.attachments.is_empty() && dump.leases.is_empty(),
+        "{dump:?}"
+    );
 }

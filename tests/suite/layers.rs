@@ -7,7 +7,10 @@ use std::process::Command;
 use serde_json::Value;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// The layer of each crate, by its folder: a crate uses only crates of lower layers.
@@ -26,7 +29,13 @@ fn layer(folder: &str) -> u8 {
 #[test]
 fn crates_use_only_lower_layers() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
@@ -35,7 +44,10 @@ fn crates_use_only_lower_layers() {
     for package in metadata["packages"].as_array().unwrap() {
         let manifest = Path::new(package["manifest_path"].as_str().unwrap());
         let folder = manifest.parent().unwrap().strip_prefix(root()).unwrap();
-        folders.insert(package["name"].as_str().unwrap(), folder.to_str().unwrap().to_owned());
+        folders.insert(
+            package["name"].as_str().unwrap(),
+            folder.to_str().unwrap().to_owned(),
+        );
     }
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
@@ -43,10 +55,16 @@ fn crates_use_only_lower_layers() {
         for dependency in package["dependencies"].as_array().unwrap() {
             let used = dependency["name"].as_str().unwrap();
             if let Some(folder) = folders.get(used).filter(|_| used != name) {
-                assert!(layer(folder) < own, "{name} uses {used}, which is not of a lower layer");
+                assert!(
+                    layer(folder) < own,
+                    "{name} uses {used}, which is not of a lower layer"
+                );
             }
             let is_asynchronous = ["tokio", "async-std"].contains(&used);
-            assert!(!is_asynchronous, "{name} uses {used}: nothing below the daemon does");
+            assert!(
+                !is_asynchronous,
+                "{name} uses {used}: nothing below the daemon does"
+            );
         }
     }
 }
@@ -72,8 +90,14 @@ fn files_are_short_and_named_for_what_they_hold() {
         let lines = text.lines().count();
         assert!(lines <= 600, "{} has {lines} lines", file.display());
         let name = file.file_stem().unwrap().to_str().unwrap();
-        let vague = ["util", "utils", "common", "helpers", "misc", "manager", "mod"];
-        assert!(!vague.contains(&name), "{} is named for nothing", file.display());
+        let vague = [
+            "util", "utils", "common", "helpers", "misc", "manager", "mod",
+        ];
+        assert!(
+            !vague.contains(&name),
+            "{} is named for nothing",
+            file.display()
+        );
         if name == "main" && file.to_str().unwrap().contains("/plugins/") {
             assert!(lines <= 15, "{} has {lines} lines", file.display());
         }

@@ -16,10 +16,16 @@ fn outside_is_reached_only_by_masquerade() {
     let net = Net::new();
     let _outside = Outside::join(&net.host);
     let (plain, _) = net.add(&dual(&net, &json!({})));
-    assert!(!plain.succeeds("ping -n -c 1 -W 1 192.0.2.1"), "the control: outside has no route back");
+    assert!(
+        !plain.succeeds("ping -n -c 1 -W 1 192.0.2.1"),
+        "the control: outside has no route back"
+    );
     let (masked, _) = net.add(&dual(&net, &json!({"ipMasq": true})));
     assert!(masked.reaches("192.0.2.1") && masked.reaches("2001:db8::1"));
-    assert!(!plain.succeeds("ping -n -c 1 -W 1 192.0.2.1"), "it holds for its own container only");
+    assert!(
+        !plain.succeeds("ping -n -c 1 -W 1 192.0.2.1"),
+        "it holds for its own container only"
+    );
     let (string, _) = net.add(&dual(&net, &json!({"ipMasq": "true"})));
     assert!(string.reaches("192.0.2.1"));
 }
@@ -28,7 +34,9 @@ fn outside_is_reached_only_by_masquerade() {
 fn excluded_destinations_see_the_container() {
     let net = Net::new();
     let outside = Outside::join(&net.host);
-    outside.machine().sh("ip route add 10.1.0.0/24 via 192.0.2.2");
+    outside
+        .machine()
+        .sh("ip route add 10.1.0.0/24 via 192.0.2.2");
     let source = |container: &weft_testkit::Container| {
         let capture = "timeout 4 tcpdump -n -l -i uplink0 -c 1 icmp 2>/dev/null";
         std::thread::scope(|scope| {
@@ -79,5 +87,8 @@ fn other_peoples_rules_are_not_touched() {
     let (container, _) = net.add(&conf);
     net.del(&conf, &container);
     assert_eq!(net.host.sh("nft list table inet theirs"), before);
-    assert!(!net.host.succeeds("nft list table inet weft"), "the tables went with their last user");
+    assert!(
+        !net.host.succeeds("nft list table inet weft"),
+        "the tables went with their last user"
+    );
 }

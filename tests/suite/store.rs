@@ -10,7 +10,9 @@ use crate::bridge::Net;
 
 fn weft(net: &Net, arguments: &[&str]) -> Output {
     let mut command = Command::new(net.suite.bin_dir.join("weft"));
-    command.args(arguments).env("WEFT_STATE_DIR", net.host.state_dir());
+    command
+        .args(arguments)
+        .env("WEFT_STATE_DIR", net.host.state_dir());
     net.host.run(|| command.output().unwrap())
 }
 
@@ -29,10 +31,26 @@ fn a_damaged_store_is_named_moved_aside_and_rebuilt() {
     std::fs::write(&path, vec![0xa5; 9000]).unwrap();
     let error = net.call("ADD", &conf, &net.host.container()).error();
     assert_eq!(error["code"], 102, "{error}");
-    assert!(error["msg"].as_str().unwrap().contains(path.to_str().unwrap()), "{error}");
-    assert!(error["details"].as_str().unwrap().contains("weft store rebuild"), "{error}");
+    assert!(
+        error["msg"]
+            .as_str()
+            .unwrap()
+            .contains(path.to_str().unwrap()),
+        "{error}"
+    );
+    assert!(
+        error["details"]
+            .as_str()
+            .unwrap()
+            .contains("weft store rebuild"),
+        "{error}"
+    );
     let check = weft(&net, &["store", "check"]);
-    assert!(!check.status.success() && text(&check).contains("damaged"), "{}", text(&check));
+    assert!(
+        !check.status.success() && text(&check).contains("damaged"),
+        "{}",
+        text(&check)
+    );
     let rebuilt = weft(&net, &["store", "rebuild"]);
     assert!(rebuilt.status.success(), "{}", text(&rebuilt));
     assert!(text(&rebuilt).contains("damaged-1") && text(&rebuilt).contains("2 attachments"));
@@ -42,12 +60,18 @@ fn a_damaged_store_is_named_moved_aside_and_rebuilt() {
     assert_eq!(nft(&before, 0).len(), nft(&after, 0).len());
     assert!(weft(&net, &["store", "check"]).status.success());
     let (_c, result) = net.add(&conf);
-    assert_eq!(result["ips"][0]["address"], "10.1.0.4/24", "no address of a live container");
+    assert_eq!(
+        result["ips"][0]["address"], "10.1.0.4/24",
+        "no address of a live container"
+    );
     net.del(&conf, &a);
     net.del(&conf, &b);
     assert!(!a.succeeds("ip link show eth0"));
     let rules = net.host.sh("nft list set inet weft masq4");
-    assert!(!rules.contains("10.1.0.2 ") && !rules.contains("10.1.0.3 "), "{rules}");
+    assert!(
+        !rules.contains("10.1.0.2 ") && !rules.contains("10.1.0.3 "),
+        "{rules}"
+    );
 }
 
 #[test]
@@ -71,7 +95,10 @@ fn check_finds_what_does_not_fit() {
         container_id: "stray".try_into().unwrap(),
         ifname: "eth0".try_into().unwrap(),
     };
-    let pool = weft_store::Pool { name: "net".into(), cool_down: 0 };
+    let pool = weft_store::Pool {
+        name: "net".into(),
+        cool_down: 0,
+    };
     net.host
         .store()
         .write(|t| t.lease_static(&pool, "10.1.0.99".parse().unwrap(), &stray))
@@ -86,7 +113,12 @@ fn another_boot_begins_afresh() {
     let host = Host::on_disk();
     let suite = Suite::weft();
     let conf = suite.ipam_conf("net", "10.1.0.0/24", host.dir());
-    let call = |id: &str| Call::new(&suite, "ADD", &conf).id(id).netns("/n".as_ref()).ifname("eth0");
+    let call = |id: &str| {
+        Call::new(&suite, "ADD", &conf)
+            .id(id)
+            .netns("/n".as_ref())
+            .ifname("eth0")
+    };
     call("old").on(&host).ok();
     // What the store would be if the machine had been started again since.
     let earlier = Store::new(StoreConfig {
@@ -99,7 +131,10 @@ fn another_boot_begins_afresh() {
     call("before").on(&host).ok();
     earlier.write(|t| t.attachments()).unwrap();
     let result = call("old").on(&host).ok();
-    assert_eq!(result["ips"][0]["address"], "10.1.0.2/24", "no lease of before the reboot");
+    assert_eq!(
+        result["ips"][0]["address"], "10.1.0.2/24",
+        "no lease of before the reboot"
+    );
 }
 
 #[test]
@@ -122,7 +157,9 @@ fn a_stuck_lock_is_reported_with_its_holder() {
 fn a_directory_that_cannot_be_written_is_named() {
     let net = Net::new();
     std::fs::write(net.host.state_dir(), "a file").unwrap();
-    let error = net.call("ADD", &net.conf(&json!({})), &net.host.container()).error();
+    let error = net
+        .call("ADD", &net.conf(&json!({})), &net.host.container())
+        .error();
     assert_eq!(error["code"], 101, "{error}");
     assert!(error["msg"].as_str().unwrap().contains("state"), "{error}");
 }
@@ -134,7 +171,11 @@ fn sled_does_the_same_work() {
     let mut conf = suite.bridge_conf("net", "10.1.0.0/24", host.dir());
     conf["ipMasq"] = true.into();
     let container = host.container();
-    let call = |verb: &str, conf: &Value| Call::new(&suite, verb, conf).container(&container).on(&host);
+    let call = |verb: &str, conf: &Value| {
+        Call::new(&suite, verb, conf)
+            .container(&container)
+            .on(&host)
+    };
     call("ADD", &conf).ok();
     call("DEL", &conf).ok();
     let before = HostState::of(&host);
@@ -146,5 +187,8 @@ fn sled_does_the_same_work() {
     before.assert_same(&host, "ADD and DEL on sled");
     conf["store"] = "redb".into();
     call("ADD", &conf).ok();
-    assert!(host.state_dir().join("store.redb").is_file(), "the configuration's key counts first");
+    assert!(
+        host.state_dir().join("store.redb").is_file(),
+        "the configuration's key counts first"
+    );
 }

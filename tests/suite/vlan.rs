@@ -7,14 +7,21 @@ use crate::bridge::Net;
 
 #[test]
 fn containers_meet_only_in_their_vlan() {
-    if !require(Feature::BridgeVlanFiltering, "vlan::containers_meet_only_in_their_vlan") {
+    if !require(
+        Feature::BridgeVlanFiltering,
+        "vlan::containers_meet_only_in_their_vlan",
+    ) {
         return;
     }
     let net = Net::new();
     let of = |vlan: u16| net.conf(&json!({"vlan": vlan, "isDefaultGateway": false}));
     let ((a, _), (_b, b), (_c, c)) = (net.add(&of(100)), net.add(&of(100)), net.add(&of(200)));
     let address = |result: &serde_json::Value| {
-        result["ips"][0]["address"].as_str().unwrap().trim_end_matches("/24").to_owned()
+        result["ips"][0]["address"]
+            .as_str()
+            .unwrap()
+            .trim_end_matches("/24")
+            .to_owned()
     };
     assert!(a.reaches(&address(&b)));
     assert!(!a.succeeds(&format!("ping -n -c 1 -W 1 {}", address(&c))));
@@ -22,7 +29,10 @@ fn containers_meet_only_in_their_vlan() {
 
 #[test]
 fn the_vlans_gateway_comes_and_goes() {
-    if !require(Feature::BridgeVlanFiltering, "vlan::the_vlans_gateway_comes_and_goes") {
+    if !require(
+        Feature::BridgeVlanFiltering,
+        "vlan::the_vlans_gateway_comes_and_goes",
+    ) {
         return;
     }
     let net = Net::new();
@@ -41,12 +51,17 @@ fn the_vlans_gateway_comes_and_goes() {
 
 #[test]
 fn trunks_carry_tagged_frames() {
-    if !require(Feature::BridgeVlanFiltering, "vlan::trunks_carry_tagged_frames") {
+    if !require(
+        Feature::BridgeVlanFiltering,
+        "vlan::trunks_carry_tagged_frames",
+    ) {
         return;
     }
     let net = Net::new();
-    let conf = net.conf(&json!({"vlanTrunk": [{"id": 5}, {"minID": 10, "maxID": 12}],
-                                "isDefaultGateway": false, "preserveDefaultVlan": true}));
+    let conf = net.conf(
+        &json!({"vlanTrunk": [{"id": 5}, {"minID": 10, "maxID": 12}],
+                                "isDefaultGateway": false, "preserveDefaultVlan": true}),
+    );
     let (container, result) = net.add(&conf);
     let name = result["interfaces"][1]["name"].as_str().unwrap();
     let vlans = net.host.sh(&format!("bridge -c vlan show dev {name}"));
@@ -66,7 +81,15 @@ fn a_kernel_without_vlan_filtering_is_named() {
     }
     let net = Net::new();
     let before = HostState::of(&net.host);
-    let error = net.call("ADD", &net.conf(&json!({"vlan": 7})), &net.host.container()).error();
-    assert!(error["msg"].as_str().unwrap().contains("create bridge wtest0"), "{error}");
+    let error = net
+        .call("ADD", &net.conf(&json!({"vlan": 7})), &net.host.container())
+        .error();
+    assert!(
+        error["msg"]
+            .as_str()
+            .unwrap()
+            .contains("create bridge wtest0"),
+        "{error}"
+    );
     before.assert_same(&net.host, "a VLAN on a kernel without them");
 }

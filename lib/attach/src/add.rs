@@ -1,13 +1,13 @@
 //! ADD: from a plan to a record, and from the record to kernel objects.
 
 use ipnetwork::IpNetwork;
-use weft_cni::result::{Interface, IpConfig, Route};
 use weft_cni::CniResult;
+use weft_cni::result::{Interface, IpConfig, Route};
 use weft_kernel::Mac;
 use weft_kernel::link::Link;
 use weft_store::{
     AddressRecord, AttachmentRecord, ContainerLink, Delegate, FileLock, HostLink, NetnsRecord,
-    Sharing, SharedObject,
+    SharedObject, Sharing,
 };
 
 use crate::del::detach;
@@ -18,8 +18,8 @@ use crate::names::{alias, container_mac, host_link_name, host_mac};
 use crate::plan::{Ipam, Plan};
 use crate::ruleset;
 use crate::steps::bridge::{self, BridgeFacts};
-use crate::steps::idle::LINKS_LOCK;
 use crate::steps::container::Settings;
+use crate::steps::idle::LINKS_LOCK;
 use crate::steps::veth::{ContainerEnd, VlanSettings};
 use crate::steps::{Created, container, gateway, uplink, veth, vlan_gateway};
 
@@ -58,8 +58,19 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
     // may be machines that know the address from before. An announcement reaches every port, so
     // one that tells nobody anything is not made.
     let is_news = plan.container.mac.is_some() || leased.is_remembered || around.uplink.is_some();
-    let settings = Settings { detection: plan.container.detection, announces: is_news };
-    match apply(host, plan, &record, &mut inside, &around, settings, &mut created) {
+    let settings = Settings {
+        detection: plan.container.detection,
+        announces: is_news,
+    };
+    match apply(
+        host,
+        plan,
+        &record,
+        &mut inside,
+        &around,
+        settings,
+        &mut created,
+    ) {
         Ok(facts) => {
             if let Ipam::Store(config) = &plan.ipam {
                 remember(config, &host.sticky, &record.addresses);
@@ -78,7 +89,11 @@ fn look_around(host: &mut Host, plan: &Plan) -> Result<Surroundings, AttachError
         None => None,
     };
     let mtu = bridge::mtu(host, &plan.bridge, bridge.as_ref())?;
-    Ok(Surroundings { bridge, uplink, mtu })
+    Ok(Surroundings {
+        bridge,
+        uplink,
+        mtu,
+    })
 }
 
 /// Leases addresses and writes the record, complete, in one transaction. Another IPAM plugin's
@@ -94,7 +109,8 @@ fn record(
         Ipam::None => {
             let leased = Leased::default();
             let record = draft(&leased);
-            host.store.write(|transaction| transaction.insert_attachment(&record))?;
+            host.store
+                .write(|transaction| transaction.insert_attachment(&record))?;
             Ok((record, leased))
         }
         Ipam::Store(config) => {
@@ -115,18 +131,24 @@ fn record(
         }
         Ipam::Delegate(delegate) => {
             let mut before = draft(&Leased::default());
-            before.delegate = Some(Delegate { plugin: delegate.plugin.clone() });
-            host.store.write(|transaction| transaction.insert_attachment(&before))?;
-            let outcome = delegate.add().map_err(AttachError::from).and_then(|answer| {
-                let leased = leased_by_delegate(&answer);
-                let mut record = draft(&leased);
-                record.delegate = before.delegate.clone();
-                host.store.write(|transaction| {
-                    transaction.remove_attachment(&plan.id)?;
-                    transaction.insert_attachment(&record)
-                })?;
-                Ok((record, leased))
+            before.delegate = Some(Delegate {
+                plugin: delegate.plugin.clone(),
             });
+            host.store
+                .write(|transaction| transaction.insert_attachment(&before))?;
+            let outcome = delegate
+                .add()
+                .map_err(AttachError::from)
+                .and_then(|answer| {
+                    let leased = leased_by_delegate(&answer);
+                    let mut record = draft(&leased);
+                    record.delegate = before.delegate.clone();
+                    host.store.write(|transaction| {
+                        transaction.remove_attachment(&plan.id)?;
+                        transaction.insert_attachment(&record)
+                    })?;
+                    Ok((record, leased))
+                });
             outcome.map_err(|error| undo_delegate(host, plan, error))
         }
     }
@@ -139,7 +161,9 @@ fn undo_delegate(host: &mut Host, plan: &Plan, error: AttachError) -> AttachErro
     {
         tracing::warn!(%second, "IPAM DEL after a failed ADD");
     }
-    let removed = host.store.write(|transaction| transaction.remove_attachment(&plan.id));
+    let removed = host
+        .store
+        .write(|transaction| transaction.remove_attachment(&plan.id));
     with_cleanup_failure(error, removed.err().map(AttachError::from))
 }
 
@@ -176,7 +200,11 @@ fn draft(
         created_at: std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs()),
-        netns: Some(NetnsRecord { path: plan.container.netns.clone(), dev, ino }),
+        netns: Some(NetnsRecord {
+            path: plan.container.netns.clone(),
+            dev,
+            ino,
+        }),
         host_links: vec![HostLink {
             name: port_name.clone(),
             mac: host_mac(&plan.id).to_string(),
@@ -215,12 +243,17 @@ fn routes(plan: &Plan, leased: &Leased) -> Vec<Route> {
     }
     for one in &leased.addresses {
         let is_ipv4 = one.address.is_ipv4();
-        let has_default =
-            routes.iter().any(|route| route.is_default() && route.dst.is_ipv4() == is_ipv4);
+        let has_default = routes
+            .iter()
+            .any(|route| route.is_default() && route.dst.is_ipv4() == is_ipv4);
         if let (false, Some(gateway)) = (has_default, gateway::gateway_of(one)) {
             let everywhere: IpNetwork = match is_ipv4 {
-                true => IpNetwork::V4(ipnetwork::Ipv4Network::from(std::net::Ipv4Addr::UNSPECIFIED)),
-                false => IpNetwork::V6(ipnetwork::Ipv6Network::from(std::net::Ipv6Addr::UNSPECIFIED)),
+                true => IpNetwork::V4(ipnetwork::Ipv4Network::from(
+                    std::net::Ipv4Addr::UNSPECIFIED,
+                )),
+                false => IpNetwork::V6(ipnetwork::Ipv6Network::from(
+                    std::net::Ipv6Addr::UNSPECIFIED,
+                )),
             };
             if let Ok(dst) = IpNetwork::new(everywhere.ip(), 0) {
                 routes.push(Route::new(dst, Some(gateway)));
@@ -237,8 +270,10 @@ fn shared_objects(
     uses_nft: bool,
 ) -> Vec<SharedObject> {
     let elements = ruleset::network_elements(networks, plan.masquerade.as_ref());
-    let mut shared: Vec<SharedObject> =
-        elements.into_iter().map(|element| SharedObject::NftElement { element }).collect();
+    let mut shared: Vec<SharedObject> = elements
+        .into_iter()
+        .map(|element| SharedObject::NftElement { element })
+        .collect();
     let bridge = &plan.bridge;
     if !bridge.cleanup {
         return shared;
@@ -246,19 +281,32 @@ fn shared_objects(
     if uses_nft {
         shared.push(SharedObject::Ruleset);
     }
-    shared.push(SharedObject::Bridge { name: bridge.name.clone() });
+    shared.push(SharedObject::Bridge {
+        name: bridge.name.clone(),
+    });
     if let Some(link) = &bridge.uplink {
-        shared.push(SharedObject::Uplink { bridge: bridge.name.clone(), link: link.clone() });
+        shared.push(SharedObject::Uplink {
+            bridge: bridge.name.clone(),
+            link: link.clone(),
+        });
     }
     if bridge.is_gateway {
         let link = bridge.gateway_link();
         if bridge.vlan.is_some() {
             let bridge = bridge.name.clone();
-            shared.push(SharedObject::VlanGateway { bridge, link: link.clone() });
+            shared.push(SharedObject::VlanGateway {
+                bridge,
+                link: link.clone(),
+            });
         }
-        shared.extend(gateway::gateway_addresses(&leased.addresses).into_iter().map(|address| {
-            SharedObject::GatewayAddress { link: link.clone(), address }
-        }));
+        shared.extend(
+            gateway::gateway_addresses(&leased.addresses)
+                .into_iter()
+                .map(|address| SharedObject::GatewayAddress {
+                    link: link.clone(),
+                    address,
+                }),
+        );
     }
     shared
 }
@@ -274,16 +322,36 @@ fn apply(
     created: &mut Created,
 ) -> Result<BridgeFacts, AttachError> {
     created.tables = ruleset::add_elements(host, record)?;
-    let facts = bridge::ensure(host, &plan.bridge, around.bridge.as_ref(), around.mtu, created)?;
+    let facts = bridge::ensure(
+        host,
+        &plan.bridge,
+        around.bridge.as_ref(),
+        around.mtu,
+        created,
+    )?;
     if let Some(uplink) = &around.uplink {
         uplink::ensure(host, uplink, facts.index, created)?;
     }
     apply_gateway(host, plan, record, &facts, created)?;
     if let (Some(port), Some(own)) = (record.host_links.first(), &record.container_link) {
-        let mac = own.mac.parse().unwrap_or_else(|_| container_mac(&plan.id, None));
-        let end = ContainerEnd { name: &own.name, mac, netns: Some(&inside.netns) };
+        let mac = own
+            .mac
+            .parse()
+            .unwrap_or_else(|_| container_mac(&plan.id, None));
+        let end = ContainerEnd {
+            name: &own.name,
+            mac,
+            netns: Some(&inside.netns),
+        };
         let bridge = (facts.index, facts.mtu);
-        veth::create(host, port, host_mac(&plan.id), &alias(&plan.id), bridge, &end)?;
+        veth::create(
+            host,
+            port,
+            host_mac(&plan.id),
+            &alias(&plan.id),
+            bridge,
+            &end,
+        )?;
         let vlans = VlanSettings {
             native: plan.bridge.vlan,
             trunk: &plan.bridge.trunk,
@@ -307,13 +375,18 @@ fn apply_gateway(
     }
     let link = plan.bridge.gateway_link();
     let index = match plan.bridge.vlan {
-        Some(vlan) => {
-            vlan_gateway::ensure(host, &link, vlan, (facts.index, facts.mtu), created)?
-        }
+        Some(vlan) => vlan_gateway::ensure(host, &link, vlan, (facts.index, facts.mtu), created)?,
         None => facts.index,
     };
     let wanted = gateway::gateway_addresses(&record.addresses);
-    gateway::ensure_addresses(host, &link, index, &wanted, plan.bridge.force_address, created)?;
+    gateway::ensure_addresses(
+        host,
+        &link,
+        index,
+        &wanted,
+        plan.bridge.force_address,
+        created,
+    )?;
     gateway::ensure_forwarding(host, &record.addresses, created)
 }
 
@@ -334,7 +407,10 @@ fn undo(
     }
     failures.extend(detach(host, &[record]).err());
     failures.extend(take_back(host, created).err());
-    with_cleanup_failure(error, AttachError::collect("undoing a failed ADD", failures).err())
+    with_cleanup_failure(
+        error,
+        AttachError::collect("undoing a failed ADD", failures).err(),
+    )
 }
 
 fn take_back(host: &mut Host, created: Created) -> Result<(), AttachError> {
@@ -380,7 +456,9 @@ fn is_gateway_of_others(host: &Host, link: &str) -> Result<bool, AttachError> {
     let bridge = link.split('.').next().unwrap_or(link).to_owned();
     let records = host.store.read(|transaction| transaction.attachments())?;
     let uses = |port: &HostLink| port.bridge.as_deref() == Some(bridge.as_str());
-    Ok(records.iter().any(|record| record.host_links.iter().any(uses)))
+    Ok(records
+        .iter()
+        .any(|record| record.host_links.iter().any(uses)))
 }
 
 fn with_cleanup_failure(error: AttachError, cleanup: Option<AttachError>) -> AttachError {
@@ -432,7 +510,10 @@ fn result(
         interfaces,
         ips: ips.collect(),
         routes: record.routes.clone(),
-        dns: if plan.dns.is_empty() { leased.dns } else { plan.dns.clone() },
+        dns: if plan.dns.is_empty() {
+            leased.dns
+        } else {
+            plan.dns.clone()
+        },
     }
 }
-

@@ -21,7 +21,10 @@ use crate::steps::veth::{VlanSettings, expected_vlans};
 /// Code 7 if the runtime gave none.
 pub fn require_prev_result(request: &Request) -> Result<CniResult, CniError> {
     request.conf.prev_result()?.ok_or_else(|| {
-        CniError::new(Code::InvalidConfig, "prevResult: CHECK needs the result of the ADD")
+        CniError::new(
+            Code::InvalidConfig,
+            "prevResult: CHECK needs the result of the ADD",
+        )
     })
 }
 
@@ -33,7 +36,11 @@ pub fn require_prev_result(request: &Request) -> Result<CniResult, CniError> {
 pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let prev = require_prev_result(request)?;
     let id = request.attachment_id()?;
-    if let Some(plugin) = request.conf.ipam_type().filter(|plugin| *plugin != OWN_TYPE) {
+    if let Some(plugin) = request
+        .conf
+        .ipam_type()
+        .filter(|plugin| *plugin != OWN_TYPE)
+    {
         DelegateIpam::new(plugin, request).forward("CHECK")?;
     }
     let mut found = Differences::default();
@@ -72,7 +79,10 @@ impl Differences {
         if self.0.is_empty() {
             return Ok(());
         }
-        Err(AttachError::Differs { id: id.to_string(), differences: self.0 })
+        Err(AttachError::Differs {
+            id: id.to_string(),
+            differences: self.0,
+        })
     }
 
     fn leases(
@@ -112,7 +122,10 @@ impl Differences {
             (Some(name), None) => self.add(format!("bridge {name} is missing")),
             (_, Some((name, bridge))) => {
                 if there.controller != Some(bridge.index) {
-                    self.add(format!("host interface {} is not a port of {name}", port.name));
+                    self.add(format!(
+                        "host interface {} is not a port of {name}",
+                        port.name
+                    ));
                 }
                 if !bridge.is_up {
                     self.add(format!("bridge {name} is down"));
@@ -121,9 +134,15 @@ impl Differences {
             (None, None) => {}
         }
         let options = there.port.map(|port| port.options).unwrap_or_default();
-        let wanted = PortOptions { hairpin: port.hairpin, isolated: port.isolated };
+        let wanted = PortOptions {
+            hairpin: port.hairpin,
+            isolated: port.isolated,
+        };
         if there.controller.is_some() && options != wanted {
-            self.add(format!("host interface {}: {options:?} instead of {wanted:?}", port.name));
+            self.add(format!(
+                "host interface {}: {options:?} instead of {wanted:?}",
+                port.name
+            ));
         }
         self.vlans(host, port, there.index, request)
     }
@@ -139,15 +158,23 @@ impl Differences {
             return Ok(());
         }
         let problems = weft_cni::conf::Problems::default();
-        let keep_default =
-            request.conf.open(&problems).boolean("preserveDefaultVlan").unwrap_or(false);
-        let settings =
-            VlanSettings { native: port.vlan, trunk: &port.trunk, keep_default };
+        let keep_default = request
+            .conf
+            .open(&problems)
+            .boolean("preserveDefaultVlan")
+            .unwrap_or(false);
+        let settings = VlanSettings {
+            native: port.vlan,
+            trunk: &port.trunk,
+            keep_default,
+        };
         let there = vlan::list(host.route()?, index)?;
         for wanted in expected_vlans(settings) {
             if !there.contains(&wanted) {
                 let (name, id) = (&port.name, wanted.id);
-                self.add(format!("host interface {name} is not in VLAN {id} as it should be"));
+                self.add(format!(
+                    "host interface {name} is not in VLAN {id} as it should be"
+                ));
             }
         }
         Ok(())
@@ -157,7 +184,10 @@ impl Differences {
         let own = owner(&record.id);
         for element in &record.nft {
             if !ruleset::element_is_right(host, element, Some(&own))? {
-                self.add(format!("nft set {} lacks element {}", element.set, element.key));
+                self.add(format!(
+                    "nft set {} lacks element {}",
+                    element.set, element.key
+                ));
             }
         }
         for object in &record.shared {
@@ -165,7 +195,10 @@ impl Differences {
                 && !ruleset::element_is_right(host, element, None)?
             {
                 let network = network_owner(&record.id.network);
-                self.add(format!("nft set {} lacks an element of {network}", element.set));
+                self.add(format!(
+                    "nft set {} lacks an element of {network}",
+                    element.set
+                ));
             }
         }
         Ok(())
@@ -179,7 +212,10 @@ impl Differences {
         prev: &CniResult,
     ) -> Result<(), AttachError> {
         let Some(there) = link::find(&mut inside.route, &own.name)? else {
-            self.add(format!("interface {} is missing in the container", own.name));
+            self.add(format!(
+                "interface {} is missing in the container",
+                own.name
+            ));
             return Ok(());
         };
         if own.up && !there.is_up {
@@ -189,8 +225,10 @@ impl Differences {
         if !own.up {
             return Ok(());
         }
-        let assigned: Vec<IpNetwork> =
-            address::list(&mut inside.route, there.index)?.iter().map(|a| a.address).collect();
+        let assigned: Vec<IpNetwork> = address::list(&mut inside.route, there.index)?
+            .iter()
+            .map(|a| a.address)
+            .collect();
         for wanted in wanted_addresses(own, record, prev) {
             if !assigned.contains(&wanted) {
                 self.add(format!("address {wanted} is missing on {}", own.name));
@@ -201,15 +239,27 @@ impl Differences {
 
     /// A later plugin of the chain may have changed MAC and MTU, and says so in its result.
     fn against_result(&mut self, own: &ContainerLink, there: &link::Link, prev: &CniResult) {
-        let told = prev.interfaces.iter().find(|i| i.name == own.name && !i.sandbox.is_empty());
-        let mac = told.map(|i| i.mac.as_str()).filter(|mac| !mac.is_empty()).unwrap_or(&own.mac);
+        let told = prev
+            .interfaces
+            .iter()
+            .find(|i| i.name == own.name && !i.sandbox.is_empty());
+        let mac = told
+            .map(|i| i.mac.as_str())
+            .filter(|mac| !mac.is_empty())
+            .unwrap_or(&own.mac);
         let actual = there.mac.map(|mac| mac.to_string()).unwrap_or_default();
         if !actual.eq_ignore_ascii_case(mac) {
-            self.add(format!("interface {} has MAC {actual} instead of {mac}", own.name));
+            self.add(format!(
+                "interface {} has MAC {actual} instead of {mac}",
+                own.name
+            ));
         }
         let mtu = told.and_then(|i| i.mtu).unwrap_or(own.mtu);
         if there.mtu != mtu && told.is_none_or(|i| i.mtu.is_some()) {
-            self.add(format!("interface {} has MTU {} instead of {mtu}", own.name, there.mtu));
+            self.add(format!(
+                "interface {} has MTU {} instead of {mtu}",
+                own.name, there.mtu
+            ));
         }
     }
 
@@ -220,7 +270,11 @@ impl Differences {
         record: &AttachmentRecord,
         prev: &CniResult,
     ) -> Result<(), AttachError> {
-        let wanted = if prev.routes.is_empty() { &record.routes } else { &prev.routes };
+        let wanted = if prev.routes.is_empty() {
+            &record.routes
+        } else {
+            &prev.routes
+        };
         let mut there: Vec<RouteSpec> = Vec::new();
         for is_ipv4 in [true, false] {
             if wanted.iter().any(|route| route.dst.is_ipv4() == is_ipv4) {
@@ -237,7 +291,11 @@ impl Differences {
             };
             if !there.iter().any(matches) {
                 let via = wanted.gateway.map(|gateway| format!(" via {gateway}"));
-                self.add(format!("route {}{} is missing", wanted.dst, via.unwrap_or_default()));
+                self.add(format!(
+                    "route {}{} is missing",
+                    wanted.dst,
+                    via.unwrap_or_default()
+                ));
             }
         }
         Ok(())
@@ -250,10 +308,17 @@ fn wanted_addresses(
     record: &AttachmentRecord,
     prev: &CniResult,
 ) -> Vec<IpNetwork> {
-    let index = prev.interfaces.iter().position(|i| i.name == own.name && !i.sandbox.is_empty());
+    let index = prev
+        .interfaces
+        .iter()
+        .position(|i| i.name == own.name && !i.sandbox.is_empty());
     let told: Vec<IpNetwork> = match index {
         Some(index) => prev.ips_of(index).map(|ip| ip.address).collect(),
         None => prev.ips.iter().map(|ip| ip.address).collect(),
     };
-    if told.is_empty() { record.addresses.iter().map(|one| one.address).collect() } else { told }
+    if told.is_empty() {
+        record.addresses.iter().map(|one| one.address).collect()
+    } else {
+        told
+    }
 }

@@ -20,7 +20,11 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let (container, ifname) = request.env.container()?;
     let mut errors = Vec::new();
     // IPAM first: should it fail, the rest is done all the same.
-    if let Some(plugin) = request.conf.ipam_type().filter(|plugin| *plugin != OWN_TYPE) {
+    if let Some(plugin) = request
+        .conf
+        .ipam_type()
+        .filter(|plugin| *plugin != OWN_TYPE)
+    {
         let outcome = DelegateIpam::new(plugin, request).del();
         errors.extend(outcome.err().map(AttachError::from));
     }
@@ -109,12 +113,19 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
     errors.extend(ruleset::remove_elements(host, records).err());
     let names: Vec<String> = records
         .iter()
-        .flat_map(|record| record.host_links.iter().map(|link: &HostLink| link.name.clone()))
+        .flat_map(|record| {
+            record
+                .host_links
+                .iter()
+                .map(|link: &HostLink| link.name.clone())
+        })
         .collect();
     errors.extend(links::delete(host, &names).err());
     if errors.is_empty() {
         let removed = host.store.write(|transaction| {
-            records.iter().try_for_each(|record| transaction.remove_attachment(&record.id))?;
+            records
+                .iter()
+                .try_for_each(|record| transaction.remove_attachment(&record.id))?;
             Ok::<_, AttachError>(!transaction.idle_objects()?.is_empty())
         });
         match removed {
@@ -125,4 +136,3 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
     }
     AttachError::collect("removing an attachment", errors)
 }
-

@@ -88,13 +88,10 @@ pub fn cni_error_codes() -> &'static [Code] {
 }
 
 fn kernel_code(error: &KernelError) -> Code {
-    match error {
-        KernelError::Netns { .. } | KernelError::NotANetns { .. } => Code::NetnsUnusable,
-        KernelError::Refused { .. }
-        | KernelError::Socket { .. }
-        | KernelError::Answer { .. }
-        | KernelError::Unsteady { .. }
-        | KernelError::Sysctl { .. } => Code::Kernel,
+    if error.concerns_netns() {
+        Code::NetnsUnusable
+    } else {
+        Code::Kernel
     }
 }
 
@@ -125,12 +122,14 @@ impl From<AttachError> for CniError {
                 let list = serde_json::json!(differences).to_string();
                 Self::new(Code::CheckFailed, text).with_details(list)
             }
-            AttachError::NotReady { existing_suffer: false, .. } => {
-                Self::new(Code::Unavailable, text)
-            }
-            AttachError::NotReady { existing_suffer: true, .. } => {
-                Self::new(Code::LimitedConnectivity, text)
-            }
+            AttachError::NotReady {
+                existing_suffer: false,
+                ..
+            } => Self::new(Code::Unavailable, text),
+            AttachError::NotReady {
+                existing_suffer: true,
+                ..
+            } => Self::new(Code::LimitedConnectivity, text),
             AttachError::Several { what, errors } => {
                 let errors: Vec<Self> = errors.into_iter().map(Self::from).collect();
                 Self::from_list(Code::Incomplete, &what, &errors)
@@ -146,7 +145,10 @@ impl AttachError {
         match errors.len() {
             0 => Ok(()),
             1 => Err(errors.remove(0)),
-            _ => Err(Self::Several { what: what.to_owned(), errors }),
+            _ => Err(Self::Several {
+                what: what.to_owned(),
+                errors,
+            }),
         }
     }
 }

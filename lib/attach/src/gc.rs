@@ -33,11 +33,17 @@ pub struct GcScope {
 /// # Errors
 /// All failures together.
 pub fn gc(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    let scope =
-        GcScope { network: request.conf.name.clone(), valid: request.conf.valid_attachments()? };
+    let scope = GcScope {
+        network: request.conf.name.clone(),
+        valid: request.conf.valid_attachments()?,
+    };
     let mut errors = Vec::new();
     errors.extend(collect(host, &scope).err());
-    if let Some(plugin) = request.conf.ipam_type().filter(|plugin| *plugin != OWN_TYPE) {
+    if let Some(plugin) = request
+        .conf
+        .ipam_type()
+        .filter(|plugin| *plugin != OWN_TYPE)
+    {
         let outcome = DelegateIpam::new(plugin, request).forward("GC");
         errors.extend(outcome.err().map(AttachError::from));
     }
@@ -50,7 +56,9 @@ pub fn gc(host: &mut Host, request: &Request) -> Result<(), AttachError> {
 /// # Errors
 /// All failures together.
 pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
-    let records = host.store.read(|transaction| transaction.attachments_of(&scope.network))?;
+    let records = host
+        .store
+        .read(|transaction| transaction.attachments_of(&scope.network))?;
     let mut stale = Vec::new();
     for record in &records {
         if is_stale(host, scope, record)? {
@@ -62,7 +70,8 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
     errors.extend(remove_orphaned_links(host, scope).err());
     errors.extend(remove_orphaned_elements(host).err());
     errors.extend(idle::remove_idle(host).err());
-    host.sticky.expire(std::time::Duration::from_secs(STICKY_DAYS * 86_400));
+    host.sticky
+        .expire(std::time::Duration::from_secs(STICKY_DAYS * 86_400));
     AttachError::collect("garbage collection", errors)
 }
 
@@ -84,7 +93,9 @@ fn is_listed(valid: &BTreeSet<(String, String)>, id: &AttachmentId) -> bool {
 /// Dead beyond doubt: the namespace is not where it was, and the pair of interfaces, which lives as
 /// long as the namespace does, is gone too.
 fn is_dead(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachError> {
-    let Some(netns) = &record.netns else { return Ok(false) };
+    let Some(netns) = &record.netns else {
+        return Ok(false);
+    };
     let there = NetNs::open(Path::new(&netns.path)).ok();
     if there.is_some_and(|there| there.identity() == (netns.dev, netns.ino)) {
         return Ok(false);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use weft_cni::env::Env;
 use weft_cni::conf::NetConf;
+use weft_cni::env::Env;
 use weft_cni::{CniError, Code};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::nft::NftSocket;
@@ -32,15 +32,24 @@ impl Host {
     /// Code 7 for a backend that does not exist.
     pub fn new(env: &Env, conf: Option<&NetConf>) -> Result<Self, CniError> {
         let configured = conf.and_then(|conf| conf.object.get("store")?.as_str());
-        let text = configured.or_else(|| env.get("WEFT_STORE")).unwrap_or("redb");
+        let text = configured
+            .or_else(|| env.get("WEFT_STORE"))
+            .unwrap_or("redb");
         let backend: BackendKind = text.parse().map_err(|()| {
-            CniError::new(Code::InvalidConfig, format!("store: {text:?} must be redb or sled"))
+            CniError::new(
+                Code::InvalidConfig,
+                format!("store: {text:?} must be redb or sled"),
+            )
         })?;
         let dir = env.state_dir();
         Ok(Self {
             store: Store::new(StoreConfig {
                 // Where a reboot empties the directory there are no earlier boots to tell apart.
-                boot_id: if host::is_volatile(&dir) { None } else { host::boot_id() },
+                boot_id: if host::is_volatile(&dir) {
+                    None
+                } else {
+                    host::boot_id()
+                },
                 dir,
                 backend,
                 lock_timeout: env.lock_timeout(),
@@ -92,7 +101,9 @@ impl Container {
         let netns = NetNs::open(Path::new(path))?;
         let home = NetNs::current()?;
         if netns == home && !may_be_own {
-            return Err(AttachError::OwnNetns { path: path.to_owned() });
+            return Err(AttachError::OwnNetns {
+                path: path.to_owned(),
+            });
         }
         let route = RouteSocket::open_in(&netns, &home)?;
         Ok(Self { netns, home, route })

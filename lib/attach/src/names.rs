@@ -37,7 +37,12 @@ pub(crate) fn id_of_alias(alias: &str) -> Option<AttachmentId> {
 /// people the names, for machines (names may be cut off) the digest.
 pub fn owner(id: &AttachmentId) -> String {
     let container: String = id.container_id.as_str().chars().take(12).collect();
-    format!("weft {} {}/{container}/{}", id.short_hash(16), id.network, id.ifname)
+    format!(
+        "weft {} {}/{container}/{}",
+        id.short_hash(16),
+        id.network,
+        id.ifname
+    )
 }
 
 /// The mark of a network on the elements that its attachments share.
@@ -65,7 +70,11 @@ pub(crate) fn container_mac(id: &AttachmentId, address: Option<IpAddr>) -> Mac {
     match address {
         Some(ip) => {
             let text = ip.to_string();
-            Mac::from_digest(&digest(&[b"container", id.network.as_str().as_bytes(), text.as_bytes()]))
+            Mac::from_digest(&digest(&[
+                b"container",
+                id.network.as_str().as_bytes(),
+                text.as_bytes(),
+            ]))
         }
         None => Mac::from_digest(&digest(&[b"container", &id.digest()])),
     }
@@ -73,7 +82,11 @@ pub(crate) fn container_mac(id: &AttachmentId, address: Option<IpAddr>) -> Mac {
 
 /// A bridge's MAC: stable on one machine, different on another that shares its segment.
 pub(crate) fn bridge_mac(name: &str, machine_id: &str) -> Mac {
-    Mac::from_digest(&digest(&[b"bridge", name.as_bytes(), machine_id.as_bytes()]))
+    Mac::from_digest(&digest(&[
+        b"bridge",
+        name.as_bytes(),
+        machine_id.as_bytes(),
+    ]))
 }
 
 /// The bridge-side end of a VLAN gateway.
@@ -87,7 +100,11 @@ pub(crate) fn vlan_gateway_port(link: &str) -> String {
 
 /// A digest of a configuration, to tell whether it changed.
 pub fn config_digest(input: &[u8]) -> String {
-    digest(&[input]).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest(&[input])
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -114,7 +131,10 @@ mod tests {
     fn a_reused_address_keeps_its_mac() {
         let ip = Some("10.0.0.2".parse().unwrap());
         assert_eq!(container_mac(&id("c1"), ip), container_mac(&id("c2"), ip));
-        assert_ne!(container_mac(&id("c1"), None), container_mac(&id("c2"), None));
+        assert_ne!(
+            container_mac(&id("c1"), None),
+            container_mac(&id("c2"), None)
+        );
         assert_ne!(host_mac(&id("c1")), container_mac(&id("c1"), None));
     }
 

@@ -35,17 +35,25 @@ pub struct RebuildReport {
 /// # Errors
 /// The kernel's and the store's.
 pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
-    let mut report =
-        RebuildReport { moved_to: host.store.move_aside()?, ..RebuildReport::default() };
+    let mut report = RebuildReport {
+        moved_to: host.store.move_aside()?,
+        ..RebuildReport::default()
+    };
     let links = link::list(host.route()?)?;
-    let bridges: BTreeMap<u32, &str> =
-        links.iter().map(|link| (link.index, link.name.as_str())).collect();
+    let bridges: BTreeMap<u32, &str> = links
+        .iter()
+        .map(|link| (link.index, link.name.as_str()))
+        .collect();
     let containers = Containers::find(host)?;
     let elements = ruleset::records_by_owner(host)?;
     let mut records = Vec::new();
     for port in &links {
-        let Some(id) = id_of_alias(&port.alias) else { continue };
-        let bridge = port.controller.and_then(|index| bridges.get(&index).copied());
+        let Some(id) = id_of_alias(&port.alias) else {
+            continue;
+        };
+        let bridge = port
+            .controller
+            .and_then(|index| bridges.get(&index).copied());
         let nft = elements.get(&owner(&id)).cloned().unwrap_or_default();
         let record = containers.record(id.clone(), port, bridge, nft)?;
         if record.addresses.is_empty() {
@@ -78,12 +86,17 @@ impl Containers {
     fn find(host: &mut Host) -> Result<Self, AttachError> {
         let mut by_id = BTreeMap::new();
         for path in candidate_paths() {
-            let Ok(netns) = NetNs::open(&path) else { continue };
+            let Ok(netns) = NetNs::open(&path) else {
+                continue;
+            };
             if let Some(id) = host.route()?.netns_id(&netns)? {
                 by_id.entry(id).or_insert(netns);
             }
         }
-        Ok(Self { by_id, home: NetNs::current()? })
+        Ok(Self {
+            by_id,
+            home: NetNs::current()?,
+        })
     }
 
     fn record(
@@ -118,10 +131,15 @@ impl Containers {
             config_digest: String::new(),
         };
         let netns = port.peer_netns_id.and_then(|id| self.by_id.get(&id));
-        let Some(netns) = netns else { return Ok(record) };
+        let Some(netns) = netns else {
+            return Ok(record);
+        };
         let (dev, ino) = netns.identity();
-        record.netns =
-            Some(NetnsRecord { path: netns.path().display().to_string(), dev, ino });
+        record.netns = Some(NetnsRecord {
+            path: netns.path().display().to_string(),
+            dev,
+            ino,
+        });
         let mut socket = RouteSocket::open_in(netns, &self.home)?;
         if let Some(own) = link::find(&mut socket, record.id.ifname.as_str())? {
             record.container_link = Some(ContainerLink {
@@ -169,7 +187,8 @@ fn candidate_paths() -> Vec<PathBuf> {
 fn bound_namespace(line: &str) -> Option<PathBuf> {
     let mut fields = line.split(' ').skip(3);
     let (root, mount_point) = (fields.next()?, fields.next()?);
-    root.starts_with("net:[").then(|| PathBuf::from(mount_point.replace("\\040", " ")))
+    root.starts_with("net:[")
+        .then(|| PathBuf::from(mount_point.replace("\\040", " ")))
 }
 
 #[cfg(test)]

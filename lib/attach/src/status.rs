@@ -22,8 +22,14 @@ pub fn status(
     uses_nft: bool,
 ) -> Result<(), AttachError> {
     let users = ipam_status(host, request, ipam)?;
-    if let Some(plugin) = request.conf.ipam_type().filter(|plugin| *plugin != OWN_TYPE) {
-        DelegateIpam::new(plugin, request).forward("STATUS").or_else(ignore_unknown_verb)?;
+    if let Some(plugin) = request
+        .conf
+        .ipam_type()
+        .filter(|plugin| *plugin != OWN_TYPE)
+    {
+        DelegateIpam::new(plugin, request)
+            .forward("STATUS")
+            .or_else(ignore_unknown_verb)?;
     }
     let existing = bridge::look(host, plan).map_err(unavailable)?;
     if let Some(name) = &plan.uplink {
@@ -39,7 +45,10 @@ pub fn status(
         return Ok(());
     }
     match existing {
-        None => suffering(format!("bridge {} is missing and has containers", plan.name)),
+        None => suffering(format!(
+            "bridge {} is missing and has containers",
+            plan.name
+        )),
         Some(link) if !link.is_up => {
             suffering(format!("bridge {} is down and has containers", plan.name))
         }
@@ -67,7 +76,10 @@ pub(crate) fn ipam_status(
         })
         .map_err(unavailable)?;
     match exhausted {
-        Some(reason) => Err(AttachError::NotReady { reason, existing_suffer: false }),
+        Some(reason) => Err(AttachError::NotReady {
+            reason,
+            existing_suffer: false,
+        }),
         None => Ok(users),
     }
 }
@@ -94,21 +106,33 @@ fn ignore_unknown_verb(error: weft_cni::CniError) -> Result<(), weft_cni::CniErr
 fn is_forwarding(host: &mut Host, ipam: Option<&IpamConfig>) -> Result<(), AttachError> {
     let Some(config) = ipam else { return Ok(()) };
     let has = |is_ipv4: bool| {
-        config.sets.iter().flatten().any(|range| range.subnet().is_ipv4() == is_ipv4)
+        config
+            .sets
+            .iter()
+            .flatten()
+            .any(|range| range.subnet().is_ipv4() == is_ipv4)
     };
     for (is_used, family) in [(has(true), IpFamily::V4), (has(false), IpFamily::V6)] {
         if is_used && !forwarding::is_on(host.route()?, family)? {
             let name = family.forwarding_sysctl();
-            return suffering(format!("sysctl {name} is off: containers reach nothing outside"));
+            return suffering(format!(
+                "sysctl {name} is off: containers reach nothing outside"
+            ));
         }
     }
     Ok(())
 }
 
 fn suffering(reason: String) -> Result<(), AttachError> {
-    Err(AttachError::NotReady { reason, existing_suffer: true })
+    Err(AttachError::NotReady {
+        reason,
+        existing_suffer: true,
+    })
 }
 
 fn unavailable(error: AttachError) -> AttachError {
-    AttachError::NotReady { reason: error.to_string(), existing_suffer: false }
+    AttachError::NotReady {
+        reason: error.to_string(),
+        existing_suffer: false,
+    }
 }

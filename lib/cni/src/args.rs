@@ -59,12 +59,16 @@ impl CniArgs {
     }
 
     fn ignores_unknown(&self) -> bool {
-        self.get("IgnoreUnknown").is_some_and(|v| v == "1" || v.eq_ignore_ascii_case("true"))
+        self.get("IgnoreUnknown")
+            .is_some_and(|v| v == "1" || v.eq_ignore_ascii_case("true"))
     }
 
     /// The value of a key, unless it is absent or empty.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.get(key).map(String::as_str).filter(|value| !value.is_empty())
+        self.pairs
+            .get(key)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 }
 
@@ -74,7 +78,11 @@ mod tests {
 
     #[test]
     fn order_does_not_matter() {
-        for text in ["FOO=1;IgnoreUnknown=1", "IgnoreUnknown=true;FOO=1", "K8S_POD_NAME=a;"] {
+        for text in [
+            "FOO=1;IgnoreUnknown=1",
+            "IgnoreUnknown=true;FOO=1",
+            "K8S_POD_NAME=a;",
+        ] {
             assert!(CniArgs::parse(text).is_ok(), "{text}");
         }
     }

@@ -20,13 +20,19 @@ pub fn find(plugin_type: &str, path: &[PathBuf]) -> Result<PathBuf, CniError> {
             format!("type: {plugin_type:?} must be a file name"),
         ));
     }
-    path.iter().map(|dir| dir.join(plugin_type)).find(|file| file.is_file()).ok_or_else(|| {
-        let dirs: Vec<String> = path.iter().map(|dir| dir.display().to_string()).collect();
-        CniError::new(
-            Code::DelegateFailed,
-            format!("plugin {plugin_type:?} not found in CNI_PATH [{}]", dirs.join(":")),
-        )
-    })
+    path.iter()
+        .map(|dir| dir.join(plugin_type))
+        .find(|file| file.is_file())
+        .ok_or_else(|| {
+            let dirs: Vec<String> = path.iter().map(|dir| dir.display().to_string()).collect();
+            CniError::new(
+                Code::DelegateFailed,
+                format!(
+                    "plugin {plugin_type:?} not found in CNI_PATH [{}]",
+                    dirs.join(":")
+                ),
+            )
+        })
 }
 
 /// One execution of a plugin.
@@ -52,14 +58,25 @@ impl Execution<'_> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             CniError::new(
                 Code::DelegateFailed,
-                format!("{} {}: {what}: {error}", self.program.display(), self.command),
+                format!(
+                    "{} {}: {what}: {error}",
+                    self.program.display(),
+                    self.command
+                ),
             )
         };
-        #[expect(clippy::disallowed_methods, reason = "the one place that executes plugins")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that executes plugins"
+        )]
         let mut command = Command::new(self.program);
         command
             .env("CNI_COMMAND", self.command)
-            .envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())))
+            .envs(
+                self.variables
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_str())),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = spawn(&mut command).map_err(|error| failed("cannot execute", &error))?;

@@ -20,27 +20,66 @@ pub struct Variable {
 
 /// Every variable that plugins and the command line read.
 pub const VARIABLES: &[Variable] = &[
-    Variable { name: "CNI_COMMAND", doc: "the verb: ADD, DEL, CHECK, GC, STATUS or VERSION" },
-    Variable { name: "CNI_CONTAINERID", doc: "the container's id" },
-    Variable { name: "CNI_NETNS", doc: "path of the container's network namespace" },
-    Variable { name: "CNI_IFNAME", doc: "the interface's name inside the container" },
-    Variable { name: "CNI_ARGS", doc: "KEY=VALUE pairs separated by ';'" },
-    Variable { name: "CNI_PATH", doc: "directories with plugins, separated by ':'" },
+    Variable {
+        name: "CNI_COMMAND",
+        doc: "the verb: ADD, DEL, CHECK, GC, STATUS or VERSION",
+    },
+    Variable {
+        name: "CNI_CONTAINERID",
+        doc: "the container's id",
+    },
+    Variable {
+        name: "CNI_NETNS",
+        doc: "path of the container's network namespace",
+    },
+    Variable {
+        name: "CNI_IFNAME",
+        doc: "the interface's name inside the container",
+    },
+    Variable {
+        name: "CNI_ARGS",
+        doc: "KEY=VALUE pairs separated by ';'",
+    },
+    Variable {
+        name: "CNI_PATH",
+        doc: "directories with plugins, separated by ':'",
+    },
     Variable {
         name: "CNI_NETNS_OVERRIDE",
         doc: "1 or true: allow CNI_NETNS to be the plugin's own network namespace",
     },
-    Variable { name: "TRACEPARENT", doc: "W3C trace context; written into every log line" },
-    Variable { name: "WEFT_STATE_DIR", doc: "live state, default /run/weft" },
-    Variable { name: "WEFT_DATA_DIR", doc: "what outlives a reboot, default /var/lib/weft" },
-    Variable { name: "WEFT_STORE", doc: "store backend, redb (default) or sled" },
+    Variable {
+        name: "TRACEPARENT",
+        doc: "W3C trace context; written into every log line",
+    },
+    Variable {
+        name: "WEFT_STATE_DIR",
+        doc: "live state, default /run/weft",
+    },
+    Variable {
+        name: "WEFT_DATA_DIR",
+        doc: "what outlives a reboot, default /var/lib/weft",
+    },
+    Variable {
+        name: "WEFT_STORE",
+        doc: "store backend, redb (default) or sled",
+    },
     Variable {
         name: "WEFT_LOCK_TIMEOUT",
         doc: "seconds to wait for the store's lock, default 30",
     },
-    Variable { name: "WEFT_LOG", doc: "error, warn (default), info, debug or trace" },
-    Variable { name: "NETCONFPATH", doc: "weft cni: configurations, default /etc/cni/net.d" },
-    Variable { name: "CAP_ARGS", doc: "weft cni: capability arguments as JSON" },
+    Variable {
+        name: "WEFT_LOG",
+        doc: "error, warn (default), info, debug or trace",
+    },
+    Variable {
+        name: "NETCONFPATH",
+        doc: "weft cni: configurations, default /etc/cni/net.d",
+    },
+    Variable {
+        name: "CAP_ARGS",
+        doc: "weft cni: capability arguments as JSON",
+    },
 ];
 
 /// The variables as they were when the process started.
@@ -75,7 +114,10 @@ impl Env {
 
     /// A variable's text; `None` when it is unset, empty or not UTF-8.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).and_then(|value| value.to_str()).filter(|value| !value.is_empty())
+        self.values
+            .get(name)
+            .and_then(|value| value.to_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// `CNI_PATH` as directories.
@@ -100,7 +142,9 @@ impl Env {
 
     /// How long to wait for the store's lock.
     pub fn lock_timeout(&self) -> Duration {
-        let seconds = self.get("WEFT_LOCK_TIMEOUT").and_then(|text| text.parse().ok());
+        let seconds = self
+            .get("WEFT_LOCK_TIMEOUT")
+            .and_then(|text| text.parse().ok());
         Duration::from_secs(seconds.unwrap_or(30))
     }
 
@@ -146,7 +190,11 @@ impl Env {
     pub fn attachment_id(&self, network: &NetworkName) -> Result<AttachmentId, CniError> {
         let (container_id, ifname) = self.container()?;
         let ifname = ifname.ok_or_else(|| missing(&["CNI_IFNAME"]))?;
-        Ok(AttachmentId { network: network.clone(), container_id, ifname })
+        Ok(AttachmentId {
+            network: network.clone(),
+            container_id,
+            ifname,
+        })
     }
 
     /// Refuses when one of the named variables is unset or empty, naming all of them.
@@ -154,15 +202,25 @@ impl Env {
     /// # Errors
     /// Code 4.
     pub fn require(&self, names: &[&str]) -> Result<(), CniError> {
-        let absent: Vec<&str> =
-            names.iter().copied().filter(|name| self.get(name).is_none()).collect();
-        if absent.is_empty() { Ok(()) } else { Err(missing(&absent)) }
+        let absent: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| self.get(name).is_none())
+            .collect();
+        if absent.is_empty() {
+            Ok(())
+        } else {
+            Err(missing(&absent))
+        }
     }
 }
 
 fn missing(names: &[&str]) -> CniError {
     CniError::new(
         Code::InvalidEnvironment,
-        format!("required environment variable missing: {}", names.join(", ")),
+        format!(
+            "required environment variable missing: {}",
+            names.join(", ")
+        ),
     )
 }

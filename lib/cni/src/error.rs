@@ -127,7 +127,11 @@ pub struct CniError {
 impl CniError {
     /// An error with the code's own remedy as details.
     pub fn new(code: Code, msg: impl Into<String>) -> Self {
-        Self { code: code.number(), msg: msg.into(), details: code.remedy().to_owned() }
+        Self {
+            code: code.number(),
+            msg: msg.into(),
+            details: code.remedy().to_owned(),
+        }
     }
 
     /// The same with other details.
@@ -155,6 +159,10 @@ impl CniError {
             [only] => only.code,
             _ => code.number(),
         };
-        Self { code, msg: format!("{what}: {}", all.join("; ")), details: all.join("\n") }
+        Self {
+            code,
+            msg: format!("{what}: {}", all.join("; ")),
+            details: all.join("\n"),
+        }
     }
 }

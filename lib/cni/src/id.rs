@@ -22,7 +22,9 @@ const IFNAME_RULE: &str =
 
 fn is_token(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphanumeric())
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
@@ -30,7 +32,9 @@ fn is_ifname(text: &str) -> bool {
     (1..=15).contains(&text.len())
         && text != "."
         && text != ".."
-        && !text.chars().any(|c| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
+        && !text
+            .chars()
+            .any(|c| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
 }
 
 macro_rules! name_type {
@@ -117,7 +121,11 @@ impl AttachmentId {
     /// are known before anything is made and can be found again when nothing else is left.
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        for part in [self.network.as_str(), self.container_id.as_str(), self.ifname.as_str()] {
+        for part in [
+            self.network.as_str(),
+            self.container_id.as_str(),
+            self.ifname.as_str(),
+        ] {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
@@ -157,7 +165,16 @@ mod tests {
         for good in ["eth0", "a", "fifteen-bytes-x", "eth0.100"] {
             assert!(IfName::try_from(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a:b", "a b", "sixteen-bytes-xx", "a\tb"] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a:b",
+            "a b",
+            "sixteen-bytes-xx",
+            "a\tb",
+        ] {
             assert!(IfName::try_from(bad).is_err(), "{bad}");
         }
     }

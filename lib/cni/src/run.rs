@@ -24,9 +24,10 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
     let read = std::io::stdin().read_to_end(&mut input);
     let outcome = match (command.as_str(), read) {
         ("VERSION", _) => Ok(Some(versions(&input))),
-        (_, Err(error)) => {
-            Err(CniError::new(Code::Io, format!("reading standard input: {error}")))
-        }
+        (_, Err(error)) => Err(CniError::new(
+            Code::Io,
+            format!("reading standard input: {error}"),
+        )),
         (command, Ok(_)) => {
             let _span = tracing::info_span!(
                 "verb",
@@ -62,8 +63,11 @@ fn verb(
     input: &[u8],
 ) -> Result<Option<Value>, CniError> {
     let required = required_variables(command).ok_or_else(|| {
-        CniError::new(Code::InvalidEnvironment, format!("CNI_COMMAND: unknown verb {command:?}"))
-            .with_details("known verbs: ADD, DEL, CHECK, GC, STATUS, VERSION")
+        CniError::new(
+            Code::InvalidEnvironment,
+            format!("CNI_COMMAND: unknown verb {command:?}"),
+        )
+        .with_details("known verbs: ADD, DEL, CHECK, GC, STATUS, VERSION")
     })?;
     env.require(required)?;
     if matches!(command, "ADD" | "CHECK" | "DEL") {
@@ -72,7 +76,11 @@ fn verb(
     let conf = NetConf::parse(input)?;
     let version = conf.version;
     refuse_verb_before_its_version(command, version)?;
-    let request = Request { env: env.clone(), conf, input: input.to_vec() };
+    let request = Request {
+        env: env.clone(),
+        conf,
+        input: input.to_vec(),
+    };
     match command {
         "ADD" => plugin.add(&request)?.to_value(version).map(Some),
         "DEL" => plugin.del(&request).map(|()| None),
@@ -92,7 +100,9 @@ fn refuse_verb_before_its_version(command: &str, version: SpecVersion) -> Result
         Code::IncompatibleVersion,
         format!("cniVersion {version}: {command} exists since {since}"),
     )
-    .with_details(format!("config is {version}, {command} needs {since} or later")))
+    .with_details(format!(
+        "config is {version}, {command} needs {since} or later"
+    )))
 }
 
 /// The answer to VERSION: the caller's own `cniVersion` back, whatever it is.
@@ -121,7 +131,10 @@ fn finish(outcome: Result<Option<Value>, CniError>, version: SpecVersion) -> Exi
         Err(error) => (error.to_json(version), ExitCode::FAILURE),
     };
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Ok(()) => code,
         Err(_) => ExitCode::FAILURE,
     }

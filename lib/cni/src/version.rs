@@ -54,7 +54,9 @@ impl SpecVersion {
     /// The version that is spelled so; `None` for any other text. Versions are compared as
     /// literal strings, as the specification's `supportedVersions` are.
     pub fn from_literal(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|version| version.as_str() == text)
+        Self::ALL
+            .into_iter()
+            .find(|version| version.as_str() == text)
     }
 
     /// Results list interfaces (0.3.0 and later).

@@ -2,10 +2,10 @@
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
 };
-use netlink_packet_route::AddressFamily;
 
 use crate::error::KernelError;
 use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
@@ -23,10 +23,17 @@ fn message(index: u32, address: &IpNetwork) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.index = index;
     message.header.prefix_len = address.prefix();
-    message.header.family =
-        if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    message.attributes.push(AddressAttribute::Local(address.ip()));
-    message.attributes.push(AddressAttribute::Address(address.ip()));
+    message.header.family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    message
+        .attributes
+        .push(AddressAttribute::Local(address.ip()));
+    message
+        .attributes
+        .push(AddressAttribute::Address(address.ip()));
     message
 }
 
@@ -36,16 +43,25 @@ pub fn add(index: u32, address: &IpNetwork, detection: DuplicateDetection, batch
     match address {
         // The kernel sets no broadcast address by itself; /31 and /32 have none (RFC 3021).
         IpNetwork::V4(v4) if v4.prefix() < 31 => {
-            message.attributes.push(AddressAttribute::Broadcast(v4.broadcast()));
+            message
+                .attributes
+                .push(AddressAttribute::Broadcast(v4.broadcast()));
         }
         IpNetwork::V6(_) if detection == DuplicateDetection::Skip => {
             message.header.flags = AddressHeaderFlags::Nodad;
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         IpNetwork::V4(_) | IpNetwork::V6(_) => {}
     }
     let words = format!("add address {address} to link {index}");
-    batch.push(kind::NEW_ADDRESS, &message, NLM_F_CREATE | NLM_F_EXCL, words);
+    batch.push(
+        kind::NEW_ADDRESS,
+        &message,
+        NLM_F_CREATE | NLM_F_EXCL,
+        words,
+    );
 }
 
 /// Removes an address.

@@ -113,7 +113,10 @@ pub struct PortOptions {
 
 impl PortOptions {
     pub(crate) fn attributes(self) -> Vec<InfoBridgePort> {
-        vec![InfoBridgePort::HairpinMode(self.hairpin), InfoBridgePort::Isolated(self.isolated)]
+        vec![
+            InfoBridgePort::HairpinMode(self.hairpin),
+            InfoBridgePort::Isolated(self.isolated),
+        ]
     }
 }
 

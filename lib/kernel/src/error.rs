@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+/// linux/errno.h; the kernel sends it to user space all the same.
+const ERESTART: i32 = 85;
+
 /// A failed request. Every variant names the operation and its object.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -78,16 +81,43 @@ impl KernelError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Refused { errno, .. } => Some(*errno),
-            Self::Socket { source, .. } | Self::Netns { source, .. } | Self::Sysctl { source, .. } => {
-                source.raw_os_error().map(Errno::from_raw)
-            }
+            Self::Socket { source, .. }
+            | Self::Netns { source, .. }
+            | Self::Sysctl { source, .. } => source.raw_os_error().map(Errno::from_raw),
             Self::Answer { .. } | Self::Unsteady { .. } | Self::NotANetns { .. } => None,
         }
     }
 
+    /// Whether it is the network namespace that cannot be used, and not a request in it.
+    pub fn concerns_netns(&self) -> bool {
+        match self {
+            Self::Netns { .. } | Self::NotANetns { .. } => true,
+            Self::Refused { .. }
+            | Self::Socket { .. }
+            | Self::Answer { .. }
+            | Self::Unsteady { .. }
+            | Self::Sysctl { .. } => false,
+        }
+    }
+
+    /// Whether a compare-and-swap came too late: the ruleset is of a later generation.
+    pub fn is_outdated(&self) -> bool {
+        self.errno().is_some_and(|errno| errno as i32 == ERESTART)
+    }
+
+    /// Whether the object of the request exists already.
+    pub fn is_present(&self) -> bool {
+        self.errno() == Some(Errno::EEXIST)
+    }
+
     /// Whether the object of the request does not exist.
     pub fn is_absent(&self) -> bool {
-        matches!(self.errno(), Some(Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::ENXIO))
+        matches!(
+            self.errno(),
+            Some(
+                Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::ENXIO | Errno::EADDRNOTAVAIL
+            )
+        )
     }
 
     /// The whole chain of causes as one text.

@@ -43,8 +43,15 @@ pub fn is_on(socket: &mut RouteSocket, family: IpFamily) -> Result<bool, KernelE
     const NETCONFA_FORWARDING: u16 = 2;
     let header = [family.number(), 0, 0, 0];
     let mut query = header.to_vec();
-    query.extend(attribute_bytes(NETCONFA_IFINDEX, &NETCONFA_IFINDEX_ALL.to_ne_bytes()));
-    let answer = socket.get(kind::GET_SETTINGS, &query, "read whether packets are forwarded")?;
+    query.extend(attribute_bytes(
+        NETCONFA_IFINDEX,
+        &NETCONFA_IFINDEX_ALL.to_ne_bytes(),
+    ));
+    let answer = socket.get(
+        kind::GET_SETTINGS,
+        &query,
+        "read whether packets are forwarded",
+    )?;
     let value = attributes(answer.get(header.len()..).unwrap_or_default())
         .find(|(kind, _)| *kind == NETCONFA_FORWARDING)
         .and_then(|(_, value)| Some(i32::from_ne_bytes(*value.first_chunk()?)));

@@ -7,7 +7,9 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 /// The current boot's id, as text; `None` where the kernel does not tell.
 pub fn boot_id() -> Option<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|text| text.trim().to_owned())
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 /// The machine's id (machine-id(5)); `None` if it has none.

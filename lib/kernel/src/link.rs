@@ -44,7 +44,8 @@ impl<N: AsFd> VethPair<'_, N> {
             LinkAttribute::Mtu(self.mtu),
         ];
         if let Some(netns) = self.peer_netns {
-            peer.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
+            peer.attributes
+                .push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
         }
         let mut link = LinkMessage::default();
         link.attributes = vec![
@@ -56,7 +57,8 @@ impl<N: AsFd> VethPair<'_, N> {
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
             ]),
         ];
-        link.attributes.extend(self.controller.map(LinkAttribute::Controller));
+        link.attributes
+            .extend(self.controller.map(LinkAttribute::Controller));
         let words = format!("create veth {} with peer {}", self.name, self.peer_name);
         batch.push(kind::NEW_LINK, &link, NLM_F_CREATE | NLM_F_EXCL, words);
     }
@@ -83,14 +85,20 @@ impl Change<'_> {
     pub fn apply(&self, name: &str, batch: &mut Batch) {
         let mut link = LinkMessage::default();
         link.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        link.attributes.extend(self.alias.map(|text| LinkAttribute::IfAlias(text.to_owned())));
+        link.attributes.extend(
+            self.alias
+                .map(|text| LinkAttribute::IfAlias(text.to_owned())),
+        );
         let mut families = Vec::new();
         if self.without_ipv6_address {
             let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
             families.push(AfSpecUnspec::Inet6(vec![mode]));
         }
         if self.announces_ipv4 {
-            families.push(AfSpecUnspec::Other(ipv4_setting(IPV4_DEVCONF_ARP_NOTIFY, 1)));
+            families.push(AfSpecUnspec::Other(ipv4_setting(
+                IPV4_DEVCONF_ARP_NOTIFY,
+                1,
+            )));
         }
         if !families.is_empty() {
             link.attributes.push(LinkAttribute::AfSpecUnspec(families));
@@ -117,7 +125,10 @@ fn ipv4_setting(number: u16, value: u32) -> DefaultNla {
     const AF_INET: u16 = 2;
     const IFLA_INET_CONF: u16 = 1;
     let setting = crate::nft::attribute_bytes(number, &value.to_ne_bytes());
-    DefaultNla::new(AF_INET, crate::nft::attribute_bytes(IFLA_INET_CONF, &setting))
+    DefaultNla::new(
+        AF_INET,
+        crate::nft::attribute_bytes(IFLA_INET_CONF, &setting),
+    )
 }
 
 fn by_index(index: u32) -> LinkMessage {
@@ -135,23 +146,42 @@ fn set_flag(index: u32, flag: LinkFlags, on: bool, words: String, batch: &mut Ba
 
 /// Brings a link up.
 pub fn set_up(index: u32, batch: &mut Batch) {
-    set_flag(index, LinkFlags::Up, true, format!("bring link {index} up"), batch);
+    set_flag(
+        index,
+        LinkFlags::Up,
+        true,
+        format!("bring link {index} up"),
+        batch,
+    );
 }
 
 /// Takes a link down.
 pub fn set_down(index: u32, batch: &mut Batch) {
-    set_flag(index, LinkFlags::Up, false, format!("take link {index} down"), batch);
+    set_flag(
+        index,
+        LinkFlags::Up,
+        false,
+        format!("take link {index} down"),
+        batch,
+    );
 }
 
 /// Switches promiscuous mode on.
 pub fn set_promiscuous(index: u32, batch: &mut Batch) {
-    set_flag(index, LinkFlags::Promisc, true, format!("make link {index} promiscuous"), batch);
+    set_flag(
+        index,
+        LinkFlags::Promisc,
+        true,
+        format!("make link {index} promiscuous"),
+        batch,
+    );
 }
 
 /// Makes a link a port of a bridge, or of none.
 pub fn set_controller(index: u32, controller: Option<u32>, batch: &mut Batch) {
     let mut link = by_index(index);
-    link.attributes.push(LinkAttribute::Controller(controller.unwrap_or(0)));
+    link.attributes
+        .push(LinkAttribute::Controller(controller.unwrap_or(0)));
     let words = match controller {
         Some(bridge) => format!("make link {index} a port of bridge {bridge}"),
         None => format!("release link {index} from its bridge"),
@@ -164,7 +194,12 @@ pub fn set_group(name: &str, group: u32, batch: &mut Batch) {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     link.attributes.push(LinkAttribute::Group(group));
-    batch.push(kind::SET_LINK, &link, 0, format!("mark link {name} for deletion"));
+    batch.push(
+        kind::SET_LINK,
+        &link,
+        0,
+        format!("mark link {name} for deletion"),
+    );
 }
 
 /// Deletes every link of a group: one RCU wait for all of them.
@@ -260,7 +295,8 @@ impl Link {
 fn query(attribute: Option<LinkAttribute>, index: u32) -> Vec<u8> {
     let mut link = by_index(index);
     link.attributes.extend(attribute);
-    link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    link.attributes
+        .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     bytes_of(&link)
 }
 
@@ -270,7 +306,11 @@ fn query(attribute: Option<LinkAttribute>, index: u32) -> Vec<u8> {
 /// The socket's; an absent link is `Ok(None)`.
 pub fn find(socket: &mut RouteSocket, name: &str) -> Result<Option<Link>, KernelError> {
     let words = format!("find link {name}");
-    find_by(socket, &query(Some(LinkAttribute::IfName(name.to_owned())), 0), &words)
+    find_by(
+        socket,
+        &query(Some(LinkAttribute::IfName(name.to_owned())), 0),
+        &words,
+    )
 }
 
 /// Finds a link by index.
@@ -293,11 +333,7 @@ fn find_by(
     }
 }
 
-fn list_by(
-    socket: &mut RouteSocket,
-    query: &[u8],
-    words: &str,
-) -> Result<Vec<Link>, KernelError> {
+fn list_by(socket: &mut RouteSocket, query: &[u8], words: &str) -> Result<Vec<Link>, KernelError> {
     let answers = socket.dump(kind::GET_LINK, query, words)?;
     let link = |answer: &Vec<u8>| Ok(parsed::<LinkMessage>(answer, words)?.into());
     answers.iter().map(link).collect()

@@ -49,7 +49,11 @@ impl FromStr for Mac {
             let group = groups.next().filter(|g| g.len() == 2).ok_or(InvalidMac)?;
             *byte = u8::from_str_radix(group, 16).map_err(|_| InvalidMac)?;
         }
-        if groups.next().is_some() { Err(InvalidMac) } else { Ok(Self(bytes)) }
+        if groups.next().is_some() {
+            Err(InvalidMac)
+        } else {
+            Ok(Self(bytes))
+        }
     }
 }
 
@@ -61,7 +65,13 @@ mod tests {
     fn texts_are_read_and_written() {
         let mac: Mac = "02:AB:cd:00:00:ff".parse().unwrap();
         assert_eq!(mac.to_string(), "02:ab:cd:00:00:ff");
-        for bad in ["", "02:ab", "02:ab:cd:00:00:ff:00", "2:a:b:c:d:e", "zz:00:00:00:00:00"] {
+        for bad in [
+            "",
+            "02:ab",
+            "02:ab:cd:00:00:ff:00",
+            "2:a:b:c:d:e",
+            "zz:00:00:00:00:00",
+        ] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
     }

@@ -38,10 +38,19 @@ impl NetNs {
         let file = File::open(path).map_err(|e| failed("cannot be opened", e))?;
         let kind = fstatfs(&file).map_err(|e| failed("cannot be examined", e.into()))?;
         if kind.filesystem_type().0 != NSFS_MAGIC {
-            return Err(KernelError::NotANetns { path: path.to_owned() });
+            return Err(KernelError::NotANetns {
+                path: path.to_owned(),
+            });
         }
-        let meta = file.metadata().map_err(|e| failed("cannot be examined", e))?;
-        Ok(Self { file, path: path.to_owned(), dev: meta.dev(), ino: meta.ino() })
+        let meta = file
+            .metadata()
+            .map_err(|e| failed("cannot be examined", e))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            dev: meta.dev(),
+            ino: meta.ino(),
+        })
     }
 
     /// The calling thread's namespace.
@@ -93,7 +102,11 @@ impl NetNs {
 
     /// A path to this very namespace that other processes can open while this one lives.
     pub fn handle_path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
+        PathBuf::from(format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            self.file.as_raw_fd()
+        ))
     }
 
     /// Runs `work` with the calling thread inside this namespace, then returns the thread to

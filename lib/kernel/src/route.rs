@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
     RouteScope, RouteType,
 };
-use netlink_packet_route::AddressFamily;
 
 use crate::error::KernelError;
 use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
@@ -35,7 +35,11 @@ pub struct RouteSpec {
 }
 
 fn family(is_ipv4: bool) -> AddressFamily {
-    if is_ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 }
+    if is_ipv4 {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
 }
 
 impl RouteSpec {
@@ -45,7 +49,12 @@ impl RouteSpec {
             Some(gateway) => format!("add route {} via {gateway}", self.dst),
             None => format!("add route {} on link {}", self.dst, self.link),
         };
-        batch.push(kind::NEW_ROUTE, &self.message(), NLM_F_CREATE | NLM_F_EXCL, words);
+        batch.push(
+            kind::NEW_ROUTE,
+            &self.message(),
+            NLM_F_CREATE | NLM_F_EXCL,
+            words,
+        );
     }
 
     fn message(&self) -> RouteMessage {
@@ -61,10 +70,16 @@ impl RouteSpec {
             (None, _) => RouteScope::Universe,
         };
         let destination = RouteAddress::from(self.dst.network());
-        route.attributes.push(RouteAttribute::Destination(destination));
+        route
+            .attributes
+            .push(RouteAttribute::Destination(destination));
         route.attributes.push(RouteAttribute::Oif(self.link));
-        route.attributes.extend(self.gateway.map(|ip| RouteAttribute::Gateway(ip.into())));
-        route.attributes.extend(self.priority.map(RouteAttribute::Priority));
+        route
+            .attributes
+            .extend(self.gateway.map(|ip| RouteAttribute::Gateway(ip.into())));
+        route
+            .attributes
+            .extend(self.priority.map(RouteAttribute::Priority));
         if let Some(table) = self.table {
             route.header.table = RouteHeader::RT_TABLE_UNSPEC;
             route.attributes.push(RouteAttribute::Table(table));
@@ -90,7 +105,9 @@ pub fn output_link(
     let mut query = RouteMessage::default();
     query.header.address_family = family(destination.is_ipv4());
     query.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
-    query.attributes.push(RouteAttribute::Destination(destination.into()));
+    query
+        .attributes
+        .push(RouteAttribute::Destination(destination.into()));
     let words = format!("look up the route to {destination}");
     match socket.get(kind::GET_ROUTE, &bytes_of(&query), &words) {
         Ok(answer) => Ok(read(&parsed(&answer, &words)?).map(|found| found.link)),
@@ -119,8 +136,11 @@ pub fn list(socket: &mut RouteSocket, is_ipv4: bool) -> Result<Vec<RouteSpec>, K
 
 fn read(message: &RouteMessage) -> Option<RouteSpec> {
     let is_ipv4 = message.header.address_family == AddressFamily::Inet;
-    let everywhere: IpAddr =
-        if is_ipv4 { [0, 0, 0, 0].into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    let everywhere: IpAddr = if is_ipv4 {
+        [0, 0, 0, 0].into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    };
     let mut destination = everywhere;
     let mut route = RouteSpec {
         dst: IpNetwork::new(everywhere, 0).ok()?,

@@ -19,9 +19,13 @@ fn path(name: &str) -> PathBuf {
 /// # Errors
 /// [`KernelError::Sysctl`].
 pub fn read(name: &str) -> Result<String, KernelError> {
-    fs::read_to_string(path(name)).map(|text| text.trim().to_owned()).map_err(|source| {
-        KernelError::Sysctl { name: name.to_owned(), operation: "cannot be read", source }
-    })
+    fs::read_to_string(path(name))
+        .map(|text| text.trim().to_owned())
+        .map_err(|source| KernelError::Sysctl {
+            name: name.to_owned(),
+            operation: "cannot be read",
+            source,
+        })
 }
 
 /// Writes a parameter.
@@ -60,9 +64,8 @@ pub fn write_all(directory: &str, values: &[(&str, &str)]) -> Result<(), KernelE
             let file = openat(&handle, *name, flags, Mode::empty())?;
             fs::File::from(file).write_all(value.as_bytes())
         };
-        write().map_err(|error| {
-            failed(&format!("{directory}/{name}"), "cannot be written", error)
-        })?;
+        write()
+            .map_err(|error| failed(&format!("{directory}/{name}"), "cannot be written", error))?;
     }
     Ok(())
 }

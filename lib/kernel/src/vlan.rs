@@ -1,9 +1,9 @@
 //! VLANs of bridge ports.
 
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, LinkAttribute, LinkMessage,
 };
-use netlink_packet_route::AddressFamily;
 
 use crate::error::KernelError;
 use crate::netlink::{Batch, RouteSocket, kind};
@@ -41,7 +41,10 @@ fn message(index: u32, vlan: BridgeVlanInfo) -> LinkMessage {
     let mut link = LinkMessage::default();
     link.header.interface_family = AddressFamily::Bridge;
     link.header.index = index;
-    link.attributes.push(LinkAttribute::AfSpecBridge(vec![AfSpecBridge::VlanInfo(vlan)]));
+    link.attributes
+        .push(LinkAttribute::AfSpecBridge(vec![AfSpecBridge::VlanInfo(
+            vlan,
+        )]));
     link
 }
 
@@ -51,14 +54,20 @@ pub fn add(index: u32, vlan: PortVlan, batch: &mut Batch) {
         Membership::Tagged => BridgeVlanInfoFlags::empty(),
         Membership::Native => BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged,
     };
-    let info = BridgeVlanInfo { flags, vid: vlan.id };
+    let info = BridgeVlanInfo {
+        flags,
+        vid: vlan.id,
+    };
     let words = format!("put link {index} into VLAN {}", vlan.id);
     batch.push(kind::SET_LINK, &message(index, info), 0, words);
 }
 
 /// Takes a port out of a VLAN.
 pub fn remove(index: u32, id: u16, batch: &mut Batch) {
-    let info = BridgeVlanInfo { flags: BridgeVlanInfoFlags::empty(), vid: id };
+    let info = BridgeVlanInfo {
+        flags: BridgeVlanInfoFlags::empty(),
+        vid: id,
+    };
     let words = format!("take link {index} out of VLAN {id}");
     batch.push(kind::DELETE_LINK, &message(index, info), 0, words);
 }
@@ -101,8 +110,16 @@ fn read_entry(entry: &[u8]) -> Vec<PortVlan> {
             _ => {}
         }
     }
-    let Some((id, flags)) = first else { return Vec::new() };
+    let Some((id, flags)) = first else {
+        return Vec::new();
+    };
     let native = flags & (PVID | UNTAGGED) == PVID | UNTAGGED;
-    let membership = if native { Membership::Native } else { Membership::Tagged };
-    (id..=last.unwrap_or(id)).map(|id| PortVlan { id, membership }).collect()
+    let membership = if native {
+        Membership::Native
+    } else {
+        Membership::Tagged
+    };
+    (id..=last.unwrap_or(id))
+        .map(|id| PortVlan { id, membership })
+        .collect()
 }

@@ -8,7 +8,11 @@ use crate::record::AttachmentRecord;
 use crate::transaction::{Transaction, key, kind};
 
 fn record_key(id: &AttachmentId) -> Vec<u8> {
-    let names = [id.network.as_str(), id.container_id.as_str(), id.ifname.as_str()];
+    let names = [
+        id.network.as_str(),
+        id.container_id.as_str(),
+        id.ifname.as_str(),
+    ];
     key(kind::ATTACHMENT, &names, &[])
 }
 
@@ -25,9 +29,10 @@ impl Transaction<'_> {
     pub fn refuse_duplicate(&self, id: &AttachmentId) -> Result<(), StoreError> {
         match self.attachment(id)? {
             None => Ok(()),
-            Some(there) => {
-                Err(StoreError::AttachmentExists { id: id.clone(), plugin: there.plugin })
-            }
+            Some(there) => Err(StoreError::AttachmentExists {
+                id: id.clone(),
+                plugin: there.plugin,
+            }),
         }
     }
 
@@ -41,7 +46,9 @@ impl Transaction<'_> {
             self.acquire_shared(object)?;
         }
         self.put(record_key(&record.id), record)?;
-        self.log_change(&Change::Attached { id: record.id.clone() })
+        self.log_change(&Change::Attached {
+            id: record.id.clone(),
+        })
     }
 
     /// The record of an attachment.
@@ -57,8 +64,13 @@ impl Transaction<'_> {
     /// # Errors
     /// [`StoreError::Damaged`].
     pub fn remove_attachment(&mut self, id: &AttachmentId) -> Result<(), StoreError> {
-        let Some(record) = self.attachment(id)? else { return Ok(()) };
-        let has_own_mac = record.container_link.as_ref().is_some_and(|link| link.has_own_mac);
+        let Some(record) = self.attachment(id)? else {
+            return Ok(());
+        };
+        let has_own_mac = record
+            .container_link
+            .as_ref()
+            .is_some_and(|link| link.has_own_mac);
         for address in &record.addresses {
             if let Some(pool) = &address.pool {
                 self.release(pool, address.address.ip(), id, has_own_mac)?;
@@ -91,7 +103,11 @@ impl Transaction<'_> {
         network: &NetworkName,
         container: &ContainerId,
     ) -> Result<Vec<AttachmentRecord>, StoreError> {
-        self.records(&key(kind::ATTACHMENT, &[network.as_str(), container.as_str()], &[]))
+        self.records(&key(
+            kind::ATTACHMENT,
+            &[network.as_str(), container.as_str()],
+            &[],
+        ))
     }
 
     /// Every attachment.
@@ -103,6 +119,9 @@ impl Transaction<'_> {
     }
 
     fn records(&self, prefix: &[u8]) -> Result<Vec<AttachmentRecord>, StoreError> {
-        self.scan(prefix)?.iter().map(|(key, value)| self.decode(key, value)).collect()
+        self.scan(prefix)?
+            .iter()
+            .map(|(key, value)| self.decode(key, value))
+            .collect()
     }
 }

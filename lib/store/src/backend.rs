@@ -4,6 +4,7 @@ mod redb;
 mod sled;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -27,6 +28,15 @@ pub(crate) trait Backend {
 
     /// Makes all changes or none; they are readable by the next process when it returns.
     fn apply(&mut self, writes: &Writes) -> Result<(), StoreError>;
+}
+
+/// Whether a library's I/O error speaks of what is in the file: something that is no database at
+/// all is reported as invalid or truncated data.
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+    )
 }
 
 /// Which database library.

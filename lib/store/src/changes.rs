@@ -43,11 +43,15 @@ impl Transaction<'_> {
     pub fn changes_after(&self, after: u64) -> Result<Option<Vec<(u64, Change)>>, StoreError> {
         let mut changes = Vec::new();
         for (key, value) in self.scan(&[kind::CHANGE])? {
-            let sequence = key.get(1..).and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
+            let sequence = key
+                .get(1..)
+                .and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
             let sequence = sequence.ok_or_else(|| self.damaged("a change without a number"))?;
             changes.push((sequence, self.decode(&key, &value)?));
         }
-        let complete = changes.first().is_none_or(|(first, _)| *first <= after.saturating_add(1));
+        let complete = changes
+            .first()
+            .is_none_or(|(first, _)| *first <= after.saturating_add(1));
         changes.retain(|(sequence, _)| *sequence > after);
         Ok(complete.then_some(changes))
     }

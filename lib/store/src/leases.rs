@@ -56,7 +56,10 @@ pub struct Granted {
 /// An address in a key: fixed length, so that no separator is needed, and in order.
 fn address_key(address: IpAddr) -> [u8; 17] {
     let mut bytes = [0; 17];
-    let (family, rest) = (if address.is_ipv4() { 4 } else { 6 }, number(address).to_be_bytes());
+    let (family, rest) = (
+        if address.is_ipv4() { 4 } else { 6 },
+        number(address).to_be_bytes(),
+    );
     let [first, tail @ ..] = &mut bytes;
     *first = family;
     tail.copy_from_slice(&rest);
@@ -141,7 +144,10 @@ impl Transaction<'_> {
                 continue;
             }
             self.put_bytes(cursor_key, 0u128.to_be_bytes().to_vec());
-            for address in addresses().into_iter().filter(|address| range.contains(*address)) {
+            for address in addresses()
+                .into_iter()
+                .filter(|address| range.contains(*address))
+            {
                 if self.lease_of(&pool.name, address)?.is_none() {
                     self.queue(&pool.name, &range.subnet().to_string(), address, 0, false)?;
                 }
@@ -186,7 +192,10 @@ impl Transaction<'_> {
         holder: &AttachmentId,
         is_remembered: bool,
     ) -> Result<(), StoreError> {
-        let Some(lease) = self.lease_of(pool, address)?.filter(|l| l.holder == *holder) else {
+        let Some(lease) = self
+            .lease_of(pool, address)?
+            .filter(|l| l.holder == *holder)
+        else {
             return Ok(());
         };
         self.delete(lease_key(pool, address));
@@ -206,7 +215,12 @@ impl Transaction<'_> {
         is_remembered: bool,
     ) -> Result<(), StoreError> {
         let sequence = self.count_up("released")?;
-        let released = Released { address, at, sequence, is_remembered };
+        let released = Released {
+            address,
+            at,
+            sequence,
+            is_remembered,
+        };
         self.put(queue_key(pool, subnet, sequence), &released)?;
         self.put(released_key(pool, address), &released)
     }
@@ -239,10 +253,13 @@ impl Transaction<'_> {
         if ranges.iter().any(|range| range.gateway() == Some(address)) {
             return Err(unusable("is the gateway's".to_owned()));
         }
-        ranges.iter().position(|range| range.contains(address)).ok_or_else(|| {
-            let texts: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-            unusable(format!("is not in {} or is excluded", texts.join(", ")))
-        })
+        ranges
+            .iter()
+            .position(|range| range.contains(address))
+            .ok_or_else(|| {
+                let texts: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+                unusable(format!("is not in {} or is excluded", texts.join(", ")))
+            })
     }
 
     fn grant(
@@ -253,16 +270,26 @@ impl Transaction<'_> {
         address: IpAddr,
         holder: &AttachmentId,
     ) -> Result<Granted, StoreError> {
-        let subnet = ranges.get(range).map(|range| range.subnet().to_string()).unwrap_or_default();
+        let subnet = ranges
+            .get(range)
+            .map(|range| range.subnet().to_string())
+            .unwrap_or_default();
         let released = self.get::<Released>(&released_key(&pool.name, address))?;
         if let Some(released) = released {
             self.delete(queue_key(&pool.name, &subnet, released.sequence));
             self.delete(released_key(&pool.name, address));
         }
-        let lease = Lease { holder: holder.clone(), subnet };
+        let lease = Lease {
+            holder: holder.clone(),
+            subnet,
+        };
         self.put(lease_key(&pool.name, address), &lease)?;
         let is_remembered = released.is_some_and(|released| released.is_remembered);
-        Ok(Granted { address, range, is_remembered })
+        Ok(Granted {
+            address,
+            range,
+            is_remembered,
+        })
     }
 
     fn next_free(&mut self, pool: &Pool, range: &Range) -> Result<Option<IpAddr>, StoreError> {
@@ -279,16 +306,21 @@ impl Transaction<'_> {
     ) -> Result<Option<IpAddr>, StoreError> {
         let cursor_key = key(kind::CURSOR, &[&pool.name, &range.cursor_name()], &[]);
         let cursor = self.get_bytes(&cursor_key)?;
-        let mut position =
-            cursor.and_then(|b| Some(u128::from_be_bytes(b.try_into().ok()?))).unwrap_or(0);
+        let mut position = cursor
+            .and_then(|b| Some(u128::from_be_bytes(b.try_into().ok()?)))
+            .unwrap_or(0);
         let started_at = position;
         let mut found = None;
         // Addresses ahead of the cursor are taken only by request: each is passed over once.
         while let Some(address) = range.next_at(position) {
-            let Some(next) = number(address).checked_add(1) else { break };
+            let Some(next) = number(address).checked_add(1) else {
+                break;
+            };
             position = next;
             if self.get_bytes(&lease_key(&pool.name, address))?.is_none()
-                && self.get_bytes(&released_key(&pool.name, address))?.is_none()
+                && self
+                    .get_bytes(&released_key(&pool.name, address))?
+                    .is_none()
             {
                 found = Some(address);
                 break;
@@ -329,7 +361,11 @@ impl Transaction<'_> {
         }
         let texts: Vec<String> = ranges.iter().map(ToString::to_string).collect();
         let (network, ranges) = (pool.name.clone(), texts.join(", "));
-        Ok(StoreError::Exhausted { network, ranges, cooling })
+        Ok(StoreError::Exhausted {
+            network,
+            ranges,
+            cooling,
+        })
     }
 }
 

@@ -23,7 +23,12 @@ impl FileLock {
     /// # Errors
     /// [`StoreError::LockTimeout`] with the holder, [`StoreError::Io`].
     pub fn exclusive(path: &Path, timeout: Duration) -> Result<Self, StoreError> {
-        Self::take(path, timeout, FlockArg::LockExclusiveNonblock, FlockArg::LockExclusive)
+        Self::take(
+            path,
+            timeout,
+            FlockArg::LockExclusiveNonblock,
+            FlockArg::LockExclusive,
+        )
     }
 
     /// The same, shared with others that take it so.
@@ -31,7 +36,12 @@ impl FileLock {
     /// # Errors
     /// As [`Self::exclusive`].
     pub fn shared(path: &Path, timeout: Duration) -> Result<Self, StoreError> {
-        Self::take(path, timeout, FlockArg::LockSharedNonblock, FlockArg::LockShared)
+        Self::take(
+            path,
+            timeout,
+            FlockArg::LockSharedNonblock,
+            FlockArg::LockShared,
+        )
     }
 
     fn take(
@@ -55,9 +65,16 @@ impl FileLock {
 }
 
 fn open(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(|source| {
-        StoreError::Io { path: path.to_owned(), operation: "cannot be opened", source }
-    })
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|source| StoreError::Io {
+            path: path.to_owned(),
+            operation: "cannot be opened",
+            source,
+        })
 }
 
 /// flock(2) has no timeout: a thread waits for it, this one for the thread. If the time is up
@@ -82,7 +99,9 @@ fn wait(
         }),
         Err(_) => Err(StoreError::LockTimeout {
             path: PathBuf::from(path),
-            holder: holder_of.and_then(holder).unwrap_or_else(|| "an unknown process".to_owned()),
+            holder: holder_of
+                .and_then(holder)
+                .unwrap_or_else(|| "an unknown process".to_owned()),
             seconds: timeout.as_secs(),
         }),
     }
@@ -93,7 +112,9 @@ fn holder((dev, ino): (u64, u64)) -> Option<String> {
     let (major, minor) = (nix::sys::stat::major(dev), nix::sys::stat::minor(dev));
     let object = format!("{major:02x}:{minor:02x}:{ino}");
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let line = locks.lines().find(|l| l.contains(&object) && !l.contains("->"))?;
+    let line = locks
+        .lines()
+        .find(|l| l.contains(&object) && !l.contains("->"))?;
     let pid = line.split_whitespace().nth(4)?;
     let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Some(format!("process {pid} ({})", command.trim()))
@@ -109,7 +130,12 @@ mod tests {
         let path = dir.path().join("lock");
         let _held = FileLock::exclusive(&path, Duration::from_secs(1)).unwrap();
         let error = FileLock::exclusive(&path, Duration::from_millis(50)).unwrap_err();
-        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
     }
 
     #[test]

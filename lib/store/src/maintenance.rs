@@ -63,7 +63,9 @@ impl Transaction<'_> {
             });
             if !is_known {
                 let holder = lease.holder;
-                let text = format!("lease {address} of {pool} is held by {holder}, which has no record of it");
+                let text = format!(
+                    "lease {address} of {pool} is held by {holder}, which has no record of it"
+                );
                 findings.push(Finding { text });
             }
         }
@@ -72,22 +74,23 @@ impl Transaction<'_> {
                 let Some(pool) = &address.pool else { continue };
                 let lease = self.lease_of(pool, address.address.ip())?;
                 if lease.is_none_or(|lease| lease.holder != record.id) {
-                    let text = format!("{} has address {} without a lease", record.id, address.address);
+                    let text = format!(
+                        "{} has address {} without a lease",
+                        record.id, address.address
+                    );
                     findings.push(Finding { text });
                 }
             }
         }
-        findings.extend(self.miscounted(&records)?.into_iter().map(|(object, _, text)| {
-            let _: SharedObject = object;
-            Finding { text }
-        }));
+        findings.extend(
+            self.miscounted(&records)?
+                .into_iter()
+                .map(|text| Finding { text }),
+        );
         Ok(findings)
     }
 
-    fn miscounted(
-        &self,
-        records: &[AttachmentRecord],
-    ) -> Result<Vec<(SharedObject, u64, String)>, StoreError> {
+    fn miscounted(&self, records: &[AttachmentRecord]) -> Result<Vec<String>, StoreError> {
         let mut counted: BTreeMap<SharedObject, u64> = BTreeMap::new();
         for object in records.iter().flat_map(|record| &record.shared) {
             *counted.entry(object.clone()).or_default() += 1;
@@ -96,28 +99,18 @@ impl Transaction<'_> {
         for state in self.shared_objects()? {
             let users = counted.remove(&state.object).unwrap_or(0);
             if users != state.users {
-                let text = format!("{:?} has {} users, {users} recorded", state.object, state.users);
-                wrong.push((state.object, users, text));
+                let text = format!(
+                    "{:?} has {} users, {users} recorded",
+                    state.object, state.users
+                );
+                wrong.push(text);
             }
         }
         for (object, users) in counted {
             let text = format!("{object:?} has {users} users and is not counted");
-            wrong.push((object, users, text));
+            wrong.push(text);
         }
         Ok(wrong)
-    }
-
-    /// Puts wrong counts of users right. Returns what was done.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`].
-    pub fn recount_shared(&mut self) -> Result<Vec<Finding>, StoreError> {
-        let records = self.attachments()?;
-        let wrong = self.miscounted(&records)?;
-        for (object, users, _) in &wrong {
-            self.set_users(object, *users)?;
-        }
-        Ok(wrong.into_iter().map(|(_, _, text)| Finding { text }).collect())
     }
 }
 

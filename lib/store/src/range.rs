@@ -51,7 +51,11 @@ fn address(number: u128, is_ipv4: bool) -> IpAddr {
 fn last_of(network: &IpNetwork) -> u128 {
     let bits = if network.is_ipv4() { 32 } else { 128 };
     let host_bits = bits - u32::from(network.prefix());
-    let mask = if host_bits == 128 { u128::MAX } else { (1u128 << host_bits) - 1 };
+    let mask = if host_bits == 128 {
+        u128::MAX
+    } else {
+        (1u128 << host_bits) - 1
+    };
     number(network.network()) | mask
 }
 
@@ -77,7 +81,11 @@ impl Range {
         }
         let (first, last) = (number(subnet.network()), last_of(&subnet));
         let inside = |ip: IpAddr| {
-            if subnet.contains(ip) { Ok(number(ip)) } else { Err(RangeError::Outside(ip)) }
+            if subnet.contains(ip) {
+                Ok(number(ip))
+            } else {
+                Err(RangeError::Outside(ip))
+            }
         };
         let size = last - first;
         let (low, high) = match size {
@@ -95,21 +103,34 @@ impl Range {
             None if size == 0 => None,
             None => Some(address(low, subnet.is_ipv4())),
         };
-        let mut range = Self { subnet, start, end, gateway, segments: vec![(start, end)] };
+        let mut range = Self {
+            subnet,
+            start,
+            end,
+            gateway,
+            segments: vec![(start, end)],
+        };
         if let Some(ip) = gateway {
             range.cut(number(ip), number(ip));
         }
         for network in exclude.iter().filter(|n| n.is_ipv4() == subnet.is_ipv4()) {
             range.cut(number(network.network()), last_of(network));
         }
-        if range.segments.is_empty() { Err(RangeError::Empty) } else { Ok(range) }
+        if range.segments.is_empty() {
+            Err(RangeError::Empty)
+        } else {
+            Ok(range)
+        }
     }
 
     fn cut(&mut self, from: u128, to: u128) {
         let pieces = |(low, high): (u128, u128)| {
             let before = (from > low).then(|| (low, high.min(from.saturating_sub(1))));
             let after = (to < high).then(|| (low.max(to.saturating_add(1)), high));
-            [before, after].into_iter().flatten().filter(|(low, high)| low <= high)
+            [before, after]
+                .into_iter()
+                .flatten()
+                .filter(|(low, high)| low <= high)
         };
         let mut kept: Vec<_> = self.segments.iter().copied().flat_map(pieces).collect();
         kept.sort_unstable();
@@ -131,7 +152,10 @@ impl Range {
     pub fn contains(&self, ip: IpAddr) -> bool {
         let wanted = number(ip);
         ip.is_ipv4() == self.subnet.is_ipv4()
-            && self.segments.iter().any(|(low, high)| (*low..=*high).contains(&wanted))
+            && self
+                .segments
+                .iter()
+                .any(|(low, high)| (*low..=*high).contains(&wanted))
     }
 
     /// Whether two ranges have an address in common.
@@ -151,7 +175,10 @@ impl Range {
 
     /// How many addresses may be handed out.
     pub fn capacity(&self) -> u128 {
-        self.segments.iter().map(|(low, high)| (high - low).saturating_add(1)).sum()
+        self.segments
+            .iter()
+            .map(|(low, high)| (high - low).saturating_add(1))
+            .sum()
     }
 
     /// A name that changes with the range's limits.
@@ -196,7 +223,13 @@ mod tests {
     fn the_smallest_subnets_work() {
         assert_eq!(range("10.0.0.0/31").capacity(), 1);
         assert_eq!(range("10.0.0.0/31").next_at(0), Some(ip("10.0.0.1")));
-        assert_eq!((range("10.0.0.7/32").capacity(), range("10.0.0.7/32").gateway()), (1, None));
+        assert_eq!(
+            (
+                range("10.0.0.7/32").capacity(),
+                range("10.0.0.7/32").gateway()
+            ),
+            (1, None)
+        );
         assert_eq!(range("fd00::/127").next_at(0), Some(ip("fd00::1")));
         assert_eq!(range("::/0").capacity(), u128::MAX - 1);
     }
@@ -204,11 +237,27 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         let new = |subnet: &str, start: Option<&str>, end: Option<&str>| {
-            Range::new(subnet.parse().unwrap(), start.map(ip), end.map(ip), None, &[]).unwrap_err()
+            Range::new(
+                subnet.parse().unwrap(),
+                start.map(ip),
+                end.map(ip),
+                None,
+                &[],
+            )
+            .unwrap_err()
         };
-        assert_eq!(new("10.0.0.1/24", None, None).to_string(), "has host bits set; the network is 10.0.0.0/24");
-        assert_eq!(new("10.0.0.0/24", Some("10.1.0.1"), None), RangeError::Outside(ip("10.1.0.1")));
-        assert_eq!(new("10.0.0.0/24", Some("10.0.0.9"), Some("10.0.0.8")), RangeError::Reversed);
+        assert_eq!(
+            new("10.0.0.1/24", None, None).to_string(),
+            "has host bits set; the network is 10.0.0.0/24"
+        );
+        assert_eq!(
+            new("10.0.0.0/24", Some("10.1.0.1"), None),
+            RangeError::Outside(ip("10.1.0.1"))
+        );
+        assert_eq!(
+            new("10.0.0.0/24", Some("10.0.0.9"), Some("10.0.0.8")),
+            RangeError::Reversed
+        );
         let all = ["10.0.0.0/30".parse().unwrap()];
         let none = Range::new(all[0], None, None, None, &all);
         assert_eq!(none.unwrap_err(), RangeError::Empty);

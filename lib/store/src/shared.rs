@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 use crate::record::NftRecord;
-use crate::transaction::{Transaction, key, kind};
+use crate::transaction::{Entry, Transaction, key, kind};
 
 /// A shared object of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -127,24 +127,13 @@ impl Transaction<'_> {
     /// [`StoreError::Damaged`].
     pub fn shared_objects(&self) -> Result<Vec<SharedState>, StoreError> {
         let entries = self.scan(&[kind::SHARED])?;
-        let state = |(key, value): &(Vec<u8>, Vec<u8>)| {
+        let state = |(key, value): &Entry| {
             let object = self.decode(key, key.get(1..).unwrap_or_default())?;
-            Ok(SharedState { object, users: self.decode(key, value)? })
+            Ok(SharedState {
+                object,
+                users: self.decode(key, value)?,
+            })
         };
         entries.iter().map(state).collect()
-    }
-
-    pub(crate) fn set_users(
-        &mut self,
-        object: &SharedObject,
-        users: u64,
-    ) -> Result<(), StoreError> {
-        let key = self.shared_key(object)?;
-        if users == 0 {
-            self.put_bytes(Self::idle_key(&key), Vec::new());
-        } else {
-            self.delete(Self::idle_key(&key));
-        }
-        self.put(key, &users)
     }
 }

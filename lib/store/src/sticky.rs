@@ -28,7 +28,9 @@ struct Entry {
 impl StickyLeases {
     /// Sticky leases below the data directory.
     pub fn new(data_dir: &Path) -> Self {
-        Self { dir: data_dir.join("sticky") }
+        Self {
+            dir: data_dir.join("sticky"),
+        }
     }
 
     fn file(&self, pool: &str, key: &str) -> PathBuf {
@@ -36,7 +38,12 @@ impl StickyLeases {
         hash.update(pool.as_bytes());
         hash.update([0]);
         hash.update(key.as_bytes());
-        let name: String = hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let name: String = hash
+            .finalize()
+            .iter()
+            .take(16)
+            .map(|b| format!("{b:02x}"))
+            .collect();
         self.dir.join(name)
     }
 
@@ -54,7 +61,9 @@ impl StickyLeases {
     /// The addresses that any key had in the pool. After a reboot nobody else should get them while
     /// there are others.
     pub fn all_addresses(&self, pool: &str) -> Vec<IpAddr> {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return Vec::new();
+        };
         entries
             .filter_map(|entry| fs::read(entry.ok()?.path()).ok())
             .filter_map(|bytes| serde_json::from_slice::<Entry>(&bytes).ok())
@@ -67,12 +76,7 @@ impl StickyLeases {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn remember(
-        &self,
-        pool: &str,
-        key: &str,
-        addresses: &[IpAddr],
-    ) -> Result<(), StoreError> {
+    pub fn remember(&self, pool: &str, key: &str, addresses: &[IpAddr]) -> Result<(), StoreError> {
         let path = self.file(pool, key);
         if self.addresses(pool, key) == addresses {
             return Ok(());
@@ -90,16 +94,24 @@ impl StickyLeases {
             file.sync_data()?;
             fs::rename(&temporary, &path)
         };
-        write().map_err(|source| StoreError::Io { path, operation: "cannot be written", source })
+        write().map_err(|source| StoreError::Io {
+            path,
+            operation: "cannot be written",
+            source,
+        })
     }
 
     /// Removes what was not used for `age`, and files that a crash left half-written.
     pub fn expire(&self, age: Duration) {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return;
+        };
         for entry in entries.flatten() {
             let changed = entry.metadata().and_then(|meta| meta.modified());
             let old = changed.is_ok_and(|at| {
-                SystemTime::now().duration_since(at).is_ok_and(|since| since > age)
+                SystemTime::now()
+                    .duration_since(at)
+                    .is_ok_and(|since| since > age)
             });
             if old {
                 let _ = fs::remove_file(entry.path());

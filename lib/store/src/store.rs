@@ -76,7 +76,10 @@ impl Store {
         if self.config.dir.is_dir() {
             return Ok(());
         }
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.config.dir);
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.config.dir);
         made.map_err(|source| StoreError::Io {
             path: self.config.dir.clone(),
             operation: "cannot be made",
@@ -146,12 +149,10 @@ impl Store {
 
     /// No container of an earlier boot lives: its whole state goes at once. Reboots are the only
     /// thing that empties a store kept on a disk.
-    fn forget_other_boots(
-        &self,
-        backend: &mut dyn Backend,
-        path: &Path,
-    ) -> Result<(), StoreError> {
-        let Some(boot_id) = &self.config.boot_id else { return Ok(()) };
+    fn forget_other_boots(&self, backend: &mut dyn Backend, path: &Path) -> Result<(), StoreError> {
+        let Some(boot_id) = &self.config.boot_id else {
+            return Ok(());
+        };
         let mut transaction = Transaction::new(Some(&*backend), path);
         let written: Option<String> = transaction.get(&Self::boot_key())?;
         if written.as_ref() == Some(boot_id) {

@@ -35,6 +35,9 @@ pub(crate) fn key(kind: u8, names: &[&str], tail: &[u8]) -> Vec<u8> {
     key
 }
 
+/// A key and its value.
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
+
 /// Access to the store while its lock is held.
 pub struct Transaction<'a> {
     base: Option<&'a dyn Backend>,
@@ -46,19 +49,31 @@ pub struct Transaction<'a> {
 
 impl std::fmt::Debug for Transaction<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transaction").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Transaction")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
 impl<'a> Transaction<'a> {
     /// `base` is none where there is no store yet: everything reads as absent.
     pub(crate) fn new(base: Option<&'a dyn Backend>, path: &'a Path) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { base, path, writes: Writes::new(), now }
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Self {
+            base,
+            path,
+            writes: Writes::new(),
+            now,
+        }
     }
 
     pub(crate) fn damaged(&self, reason: impl std::fmt::Display) -> StoreError {
-        StoreError::Damaged { path: self.path.to_owned(), reason: reason.to_string() }
+        StoreError::Damaged {
+            path: self.path.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 
     pub(crate) fn get_bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -70,7 +85,9 @@ impl<'a> Transaction<'a> {
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        self.get_bytes(key)?.map(|bytes| self.decode(key, &bytes)).transpose()
+        self.get_bytes(key)?
+            .map(|bytes| self.decode(key, &bytes))
+            .transpose()
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(
@@ -98,20 +115,16 @@ impl<'a> Transaction<'a> {
     }
 
     /// Every entry whose key starts with `prefix`, in order.
-    pub(crate) fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn scan(&self, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         self.scan_up_to(prefix, usize::MAX)
     }
 
     /// The first entry whose key starts with `prefix`.
-    pub(crate) fn first(&self, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn first(&self, prefix: &[u8]) -> Result<Option<Entry>, StoreError> {
         Ok(self.scan_up_to(prefix, 1)?.into_iter().next())
     }
 
-    fn scan_up_to(
-        &self,
-        prefix: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan_up_to(&self, prefix: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mut found = std::collections::BTreeMap::new();
         if let Some(base) = self.base {
             base.scan(prefix, &mut |key, value| {

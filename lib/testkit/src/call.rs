@@ -51,7 +51,9 @@ impl Call {
     /// For a container, on its `eth0`.
     #[must_use]
     pub fn container(self, container: &Container) -> Self {
-        self.id(container.id()).netns(container.path()).ifname("eth0")
+        self.id(container.id())
+            .netns(container.path())
+            .ifname("eth0")
     }
 
     /// Sets the container id.
@@ -112,13 +114,21 @@ impl Call {
         let program = self.program.to_str().unwrap();
         line.push(program);
         let mut command = Command::new(line[0]);
-        command.args(&line[1..]).env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
-        command.env("WEFT_STATE_DIR", host.state_dir()).env("WEFT_DATA_DIR", host.data_dir());
+        command
+            .args(&line[1..])
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default());
+        command
+            .env("WEFT_STATE_DIR", host.state_dir())
+            .env("WEFT_DATA_DIR", host.data_dir());
         if host.backend() == BackendKind::Sled {
             command.env("WEFT_STORE", "sled");
         }
         command.envs(self.variables.iter().map(|(k, v)| (k, v)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -171,9 +181,13 @@ impl Outcome {
     pub fn error(&self) -> Value {
         let status = self.status.expect("ended by a signal");
         assert_ne!(status, 0, "succeeded: {}", self.stdout);
-        let error: Value = serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|e| panic!("not one document ({e}): {:?} {}", self.stdout, self.stderr));
-        assert!(error["code"].is_u64() && error["msg"].is_string(), "{error}");
+        let error: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|e| {
+            panic!("not one document ({e}): {:?} {}", self.stdout, self.stderr)
+        });
+        assert!(
+            error["code"].is_u64() && error["msg"].is_string(),
+            "{error}"
+        );
         error
     }
 }

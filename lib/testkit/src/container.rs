@@ -26,8 +26,19 @@ impl Container {
         let netns = NetNs::create().unwrap();
         File::create(&path).unwrap();
         let none: Option<&str> = None;
-        mount(Some(&netns.handle_path()), &path, none, MsFlags::MS_BIND, none).unwrap();
-        Self { netns: Some(netns), path, id: format!("ctr{}-{number}", std::process::id()) }
+        mount(
+            Some(&netns.handle_path()),
+            &path,
+            none,
+            MsFlags::MS_BIND,
+            none,
+        )
+        .unwrap();
+        Self {
+            netns: Some(netns),
+            path,
+            id: format!("ctr{}-{number}", std::process::id()),
+        }
     }
 
     /// The path for `CNI_NETNS`.
@@ -57,7 +68,9 @@ impl Container {
 
     /// Whether it reaches an address, by a few pings.
     pub fn reaches(&self, address: &str) -> bool {
-        self.succeeds(&format!("ping -n -q -c 1 -W 1 {address} || ping -n -q -c 2 -W 1 {address}"))
+        self.succeeds(&format!(
+            "ping -n -q -c 1 -W 1 {address} || ping -n -q -c 2 -W 1 {address}"
+        ))
     }
 
     /// Ends the container: the namespace is gone, and so is its path.

@@ -35,8 +35,15 @@ impl Host {
     }
 
     fn in_dir(dir: &Path, backend: BackendKind) -> Self {
-        let dir = tempfile::Builder::new().prefix("weft-test-").tempdir_in(dir).unwrap();
-        let host = Self { netns: NetNs::create().expect("a network namespace: are you root?"), dir, backend };
+        let dir = tempfile::Builder::new()
+            .prefix("weft-test-")
+            .tempdir_in(dir)
+            .unwrap();
+        let host = Self {
+            netns: NetNs::create().expect("a network namespace: are you root?"),
+            dir,
+            backend,
+        };
         host.sh("ip link set lo up");
         host
     }
@@ -115,15 +122,22 @@ impl Default for Host {
 /// tmpfs where there is one: what is tested here is not a disk.
 fn scratch() -> PathBuf {
     let shm = Path::new("/dev/shm");
-    if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() }
+    if shm.is_dir() {
+        shm.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 pub(crate) fn run_in<T: Send>(netns: &NetNs, work: impl FnOnce() -> T + Send) -> T {
     let home = NetNs::current().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| netns.run(&home, work).unwrap()).join().unwrap_or_else(|panic| {
-            std::panic::resume_unwind(panic);
-        })
+        scope
+            .spawn(|| netns.run(&home, work).unwrap())
+            .join()
+            .unwrap_or_else(|panic| {
+                std::panic::resume_unwind(panic);
+            })
     })
 }
 
@@ -133,7 +147,11 @@ pub(crate) fn shell(command: &str) -> Output {
 
 pub(crate) fn text_of(command: &str, output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}: {}\n{stderr}", output.status);
+    assert!(
+        output.status.success(),
+        "{command}: {}\n{stderr}",
+        output.status
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

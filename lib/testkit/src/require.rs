@@ -31,13 +31,19 @@ pub fn require(feature: Feature, test: &str) -> bool {
     assert!(!all, "{test} needs {feature:?}, which this kernel lacks");
     use std::io::Write;
     // Straight to the terminal: the test harness hides what passing tests print.
-    if let Ok(mut log) = std::fs::OpenOptions::new().append(true).create(true).open(skip_log()) {
+    if let Ok(mut log) = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(skip_log())
+    {
         let _ = writeln!(log, "SKIPPED {test}: this kernel lacks {feature:?}");
     }
     false
 }
 
 fn skip_log() -> std::path::PathBuf {
-    std::env::var_os("WEFT_SKIP_LOG")
-        .map_or_else(|| std::env::temp_dir().join("weft-skipped"), std::path::PathBuf::from)
+    std::env::var_os("WEFT_SKIP_LOG").map_or_else(
+        || std::env::temp_dir().join("weft-skipped"),
+        std::path::PathBuf::from,
+    )
 }

@@ -22,7 +22,10 @@ impl HostState {
             BTreeMap::from([
                 ("links", links()),
                 ("addresses", addresses()),
-                ("routes", lines("ip -o route show table all; ip -o -6 route show table all")),
+                (
+                    "routes",
+                    lines("ip -o route show table all; ip -o -6 route show table all"),
+                ),
                 ("rules", lines("ip rule; ip -6 rule")),
                 ("nft", lines("nft --stateless list ruleset")),
                 ("sysctls", sysctls()),
@@ -59,14 +62,21 @@ impl HostState {
     #[track_caller]
     pub fn assert_same(&self, host: &Host, what: &str) {
         let differences = self.differences(&Self::of(host));
-        assert!(differences.is_empty(), "{what}: the host has changed:\n{}", differences.join("\n"));
+        assert!(
+            differences.is_empty(),
+            "{what}: the host has changed:\n{}",
+            differences.join("\n")
+        );
     }
 }
 
 fn lines(command: &str) -> Vec<String> {
     let output = crate::host::shell(command);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+    text.lines()
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect()
 }
 
 fn json(command: &str) -> Vec<Value> {
@@ -79,11 +89,27 @@ fn links() -> Vec<String> {
     json("ip -j -d link")
         .iter()
         .map(|link| {
-            let is_up = link["flags"].as_array().is_some_and(|f| f.contains(&"UP".into()));
-            let keys = ["ifname", "ifalias", "mtu", "master", "address", "group", "promiscuity"];
-            let fields: Vec<String> =
-                keys.iter().map(|key| format!("{key}={}", text(link, key))).collect();
-            format!("{} up={is_up} {}", fields.join(" "), link["linkinfo"]["info_kind"])
+            let is_up = link["flags"]
+                .as_array()
+                .is_some_and(|f| f.contains(&"UP".into()));
+            let keys = [
+                "ifname",
+                "ifalias",
+                "mtu",
+                "master",
+                "address",
+                "group",
+                "promiscuity",
+            ];
+            let fields: Vec<String> = keys
+                .iter()
+                .map(|key| format!("{key}={}", text(link, key)))
+                .collect();
+            format!(
+                "{} up={is_up} {}",
+                fields.join(" "),
+                link["linkinfo"]["info_kind"]
+            )
         })
         .collect()
 }
@@ -95,7 +121,10 @@ fn addresses() -> Vec<String> {
             if address["scope"] == "link" && address["family"] == "inet6" {
                 continue;
             }
-            all.push(format!("{} {}/{}", link["ifname"], address["local"], address["prefixlen"]));
+            all.push(format!(
+                "{} {}/{}",
+                link["ifname"], address["local"], address["prefixlen"]
+            ));
         }
     }
     all
@@ -105,11 +134,19 @@ fn addresses() -> Vec<String> {
 fn sysctls() -> Vec<String> {
     let mut all = Vec::new();
     for family in ["ipv4", "ipv6"] {
-        let Ok(entries) = fs::read_dir(format!("/proc/sys/net/{family}/conf")) else { continue };
+        let Ok(entries) = fs::read_dir(format!("/proc/sys/net/{family}/conf")) else {
+            continue;
+        };
         for entry in entries.flatten() {
             let names: &[&str] = match family {
                 "ipv4" => &["forwarding", "arp_notify", "route_localnet", "rp_filter"],
-                _ => &["forwarding", "accept_ra", "disable_ipv6", "accept_dad", "keep_addr_on_down"],
+                _ => &[
+                    "forwarding",
+                    "accept_ra",
+                    "disable_ipv6",
+                    "accept_dad",
+                    "keep_addr_on_down",
+                ],
             };
             for name in names {
                 let path = entry.path().join(name);
@@ -140,7 +177,9 @@ fn store(host: &Host) -> Vec<String> {
 }
 
 fn files(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
     let mut all = Vec::new();
     for entry in entries.flatten() {
         all.push(entry.path().display().to_string());

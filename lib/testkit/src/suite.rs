@@ -22,9 +22,19 @@ impl Suite {
     pub fn in_dir(bin_dir: &Path) -> Self {
         let bin_dir = bin_dir.to_owned();
         if bin_dir.join("weft-bridge").exists() {
-            Self { bin_dir, bridge: "weft-bridge", ipam: "weft-ipam", loopback: "weft-loopback" }
+            Self {
+                bin_dir,
+                bridge: "weft-bridge",
+                ipam: "weft-ipam",
+                loopback: "weft-loopback",
+            }
         } else {
-            Self { bin_dir, bridge: "bridge", ipam: "host-local", loopback: "loopback" }
+            Self {
+                bin_dir,
+                bridge: "bridge",
+                ipam: "host-local",
+                loopback: "loopback",
+            }
         }
     }
 
@@ -43,7 +53,10 @@ impl Suite {
     /// The reference plugins of Debian's package containernetworking-plugins.
     pub fn reference() -> Self {
         let dir = Path::new("/usr/lib/cni");
-        assert!(dir.join("bridge").exists(), "no reference plugins: run `make deps` first");
+        assert!(
+            dir.join("bridge").exists(),
+            "no reference plugins: run `make deps` first"
+        );
         Self::in_dir(dir)
     }
 

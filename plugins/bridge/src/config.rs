@@ -35,10 +35,7 @@ pub(crate) struct Settings {
 /// Reads the configuration; every problem is in the error.
 pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
     let problems = Problems::default();
-    let args = match request.env.args() {
-        Ok(args) => args,
-        Err(error) => return Err(error),
-    };
+    let args = request.env.args()?;
     let fields = request.conf.fields(BRIDGE_KEYS, &problems);
     let flag = |key| fields.boolean(key).unwrap_or(false);
     let up = !flag("disableContainerInterface");
@@ -91,16 +88,23 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
     let name = link_name(fields, "bridge").unwrap_or_else(|| DEFAULT_BRIDGE.to_owned());
     let (hairpin, promiscuous) = (flag("hairpinMode"), flag("promiscMode"));
     if hairpin && promiscuous {
-        fields.problems().conflict("hairpinMode and promiscMode: cannot both be set");
+        fields
+            .problems()
+            .conflict("hairpinMode and promiscMode: cannot both be set");
     }
-    let vlan = fields.number("vlan", 0..=4094).and_then(|id| u16::try_from(id).ok());
+    let vlan = fields
+        .number("vlan", 0..=4094)
+        .and_then(|id| u16::try_from(id).ok());
     let plan = BridgePlan {
         mtu: mtu(fields),
         is_gateway: flag("isGateway") || flag("isDefaultGateway"),
         is_default_gateway: flag("isDefaultGateway"),
         force_address: flag("forceAddress"),
         promiscuous,
-        port: PortOptions { hairpin, isolated: flag("portIsolation") },
+        port: PortOptions {
+            hairpin,
+            isolated: flag("portIsolation"),
+        },
         vlan: vlan.filter(|id| *id > 0),
         trunk: trunk(fields),
         preserve_default_vlan: flag("preserveDefaultVlan"),
@@ -111,7 +115,9 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
     };
     if plan.is_gateway && plan.gateway_link().len() > 15 {
         let link = plan.gateway_link();
-        fields.problems().conflict(format!("bridge: {link:?}, the VLAN's gateway, is longer than 15 bytes"));
+        fields.problems().conflict(format!(
+            "bridge: {link:?}, the VLAN's gateway, is longer than 15 bytes"
+        ));
     }
     plan
 }
@@ -128,7 +134,11 @@ fn link_name(fields: &Fields<'_>, key: &str) -> Option<String> {
 }
 
 fn mtu(fields: &Fields<'_>) -> Mtu {
-    if fields.value("mtu").and_then(Value::as_str).is_some_and(|text| text == "auto") {
+    if fields
+        .value("mtu")
+        .and_then(Value::as_str)
+        .is_some_and(|text| text == "auto")
+    {
         return Mtu::Auto;
     }
     match fields.number("mtu", 0..=65_535) {
@@ -156,7 +166,11 @@ fn group_forward_mask(fields: &Fields<'_>) -> Option<u16> {
 fn trunk(fields: &Fields<'_>) -> Vec<u16> {
     let mut ids = Vec::new();
     for entry in fields.objects("vlanTrunk", &[TRUNK_KEYS]) {
-        let number = |key| entry.number(key, 1..=4094).and_then(|id| u16::try_from(id).ok());
+        let number = |key| {
+            entry
+                .number(key, 1..=4094)
+                .and_then(|id| u16::try_from(id).ok())
+        };
         let (id, min, max) = (number("id"), number("minID"), number("maxID"));
         match (id, min, max) {
             (_, Some(min), Some(max)) if min > max => {
@@ -183,7 +197,10 @@ fn masquerade(fields: &Fields<'_>) -> Option<Masquerade> {
     let object = fields.object("ipMasq", &[MASQUERADE_KEYS])?;
     let to: Vec<IpAddr> = match object.value("to") {
         Some(Value::Array(_)) => object.parsed_list("to", "must be an IP address"),
-        _ => object.parsed("to", "must be an IP address").into_iter().collect(),
+        _ => object
+            .parsed("to", "must be an IP address")
+            .into_iter()
+            .collect(),
     };
     for is_ipv4 in [true, false] {
         if to.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count() > 1 {
@@ -193,7 +210,11 @@ fn masquerade(fields: &Fields<'_>) -> Option<Masquerade> {
     let exclude: Vec<IpNetwork> = object.parsed_list("exclude", "must be an address or a prefix");
     let ipv4_only = !object.boolean("ipv6").unwrap_or(true);
     let is_on = object.boolean("enabled").unwrap_or(true);
-    is_on.then_some(Masquerade { exclude, to, ipv4_only })
+    is_on.then_some(Masquerade {
+        exclude,
+        to,
+        ipv4_only,
+    })
 }
 
 /// conf < `CNI_ARGS` < `args.cni` < `runtimeConfig`.

@@ -53,7 +53,13 @@ impl Plugin for Bridge {
             _ => None,
         };
         let uses_nft = settings.masquerade.is_some() || settings.mac_spoof_check;
-        Ok(weft_attach::status(&mut host, request, &settings.bridge, ipam, uses_nft)?)
+        Ok(weft_attach::status(
+            &mut host,
+            request,
+            &settings.bridge,
+            ipam,
+            uses_nft,
+        )?)
     }
 }
 

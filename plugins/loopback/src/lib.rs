@@ -36,7 +36,9 @@ impl Plugin for Loopback {
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
         // No namespace, no interface: done.
-        let Ok((mut socket, lo)) = open(request) else { return Ok(()) };
+        let Ok((mut socket, lo)) = open(request) else {
+            return Ok(());
+        };
         let mut batch = Batch::new();
         link::set_down(lo.index, &mut batch);
         socket.commit(batch).map_err(kernel_error)
@@ -44,7 +46,10 @@ impl Plugin for Loopback {
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
         request.conf.prev_result()?.ok_or_else(|| {
-            CniError::new(Code::InvalidConfig, "prevResult: CHECK needs the result of the ADD")
+            CniError::new(
+                Code::InvalidConfig,
+                "prevResult: CHECK needs the result of the ADD",
+            )
         })?;
         let (_, lo) = open(request)?;
         if lo.is_up {
@@ -65,13 +70,10 @@ impl Plugin for Loopback {
 }
 
 fn kernel_error(error: KernelError) -> CniError {
-    let code = match error {
-        KernelError::Netns { .. } | KernelError::NotANetns { .. } => Code::NetnsUnusable,
-        KernelError::Refused { .. }
-        | KernelError::Socket { .. }
-        | KernelError::Answer { .. }
-        | KernelError::Unsteady { .. }
-        | KernelError::Sysctl { .. } => Code::Kernel,
+    let code = if error.concerns_netns() {
+        Code::NetnsUnusable
+    } else {
+        Code::Kernel
     };
     CniError::new(code, error.full_text())
 }
@@ -106,7 +108,11 @@ fn own_result(request: &Request) -> CniResult {
         ips: addresses
             .into_iter()
             .flatten()
-            .map(|address| IpConfig { interface: Some(0), address, gateway: None })
+            .map(|address| IpConfig {
+                interface: Some(0),
+                address,
+                gateway: None,
+            })
             .collect(),
         ..CniResult::default()
     }

@@ -42,7 +42,10 @@ pub fn allocate(
             transaction.set_aside(&pool, ranges, &|| sticky.all_addresses(&pool.name))?;
         }
         let in_set = |ip: &IpAddr| ranges.iter().any(|range| range.subnet().contains(*ip));
-        let wanted = unserved.iter().position(in_set).map(|index| unserved.remove(index));
+        let wanted = unserved
+            .iter()
+            .position(in_set)
+            .map(|index| unserved.remove(index));
         let request = match (wanted, preferred.iter().copied().find(in_set)) {
             (Some(ip), _) => LeaseRequest::Exactly(ip),
             (None, Some(ip)) => LeaseRequest::Prefer(ip),
@@ -61,7 +64,10 @@ pub fn allocate(
     if let Some(ip) = unserved.first() {
         return Err(CniError::new(
             Code::AddressUnavailable,
-            format!("requested address {ip} is in none of network {}'s ranges", id.network),
+            format!(
+                "requested address {ip} is in none of network {}'s ranges",
+                id.network
+            ),
         )
         .into());
     }
@@ -74,13 +80,18 @@ pub fn allocate(
         });
         is_remembered = true;
     }
-    Ok(Allocation { addresses, is_remembered })
+    Ok(Allocation {
+        addresses,
+        is_remembered,
+    })
 }
 
 /// Remembers what a sticky key has got. An address that is not the same next time is no reason to
 /// have none this time: a failure is only written to the log.
 pub fn remember(config: &IpamConfig, sticky: &StickyLeases, addresses: &[AddressRecord]) {
-    let Some(key) = &config.sticky_key else { return };
+    let Some(key) = &config.sticky_key else {
+        return;
+    };
     let ips: Vec<IpAddr> = addresses.iter().map(|one| one.address.ip()).collect();
     if let Err(error) = sticky.remember(&config.pool().name, key, &ips) {
         tracing::warn!(%error, "sticky lease not remembered");
@@ -97,7 +108,11 @@ pub fn is_exhausted(
     id: &AttachmentId,
     transaction: &mut Transaction<'_>,
 ) -> Result<Option<String>, AttachError> {
-    let unasked = IpamConfig { requested: Vec::new(), fixed: Vec::new(), ..config.clone() };
+    let unasked = IpamConfig {
+        requested: Vec::new(),
+        fixed: Vec::new(),
+        ..config.clone()
+    };
     match allocate(&unasked, sticky, id, transaction) {
         Ok(_) => Ok(None),
         Err(AttachError::Store(error @ weft_store::StoreError::Exhausted { .. })) => {

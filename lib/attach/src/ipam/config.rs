@@ -13,34 +13,114 @@ use weft_store::{Pool, Range};
 /// Keys of `ipam`.
 pub const IPAM_KEYS: &[KeySpec] = &[
     KeySpec::new("type", "string", "required", "the IPAM plugin"),
-    KeySpec::new("ranges", "list of lists of ranges", "", "one address is leased of each list"),
+    KeySpec::new(
+        "ranges",
+        "list of lists of ranges",
+        "",
+        "one address is leased of each list",
+    ),
     KeySpec::new("subnet", "prefix", "", "one range of one list, in short"),
-    KeySpec::new("rangeStart", "address", "the first usable one", "with `subnet`"),
-    KeySpec::new("rangeEnd", "address", "the last usable one", "with `subnet`"),
-    KeySpec::new("gateway", "address", "the first usable one", "with `subnet`"),
-    KeySpec::new("exclude", "list of prefixes", "", "with `subnet`: never handed out"),
-    KeySpec::new("routes", "list of routes", "", "`dst`, `gw`, `mtu`, `advmss`, `priority`, `table`, `scope`"),
-    KeySpec::new("resolvConf", "path", "", "resolver settings for the result, as resolv.conf(5)"),
-    KeySpec::new("dataDir", "path", "", "keeps its leases apart from those of another dataDir"),
-    KeySpec::new("addresses", "list", "", "fixed addresses: `address`, `gateway`"),
+    KeySpec::new(
+        "rangeStart",
+        "address",
+        "the first usable one",
+        "with `subnet`",
+    ),
+    KeySpec::new(
+        "rangeEnd",
+        "address",
+        "the last usable one",
+        "with `subnet`",
+    ),
+    KeySpec::new(
+        "gateway",
+        "address",
+        "the first usable one",
+        "with `subnet`",
+    ),
+    KeySpec::new(
+        "exclude",
+        "list of prefixes",
+        "",
+        "with `subnet`: never handed out",
+    ),
+    KeySpec::new(
+        "routes",
+        "list of routes",
+        "",
+        "`dst`, `gw`, `mtu`, `advmss`, `priority`, `table`, `scope`",
+    ),
+    KeySpec::new(
+        "resolvConf",
+        "path",
+        "",
+        "resolver settings for the result, as resolv.conf(5)",
+    ),
+    KeySpec::new(
+        "dataDir",
+        "path",
+        "",
+        "keeps its leases apart from those of another dataDir",
+    ),
+    KeySpec::new(
+        "addresses",
+        "list",
+        "",
+        "fixed addresses: `address`, `gateway`",
+    ),
     KeySpec::new("dns", "object", "", "resolver settings for the result"),
-    KeySpec::new("coolDown", "seconds", "0", "how long a released address rests at least"),
-    KeySpec::new("sticky", "boolean", "false", "a pod (by namespace and name) gets its last address again"),
-    KeySpec::new("stickyKey", "string", "", "whoever has this key gets its last address again"),
+    KeySpec::new(
+        "coolDown",
+        "seconds",
+        "0",
+        "how long a released address rests at least",
+    ),
+    KeySpec::new(
+        "sticky",
+        "boolean",
+        "false",
+        "a pod (by namespace and name) gets its last address again",
+    ),
+    KeySpec::new(
+        "stickyKey",
+        "string",
+        "",
+        "whoever has this key gets its last address again",
+    ),
 ];
 
 /// Keys of a range.
 pub const RANGE_KEYS: &[KeySpec] = &[
     KeySpec::new("subnet", "prefix", "required", "the subnet"),
-    KeySpec::new("rangeStart", "address", "the first usable one", "first address to hand out"),
-    KeySpec::new("rangeEnd", "address", "the last usable one", "last address to hand out"),
-    KeySpec::new("gateway", "address", "the first usable one", "never handed out"),
+    KeySpec::new(
+        "rangeStart",
+        "address",
+        "the first usable one",
+        "first address to hand out",
+    ),
+    KeySpec::new(
+        "rangeEnd",
+        "address",
+        "the last usable one",
+        "last address to hand out",
+    ),
+    KeySpec::new(
+        "gateway",
+        "address",
+        "the first usable one",
+        "never handed out",
+    ),
     KeySpec::new("exclude", "list of prefixes", "", "never handed out"),
 ];
 
 /// Keys of a fixed address.
 pub const STATIC_KEYS: &[KeySpec] = &[
-    KeySpec::new("address", "address with prefix length", "required", "the address"),
+    KeySpec::new(
+        "address",
+        "address with prefix length",
+        "required",
+        "the address",
+    ),
     KeySpec::new("gateway", "address", "", "its gateway"),
 ];
 
@@ -105,7 +185,11 @@ impl IpamConfig {
         let fields = Fields::new(ipam, "ipam", &[IPAM_KEYS], problems);
         let mut config = Self {
             sets: read_sets(conf, &fields),
-            routes: fields.objects("routes", &[ROUTE_KEYS]).iter().filter_map(read_route).collect(),
+            routes: fields
+                .objects("routes", &[ROUTE_KEYS])
+                .iter()
+                .filter_map(read_route)
+                .collect(),
             dns: read_dns(&fields),
             pool: Some(read_pool(conf, &fields)),
             sticky_key: read_sticky_key(&fields, args),
@@ -129,14 +213,21 @@ impl IpamConfig {
 
     /// The pool; configurations that were read have one.
     pub fn pool(&self) -> Pool {
-        self.pool.clone().unwrap_or(Pool { name: String::new(), cool_down: 0 })
+        self.pool.clone().unwrap_or(Pool {
+            name: String::new(),
+            cool_down: 0,
+        })
     }
 }
 
 fn read_sets(conf: &NetConf, fields: &Fields<'_>) -> Vec<Vec<Range>> {
     let mut sets = Vec::new();
     if let Some(value) = conf.runtime_config("ipRanges") {
-        sets.extend(read_set_list(value, "runtimeConfig.ipRanges", fields.problems()));
+        sets.extend(read_set_list(
+            value,
+            "runtimeConfig.ipRanges",
+            fields.problems(),
+        ));
     }
     if fields.value("subnet").is_some() {
         sets.extend(read_range(fields).map(|range| vec![range]));
@@ -209,14 +300,22 @@ fn read_range(fields: &Fields<'_>) -> Option<Range> {
 fn refuse_overlaps(sets: &[Vec<Range>], problems: &Problems) {
     let ranges: Vec<&Range> = sets.iter().flatten().collect();
     for (index, one) in ranges.iter().enumerate() {
-        for other in ranges.iter().skip(index + 1).filter(|other| one.overlaps(other)) {
+        for other in ranges
+            .iter()
+            .skip(index + 1)
+            .filter(|other| one.overlaps(other))
+        {
             problems.conflict(format!("ipam: ranges {one} and {other} overlap"));
         }
     }
 }
 
 fn read_route(fields: &Fields<'_>) -> Option<Route> {
-    let number = |key, max| fields.number(key, 0..=max).filter(|n| *n > 0 || key == "scope");
+    let number = |key, max| {
+        fields
+            .number(key, 0..=max)
+            .filter(|n| *n > 0 || key == "scope")
+    };
     Some(Route {
         dst: fields.parsed("dst", PREFIX)?,
         gw: fields.parsed("gw", IP),
@@ -245,15 +344,28 @@ fn read_pool(conf: &NetConf, fields: &Fields<'_>) -> Pool {
         Some(dir) => format!("{}@{dir}", conf.name),
         None => conf.name.to_string(),
     };
-    Pool { name, cool_down: u64::from(fields.number("coolDown", 0..=86_400).unwrap_or(0)) }
+    Pool {
+        name,
+        cool_down: u64::from(fields.number("coolDown", 0..=86_400).unwrap_or(0)),
+    }
 }
 
 fn read_sticky_key(fields: &Fields<'_>, args: &CniArgs) -> Option<String> {
     if let Some(key) = fields.string("stickyKey") {
         return Some(key.to_owned());
     }
-    let pod = || Some(format!("{}/{}", args.get("K8S_POD_NAMESPACE").unwrap_or(""), args.get("K8S_POD_NAME")?));
-    if fields.boolean("sticky").unwrap_or(false) { pod() } else { None }
+    let pod = || {
+        Some(format!(
+            "{}/{}",
+            args.get("K8S_POD_NAMESPACE").unwrap_or(""),
+            args.get("K8S_POD_NAME")?
+        ))
+    };
+    if fields.boolean("sticky").unwrap_or(false) {
+        pod()
+    } else {
+        None
+    }
 }
 
 /// Requested addresses of the strongest source that has any: conf < `CNI_ARGS` < `args.cni` <
@@ -287,14 +399,14 @@ fn read_requests(conf: &NetConf, args: &CniArgs, problems: &Problems) -> Vec<IpN
         }
         parsed
     };
-    args.get("IP").into_iter().flat_map(|list| list.split(',')).filter_map(parse).collect()
+    args.get("IP")
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .filter_map(parse)
+        .collect()
 }
 
-fn read_fixed(
-    fields: &Fields<'_>,
-    args: &CniArgs,
-    requests: &[IpNetwork],
-) -> Vec<StaticAddress> {
+fn read_fixed(fields: &Fields<'_>, args: &CniArgs, requests: &[IpNetwork]) -> Vec<StaticAddress> {
     let gateways: Vec<IpAddr> = args
         .get("GATEWAY")
         .into_iter()
@@ -309,7 +421,10 @@ fn read_fixed(
         .collect();
     if !requests.is_empty() {
         let gateway_of = |address: &IpNetwork| {
-            gateways.iter().copied().find(|gateway| address.contains(*gateway))
+            gateways
+                .iter()
+                .copied()
+                .find(|gateway| address.contains(*gateway))
         };
         let fixed = |address: &IpNetwork| StaticAddress {
             address: *address,
@@ -325,9 +440,16 @@ fn read_fixed(
             }
             return None;
         };
-        Some(StaticAddress { address, gateway: item.parsed("gateway", IP) })
+        Some(StaticAddress {
+            address,
+            gateway: item.parsed("gateway", IP),
+        })
     };
-    fields.objects("addresses", &[STATIC_KEYS]).iter().filter_map(read).collect()
+    fields
+        .objects("addresses", &[STATIC_KEYS])
+        .iter()
+        .filter_map(read)
+        .collect()
 }
 
 #[cfg(test)]

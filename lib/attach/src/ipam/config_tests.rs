@@ -24,7 +24,10 @@ fn ranges_and_subnet_are_read_as_host_local_does() {
         "",
     );
     assert_eq!(wrong, Vec::<String>::new());
-    assert_eq!(config.sets.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 2]);
+    assert_eq!(
+        config.sets.iter().map(Vec::len).collect::<Vec<_>>(),
+        [1, 1, 2]
+    );
     assert_eq!(config.routes[1].priority, Some(5));
     assert_eq!(config.pool().name, "n");
 }

@@ -27,7 +27,13 @@ impl DelegateIpam {
 
     fn run(&self, command: &str) -> Result<Option<serde_json::Value>, CniError> {
         let program = find(&self.plugin, &self.path)?;
-        Execution { program: &program, command, input: &self.input, variables: &[] }.run()
+        Execution {
+            program: &program,
+            command,
+            input: &self.input,
+            variables: &[],
+        }
+        .run()
     }
 
     /// Runs ADD.

@@ -37,7 +37,11 @@ pub fn serve_add(
     // Only remembered, to tell later whether the container is gone.
     let netns = NetNs::open(std::path::Path::new(path)).ok().map(|netns| {
         let (dev, ino) = netns.identity();
-        NetnsRecord { path: path.to_owned(), dev, ino }
+        NetnsRecord {
+            path: path.to_owned(),
+            dev,
+            ino,
+        }
     });
     let addresses = host.store.write(|transaction| {
         transaction.refuse_duplicate(&id)?;
@@ -108,7 +112,10 @@ pub fn serve_check(host: &mut Host, request: &Request) -> Result<(), AttachError
     if differences.is_empty() {
         Ok(())
     } else {
-        Err(AttachError::Differs { id: id.to_string(), differences })
+        Err(AttachError::Differs {
+            id: id.to_string(),
+            differences,
+        })
     }
 }
 
@@ -118,7 +125,13 @@ pub fn serve_check(host: &mut Host, request: &Request) -> Result<(), AttachError
 /// The store's.
 pub fn serve_gc(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let valid = request.conf.valid_attachments()?;
-    collect(host, &GcScope { network: request.conf.name.clone(), valid })
+    collect(
+        host,
+        &GcScope {
+            network: request.conf.name.clone(),
+            valid,
+        },
+    )
 }
 
 /// Whether there are addresses left.

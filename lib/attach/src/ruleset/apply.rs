@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weft_kernel::KernelError;
 use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
@@ -58,14 +57,9 @@ pub(crate) fn add_elements(
     match nft.commit(&batch) {
         Ok(()) => Ok(false),
         Err(error) if error.is_absent() => restore(host, record),
-        Err(error) if is_taken(&error) => replace(nft, &wanted).map(|()| false),
+        Err(error) if error.is_present() => replace(nft, &wanted).map(|()| false),
         Err(error) => Err(error.into()),
     }
-}
-
-fn is_taken(error: &KernelError) -> bool {
-    // EEXIST in Linux; the packet library has no name for it that fits all its error types.
-    error.errno().is_some_and(|errno| errno as i32 == 17)
 }
 
 /// The tables are not there: nobody has needed them, or somebody flushed the ruleset. Skeleton and
@@ -86,7 +80,7 @@ fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachErr
     match nft.commit(&batch) {
         Ok(()) => Ok(true),
         // Another ADD was faster: its tables hold what the store knew then.
-        Err(error) if is_taken(&error) => {
+        Err(error) if error.is_present() => {
             let mut own = Batch::new();
             for (set, element, _) in elements_of(record) {
                 set.add(&element, Exclusive::No, &mut own);
@@ -100,14 +94,15 @@ fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachErr
 
 /// The key is taken by an attachment that is no more (addresses are leased to one holder at a
 /// time): its element goes and ours comes, in one batch.
-fn replace(
-    nft: &mut NftSocket,
-    wanted: &[(Set, Element, Exclusive)],
-) -> Result<(), AttachError> {
+fn replace(nft: &mut NftSocket, wanted: &[(Set, Element, Exclusive)]) -> Result<(), AttachError> {
     let mut batch = Batch::new();
     for (set, element, _) in wanted {
         if let Some(there) = nft.find(set, element)? {
-            tracing::warn!(owner = there.owner, set = set.name, "stale nft element replaced");
+            tracing::warn!(
+                owner = there.owner,
+                set = set.name,
+                "stale nft element replaced"
+            );
             set.remove(element, &mut batch);
         }
         set.add(element, Exclusive::No, &mut batch);
@@ -134,7 +129,7 @@ fn remove_owned(
         match nft.commit(&batch) {
             Ok(()) => return Ok(()),
             // ERESTART: the ruleset has changed; ENOENT: the element has just gone.
-            Err(error) if error.errno().is_some_and(|e| e as i32 == 85) || error.is_absent() => {}
+            Err(error) if error.is_outdated() || error.is_absent() => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -181,12 +176,18 @@ pub(crate) fn remove_network_elements(
             }
         }
     }
-    let pairs: Vec<(Set, Element)> =
-        elements.iter().map(|(set, element, _)| (*set, element.clone())).collect();
+    let pairs: Vec<(Set, Element)> = elements
+        .iter()
+        .map(|(set, element, _)| (*set, element.clone()))
+        .collect();
     remove_owned(nft, &pairs, &mut |candidate| {
         let of = elements.iter().find(|(_, element, _)| element == candidate);
-        let Some((_, _, record)) = of else { return Ok(false) };
-        let object = SharedObject::NftElement { element: record.clone() };
+        let Some((_, _, record)) = of else {
+            return Ok(false);
+        };
+        let object = SharedObject::NftElement {
+            element: record.clone(),
+        };
         Ok(store.read(|transaction| transaction.users_of(&object))? == 0)
     })
 }
@@ -197,7 +198,9 @@ pub(crate) fn element_is_right(
     record: &NftRecord,
     owner: Option<&str>,
 ) -> Result<bool, AttachError> {
-    let Some((set, wanted)) = element(record, owner.unwrap_or_default()) else { return Ok(false) };
+    let Some((set, wanted)) = element(record, owner.unwrap_or_default()) else {
+        return Ok(false);
+    };
     let there = host.nft()?.find(&set, &wanted)?;
     Ok(there.is_some_and(|there| {
         owner.is_none_or(|owner| owner == there.owner) && there.value == wanted.value

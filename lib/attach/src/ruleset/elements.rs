@@ -3,13 +3,11 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use weft_kernel::nft::{Element, Set};
 use weft_kernel::Mac;
+use weft_kernel::nft::{Element, Set};
 use weft_store::NftRecord;
 
-use super::skeleton::{
-    LOCAL4, LOCAL6, MASQ4, MASQ6, PORT_MACS, PORTS, SETS, SNAT4, SNAT6,
-};
+use super::skeleton::{LOCAL4, LOCAL6, MASQ4, MASQ6, PORT_MACS, PORTS, SETS, SNAT4, SNAT6};
 use crate::plan::Masquerade;
 
 fn hex(bytes: &[u8]) -> String {
@@ -32,7 +30,12 @@ fn ip_bytes(ip: IpAddr) -> Vec<u8> {
 }
 
 fn record(set: Set, key: &[u8]) -> NftRecord {
-    NftRecord { set: set.name.to_owned(), key: hex(key), key_end: None, value: None }
+    NftRecord {
+        set: set.name.to_owned(),
+        key: hex(key),
+        key_end: None,
+        value: None,
+    }
 }
 
 /// An interface name as the kernel compares it: sixteen bytes, padded with zeros.
@@ -58,7 +61,10 @@ pub(crate) fn endpoint_elements(
                 Some(to) => {
                     let map = if ip.is_ipv4() { SNAT4 } else { SNAT6 };
                     let value = Some(hex(&ip_bytes(*to)));
-                    records.push(NftRecord { value, ..record(map, &ip_bytes(ip)) });
+                    records.push(NftRecord {
+                        value,
+                        ..record(map, &ip_bytes(ip))
+                    });
                 }
                 None => {
                     let set = if ip.is_ipv4() { MASQ4 } else { MASQ6 };
@@ -84,15 +90,22 @@ pub(crate) fn network_elements(
     addresses: &[IpNetwork],
     masquerade: Option<&Masquerade>,
 ) -> Vec<NftRecord> {
-    let Some(masquerade) = masquerade else { return Vec::new() };
+    let Some(masquerade) = masquerade else {
+        return Vec::new();
+    };
     let mut records = Vec::new();
     for address in addresses {
         if masquerade.ipv4_only && address.is_ipv6() {
             continue;
         }
-        let Ok(subnet) = IpNetwork::new(address.network(), address.prefix()) else { continue };
-        let of_family =
-            masquerade.exclude.iter().filter(|net| net.is_ipv4() == subnet.is_ipv4()).copied();
+        let Ok(subnet) = IpNetwork::new(address.network(), address.prefix()) else {
+            continue;
+        };
+        let of_family = masquerade
+            .exclude
+            .iter()
+            .filter(|net| net.is_ipv4() == subnet.is_ipv4())
+            .copied();
         for destination in disjoint(of_family.chain([subnet]).collect()) {
             records.push(interval(&subnet, &destination));
         }
@@ -116,14 +129,23 @@ fn disjoint(mut prefixes: Vec<IpNetwork>) -> Vec<IpNetwork> {
 
 fn interval(source: &IpNetwork, destination: &IpNetwork) -> NftRecord {
     let bounds = |net: &IpNetwork| match net {
-        IpNetwork::V4(v4) => (v4.network().octets().to_vec(), v4.broadcast().octets().to_vec()),
-        IpNetwork::V6(v6) => (v6.network().octets().to_vec(), v6.broadcast().octets().to_vec()),
+        IpNetwork::V4(v4) => (
+            v4.network().octets().to_vec(),
+            v4.broadcast().octets().to_vec(),
+        ),
+        IpNetwork::V6(v6) => (
+            v6.network().octets().to_vec(),
+            v6.broadcast().octets().to_vec(),
+        ),
     };
     let ((mut key, mut end), (to, to_end)) = (bounds(source), bounds(destination));
     key.extend(to);
     end.extend(to_end);
     let set = if source.is_ipv4() { LOCAL4 } else { LOCAL6 };
-    NftRecord { key_end: Some(hex(&end)), ..record(set, &key) }
+    NftRecord {
+        key_end: Some(hex(&end)),
+        ..record(set, &key)
+    }
 }
 
 /// A record as an element of its set; `None` for a set that is not Weft's.
@@ -157,9 +179,15 @@ mod tests {
     fn an_endpoint_has_one_element_per_address() {
         let addresses = nets(&["10.1.0.2/24", "fd00::2/64"]);
         let plain = endpoint_elements(&addresses, Some(&Masquerade::default()), None);
-        assert_eq!(plain.iter().map(|r| r.set.as_str()).collect::<Vec<_>>(), ["masq4", "masq6"]);
+        assert_eq!(
+            plain.iter().map(|r| r.set.as_str()).collect::<Vec<_>>(),
+            ["masq4", "masq6"]
+        );
         assert_eq!(plain[0].key, "0a010002");
-        let to = Masquerade { to: vec!["192.0.2.9".parse().unwrap()], ..Masquerade::default() };
+        let to = Masquerade {
+            to: vec!["192.0.2.9".parse().unwrap()],
+            ..Masquerade::default()
+        };
         let fixed = endpoint_elements(&addresses, Some(&to), None);
         assert_eq!(fixed[0].value.as_deref(), Some("c0000209"));
         assert_eq!(fixed[1].set, "masq6");

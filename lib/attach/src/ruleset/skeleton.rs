@@ -7,12 +7,23 @@ use weft_kernel::nft::{
 /// Bumped whenever the skeleton changes; kept in the tables' user data.
 const SCHEMA: &[u8] = b"weft 1";
 
-const NAT: Table = Table { family: Family::Inet, name: "weft" };
-const GUARD: Table = Table { family: Family::Bridge, name: "weft" };
+const NAT: Table = Table {
+    family: Family::Inet,
+    name: "weft",
+};
+const GUARD: Table = Table {
+    family: Family::Bridge,
+    name: "weft",
+};
 pub(crate) const TABLES: [Table; 2] = [NAT, GUARD];
 
 const fn set(table: Table, name: &'static str, key: &'static [Key], kind: SetKind) -> Set {
-    Set { table, name, key, kind }
+    Set {
+        table,
+        name,
+        key,
+        kind,
+    }
 }
 
 /// Addresses that outside sees as the host's.
@@ -27,24 +38,35 @@ pub(crate) const LOCAL6: Set = set(NAT, "local6", &[Key::Ipv6, Key::Ipv6], SetKi
 /// Bridge ports whose frames are checked.
 pub(crate) const PORTS: Set = set(GUARD, "ports", &[Key::IfName], SetKind::Hash);
 /// The source MACs they may send from.
-pub(crate) const PORT_MACS: Set =
-    set(GUARD, "port_macs", &[Key::IfName, Key::Ether], SetKind::Hash);
+pub(crate) const PORT_MACS: Set = set(
+    GUARD,
+    "port_macs",
+    &[Key::IfName, Key::Ether],
+    SetKind::Hash,
+);
 
 /// Every set; a record names one by its name, which is unique over both tables.
-pub(crate) const SETS: [Set; 8] =
-    [MASQ4, MASQ6, SNAT4, SNAT6, LOCAL4, LOCAL6, PORTS, PORT_MACS];
+pub(crate) const SETS: [Set; 8] = [MASQ4, MASQ6, SNAT4, SNAT6, LOCAL4, LOCAL6, PORTS, PORT_MACS];
 
 /// NF_INET_POST_ROUTING; five before srcnat (100), so that Weft decides before host-wide rules.
 const NAT_POST: Chain = Chain {
     table: NAT,
     name: "nat_post",
-    base: Some(BaseChain { kind: "nat", hook: 4, priority: 95 }),
+    base: Some(BaseChain {
+        kind: "nat",
+        hook: 4,
+        priority: 95,
+    }),
 };
 /// NF_BR_PRE_ROUTING, where the reference's spoof check stands too.
 const BRIDGE_GUARD: Chain = Chain {
     table: GUARD,
     name: "guard",
-    base: Some(BaseChain { kind: "filter", hook: 0, priority: -300 }),
+    base: Some(BaseChain {
+        kind: "filter",
+        hook: 0,
+        priority: -300,
+    }),
 };
 
 const META_IIFNAME: u32 = 6;
@@ -93,13 +115,25 @@ const IPV6: Protocol = Protocol {
 impl Protocol {
     fn is_this(&self) -> [Expression; 2] {
         [
-            Expression::Meta { key: META_NFPROTO, register: FIRST },
-            Expression::Compare { register: FIRST, negated: false, value: vec![self.number] },
+            Expression::Meta {
+                key: META_NFPROTO,
+                register: FIRST,
+            },
+            Expression::Compare {
+                register: FIRST,
+                negated: false,
+                value: vec![self.number],
+            },
         ]
     }
 
     fn load(&self, offset: u32, length: u32, register: u32) -> Expression {
-        Expression::Payload { base: NETWORK_LAYER, offset, length, register }
+        Expression::Payload {
+            base: NETWORK_LAYER,
+            offset,
+            length,
+            register,
+        }
     }
 
     fn multicast_length(&self) -> u32 {
@@ -107,7 +141,12 @@ impl Protocol {
     }
 
     fn lookup(&self, set: &'static str, value_register: Option<u32>) -> Expression {
-        Expression::Lookup { set, register: FIRST, value_register, negated: false }
+        Expression::Lookup {
+            set,
+            register: FIRST,
+            value_register,
+            negated: false,
+        }
     }
 
     /// Nothing is rewritten within a network and to what it excludes, nor to multicast groups;
@@ -124,7 +163,10 @@ impl Protocol {
             ]),
             rule(vec![
                 self.load(self.destination, self.multicast_length(), FIRST),
-                Expression::Mask { register: FIRST, mask: self.multicast_mask.to_vec() },
+                Expression::Mask {
+                    register: FIRST,
+                    mask: self.multicast_mask.to_vec(),
+                },
                 Expression::Compare {
                     register: FIRST,
                     negated: false,
@@ -135,26 +177,50 @@ impl Protocol {
             rule(vec![
                 source.clone(),
                 self.lookup(self.snat, Some(FIRST)),
-                Expression::SourceNat { protocol: u32::from(self.number), register: FIRST },
+                Expression::SourceNat {
+                    protocol: u32::from(self.number),
+                    register: FIRST,
+                },
             ]),
-            rule(vec![source, self.lookup(self.masq, None), Expression::Masquerade]),
+            rule(vec![
+                source,
+                self.lookup(self.masq, None),
+                Expression::Masquerade,
+            ]),
         ]
     }
 }
 
 /// Frames from a guarded port whose source MAC is not the port's are counted and dropped.
 fn guard_rules() -> [Vec<Expression>; 3] {
-    let port = Expression::Meta { key: META_IIFNAME, register: FIRST };
+    let port = Expression::Meta {
+        key: META_IIFNAME,
+        register: FIRST,
+    };
     let lookup = |set: &'static str, negated| Expression::Lookup {
         set,
         register: FIRST,
         value_register: None,
         negated,
     };
-    let mac = Expression::Payload { base: LINK_LAYER, offset: 6, length: 6, register: FIRST + 4 };
+    let mac = Expression::Payload {
+        base: LINK_LAYER,
+        offset: 6,
+        length: 6,
+        register: FIRST + 4,
+    };
     [
-        vec![port.clone(), lookup(PORTS.name, true), Expression::Verdict(Verdict::Accept)],
-        vec![port, mac, lookup(PORT_MACS.name, false), Expression::Verdict(Verdict::Accept)],
+        vec![
+            port.clone(),
+            lookup(PORTS.name, true),
+            Expression::Verdict(Verdict::Accept),
+        ],
+        vec![
+            port,
+            mac,
+            lookup(PORT_MACS.name, false),
+            Expression::Verdict(Verdict::Accept),
+        ],
         vec![Expression::Counter, Expression::Verdict(Verdict::Drop)],
     ]
 }

@@ -35,7 +35,10 @@ pub(crate) fn look(host: &mut Host, plan: &BridgePlan) -> Result<Option<Link>, A
         Some(link) if link.kind.as_deref() != Some("bridge") => Err(AttachError::Conflict {
             key: "bridge",
             name: plan.name.clone(),
-            why: format!("exists and is a {}", link.kind.as_deref().unwrap_or("hardware interface")),
+            why: format!(
+                "exists and is a {}",
+                link.kind.as_deref().unwrap_or("hardware interface")
+            ),
         }),
         other => Ok(other),
     }
@@ -84,12 +87,18 @@ pub(crate) fn ensure(
     created: &mut Created,
 ) -> Result<BridgeFacts, AttachError> {
     let facts = match existing {
-        Some(link) => BridgeFacts { index: link.index, mac: link.mac, mtu },
+        Some(link) => BridgeFacts {
+            index: link.index,
+            mac: link.mac,
+            mtu,
+        },
         None => create(host, plan, mtu, created)?,
     };
     let state = existing.and_then(|link| link.bridge).unwrap_or_default();
     let mut batch = Batch::new();
-    let mask = plan.group_forward_mask.filter(|mask| *mask != state.group_forward_mask);
+    let mask = plan
+        .group_forward_mask
+        .filter(|mask| *mask != state.group_forward_mask);
     let filtering = plan.filters_vlans() && !state.vlan_filtering;
     if existing.is_some() && (filtering || mask.is_some()) {
         bridge::configure(&plan.name, filtering, mask, &mut batch);
@@ -110,7 +119,9 @@ fn create(
     mtu: u32,
     created: &mut Created,
 ) -> Result<BridgeFacts, AttachError> {
-    let machine_id = machine::machine_id().or_else(machine::boot_id).unwrap_or_default();
+    let machine_id = machine::machine_id()
+        .or_else(machine::boot_id)
+        .unwrap_or_default();
     let mac = bridge_mac(&plan.name, &machine_id);
     let mut batch = Batch::new();
     let new = NewBridge {
@@ -122,12 +133,15 @@ fn create(
         alias: BRIDGE_ALIAS,
     };
     new.create(&mut batch);
-    link::Change { alias: Some(BRIDGE_ALIAS), ..link::Change::default() }
-        .apply(&plan.name, &mut batch);
+    link::Change {
+        alias: Some(BRIDGE_ALIAS),
+        ..link::Change::default()
+    }
+    .apply(&plan.name, &mut batch);
     match host.route()?.commit(batch) {
         Ok(()) => created.bridge = Some(plan.name.clone()),
         // Another ADD made it in the meantime.
-        Err(error) if error.errno().is_some_and(|errno| errno as i32 == 17) => {}
+        Err(error) if error.is_present() => {}
         Err(error) => return Err(error.into()),
     }
     let found = look(host, plan)?.ok_or_else(|| AttachError::Conflict {
@@ -140,13 +154,19 @@ fn create(
     if sysctl::exists(&accept_ra) {
         sysctl::write(&accept_ra, "0")?;
     }
-    Ok(BridgeFacts { index: found.index, mac: found.mac, mtu })
+    Ok(BridgeFacts {
+        index: found.index,
+        mac: found.mac,
+        mtu,
+    })
 }
 
 /// Deletes a bridge that Weft made, unless somebody has put ports on it.
 pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), AttachError> {
     let socket = host.route()?;
-    let Some(found) = link::find(socket, name)? else { return Ok(()) };
+    let Some(found) = link::find(socket, name)? else {
+        return Ok(());
+    };
     if found.alias != BRIDGE_ALIAS || !link::ports_of(socket, found.index)?.is_empty() {
         return Ok(());
     }

@@ -49,15 +49,20 @@ pub(crate) fn configure(
         return Ok(());
     }
     let found = link::find(&mut container.route, &own.name)?;
-    let index = found.map(|link| link.index).ok_or_else(|| AttachError::Conflict {
-        key: "CNI_IFNAME",
-        name: own.name.clone(),
-        why: "vanished from the container while it was being configured".to_owned(),
-    })?;
+    let index = found
+        .map(|link| link.index)
+        .ok_or_else(|| AttachError::Conflict {
+            key: "CNI_IFNAME",
+            name: own.name.clone(),
+            why: "vanished from the container while it was being configured".to_owned(),
+        })?;
     set_ipv6(container, own, &record.addresses, settings)?;
     let mut batch = Batch::new();
     if settings.announces {
-        let change = Change { announces_ipv4: true, ..Change::default() };
+        let change = Change {
+            announces_ipv4: true,
+            ..Change::default()
+        };
         change.apply(&own.name, &mut batch);
     }
     for one in &record.addresses {
@@ -112,7 +117,9 @@ pub(crate) fn spec(route: &Route, index: u32, addresses: &[AddressRecord]) -> Ro
     };
     RouteSpec {
         dst: route.dst,
-        gateway: route.gw.or_else(|| if is_on_link { None } else { family_gateway() }),
+        gateway: route
+            .gw
+            .or_else(|| if is_on_link { None } else { family_gateway() }),
         link: index,
         priority: route.priority,
         table: route.table,
@@ -136,7 +143,11 @@ fn await_detection(
     let deadline = Instant::now() + PATIENCE;
     loop {
         let there = address::list(&mut container.route, index)?;
-        let ours = || there.iter().filter(|a| addresses.iter().any(|one| one.address == a.address));
+        let ours = || {
+            there
+                .iter()
+                .filter(|a| addresses.iter().any(|one| one.address == a.address))
+        };
         if let Some(duplicate) = ours().find(|assigned| assigned.is_duplicate) {
             return Err(AttachError::Conflict {
                 key: "ipam",

@@ -19,21 +19,22 @@ pub(crate) fn gateway_of(record: &AddressRecord) -> Option<IpAddr> {
     let network = record.address;
     let first = |network: IpNetwork| match network {
         IpNetwork::V4(v4) if v4.prefix() < 31 => v4.nth(1).map(IpAddr::from),
-        IpNetwork::V6(v6) if v6.prefix() < 127 => {
-            Some(IpAddr::from((u128::from(v6.network()).saturating_add(1)).to_be_bytes()))
-        }
+        IpNetwork::V6(v6) if v6.prefix() < 127 => Some(IpAddr::from(
+            (u128::from(v6.network()).saturating_add(1)).to_be_bytes(),
+        )),
         IpNetwork::V4(_) | IpNetwork::V6(_) => None,
     };
-    record.gateway.or_else(|| first(network)).filter(|gateway| *gateway != network.ip())
+    record
+        .gateway
+        .or_else(|| first(network))
+        .filter(|gateway| *gateway != network.ip())
 }
 
 /// The gateway addresses that the host holds for these addresses.
 pub(crate) fn gateway_addresses(records: &[AddressRecord]) -> Vec<IpNetwork> {
     let mut addresses: Vec<IpNetwork> = records
         .iter()
-        .filter_map(|record| {
-            IpNetwork::new(gateway_of(record)?, record.address.prefix()).ok()
-        })
+        .filter_map(|record| IpNetwork::new(gateway_of(record)?, record.address.prefix()).ok())
         .collect();
     addresses.dedup();
     addresses
@@ -56,10 +57,13 @@ pub(crate) fn ensure_addresses(
         if there.iter().any(|assigned| assigned.address == *gateway) {
             continue;
         }
-        let conflicting = there.iter().map(|assigned| assigned.address).filter(|other| {
-            other.is_ipv4() == gateway.is_ipv4()
-                && (other.contains(gateway.ip()) || gateway.contains(other.ip()))
-        });
+        let conflicting = there
+            .iter()
+            .map(|assigned| assigned.address)
+            .filter(|other| {
+                other.is_ipv4() == gateway.is_ipv4()
+                    && (other.contains(gateway.ip()) || gateway.contains(other.ip()))
+            });
         for other in conflicting {
             if !force {
                 return Err(AttachError::Conflict {
@@ -72,7 +76,9 @@ pub(crate) fn ensure_addresses(
                 });
             }
             address::delete(index, &other, &mut batch);
-            created.replaced_addresses.push((link_name.to_owned(), other));
+            created
+                .replaced_addresses
+                .push((link_name.to_owned(), other));
         }
         address::add(index, gateway, DuplicateDetection::Skip, &mut batch);
         added.push((link_name.to_owned(), *gateway));
@@ -83,7 +89,7 @@ pub(crate) fn ensure_addresses(
     for outcome in host.route()?.send_all(batch)? {
         match outcome {
             // Another ADD was faster.
-            Err(error) if error.errno().is_some_and(|errno| errno as i32 == 17) => {}
+            Err(error) if error.is_present() => {}
             other => other?,
         }
     }
@@ -106,7 +112,11 @@ pub(crate) fn ensure_forwarding(
     addresses: &[AddressRecord],
     created: &mut Created,
 ) -> Result<(), AttachError> {
-    let has = |is_ipv4| addresses.iter().any(|record| record.address.is_ipv4() == is_ipv4);
+    let has = |is_ipv4| {
+        addresses
+            .iter()
+            .any(|record| record.address.is_ipv4() == is_ipv4)
+    };
     for (is_needed, family) in [(has(true), IpFamily::V4), (has(false), IpFamily::V6)] {
         if is_needed && forwarding::ensure(host.route()?, family)? {
             created.sysctls.push((family.forwarding_sysctl(), "0"));
@@ -122,14 +132,14 @@ pub(crate) fn remove_address(
     gateway: &IpNetwork,
 ) -> Result<(), AttachError> {
     let socket = host.route()?;
-    let Some(found) = link::find(socket, link_name)? else { return Ok(()) };
+    let Some(found) = link::find(socket, link_name)? else {
+        return Ok(());
+    };
     let mut batch = Batch::new();
     address::delete(found.index, gateway, &mut batch);
     match socket.commit(batch) {
-        // EADDRNOTAVAIL: somebody was faster.
-        Err(error) if !error.is_absent() && error.errno().is_none_or(|e| e as i32 != 99) => {
-            Err(error.into())
-        }
-        _ => Ok(()),
+        // Somebody was faster.
+        Err(error) if error.is_absent() => Ok(()),
+        outcome => Ok(outcome?),
     }
 }

@@ -1,6 +1,6 @@
 //! Removing what attachments shared and nobody uses any more.
 
-use weft_store::{NftRecord, Sharing, SharedObject};
+use weft_store::{NftRecord, SharedObject, Sharing};
 
 use super::{bridge, gateway, uplink, vlan_gateway};
 use crate::error::AttachError;
@@ -23,7 +23,10 @@ pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
         // Who came back to use one before the lock was taken has made it busy again.
         let mut idle = host.store.read(|transaction| transaction.idle_objects())?;
         idle.sort_by_key(order);
-        for object in idle.into_iter().filter(|o| !matches!(o, SharedObject::NftElement { .. })) {
+        for object in idle
+            .into_iter()
+            .filter(|o| !matches!(o, SharedObject::NftElement { .. }))
+        {
             match remove(host, &object) {
                 Ok(()) => removed.push(object),
                 Err(error) => errors.push(error),
@@ -39,12 +42,18 @@ pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
         .collect();
     match ruleset::remove_network_elements(host, &elements) {
         Ok(()) => {
-            removed.extend(elements.into_iter().map(|element| SharedObject::NftElement { element }));
+            removed.extend(
+                elements
+                    .into_iter()
+                    .map(|element| SharedObject::NftElement { element }),
+            );
         }
         Err(error) => errors.push(error),
     }
     let forgotten = host.store.write(|transaction| {
-        removed.iter().try_for_each(|object| transaction.forget_idle(object))
+        removed
+            .iter()
+            .try_for_each(|object| transaction.forget_idle(object))
     });
     errors.extend(forgotten.err().map(AttachError::from));
     AttachError::collect("removing what is no longer used", errors)
@@ -81,5 +90,9 @@ pub(crate) fn remove_ruleset(host: &mut Host) -> Result<(), AttachError> {
         let records = transaction.attachments()?;
         Ok::<_, AttachError>(records.iter().any(|record| !record.nft.is_empty()))
     })?;
-    if is_used { Ok(()) } else { ruleset::delete_tables(host) }
+    if is_used {
+        Ok(())
+    } else {
+        ruleset::delete_tables(host)
+    }
 }

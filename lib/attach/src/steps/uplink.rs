@@ -9,15 +9,15 @@ use crate::error::AttachError;
 use crate::host::Host;
 
 fn conflict(name: &str, why: String) -> AttachError {
-    AttachError::Conflict { key: "uplink", name: name.to_owned(), why }
+    AttachError::Conflict {
+        key: "uplink",
+        name: name.to_owned(),
+        why,
+    }
 }
 
 /// The interface, if it can be made a port of this bridge without harm.
-pub(crate) fn look(
-    host: &mut Host,
-    name: &str,
-    bridge: Option<u32>,
-) -> Result<Link, AttachError> {
+pub(crate) fn look(host: &mut Host, name: &str, bridge: Option<u32>) -> Result<Link, AttachError> {
     let socket = host.route()?;
     let found = link::find(socket, name)?.ok_or_else(|| conflict(name, "does not exist".into()))?;
     match found.controller {
@@ -34,7 +34,10 @@ pub(crate) fn look(
     match own {
         Some(own) => {
             let address = own.address;
-            Err(conflict(name, format!("has the address {address}; move it to the bridge first")))
+            Err(conflict(
+                name,
+                format!("has the address {address}; move it to the bridge first"),
+            ))
         }
         None => Ok(found),
     }

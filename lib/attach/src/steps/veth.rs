@@ -53,7 +53,10 @@ pub(crate) fn create(
         peer_netns: end.netns,
     };
     pair.create(&mut batch);
-    let options = PortOptions { hairpin: link.hairpin, isolated: link.isolated };
+    let options = PortOptions {
+        hairpin: link.hairpin,
+        isolated: link.isolated,
+    };
     let port = (options != PortOptions::default()).then_some(&options);
     let change = Change {
         alias: Some(alias),
@@ -76,16 +79,37 @@ pub(crate) fn set_vlans(
         return Ok(());
     }
     let socket = host.route()?;
-    let Some(port) = find(socket, name)? else { return Ok(()) };
+    let Some(port) = find(socket, name)? else {
+        return Ok(());
+    };
     let mut batch = Batch::new();
     if settings.native.is_some_and(|id| id != DEFAULT_VLAN) && !settings.keep_default {
         vlan::remove(port.index, DEFAULT_VLAN, &mut batch);
     }
     if let Some(id) = settings.native {
-        vlan::add(port.index, PortVlan { id, membership: Membership::Native }, &mut batch);
+        vlan::add(
+            port.index,
+            PortVlan {
+                id,
+                membership: Membership::Native,
+            },
+            &mut batch,
+        );
     }
-    for id in settings.trunk.iter().copied().filter(|id| settings.native != Some(*id)) {
-        vlan::add(port.index, PortVlan { id, membership: Membership::Tagged }, &mut batch);
+    for id in settings
+        .trunk
+        .iter()
+        .copied()
+        .filter(|id| settings.native != Some(*id))
+    {
+        vlan::add(
+            port.index,
+            PortVlan {
+                id,
+                membership: Membership::Tagged,
+            },
+            &mut batch,
+        );
     }
     Ok(socket.commit(batch)?)
 }
@@ -95,10 +119,16 @@ pub(crate) fn expected_vlans(settings: VlanSettings<'_>) -> Vec<PortVlan> {
     let mut vlans: Vec<PortVlan> = settings
         .trunk
         .iter()
-        .map(|id| PortVlan { id: *id, membership: Membership::Tagged })
+        .map(|id| PortVlan {
+            id: *id,
+            membership: Membership::Tagged,
+        })
         .collect();
     vlans.retain(|vlan| Some(vlan.id) != settings.native);
-    vlans.extend(settings.native.map(|id| PortVlan { id, membership: Membership::Native }));
+    vlans.extend(settings.native.map(|id| PortVlan {
+        id,
+        membership: Membership::Native,
+    }));
     vlans.sort_unstable();
     vlans
 }

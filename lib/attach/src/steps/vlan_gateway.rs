@@ -50,19 +50,25 @@ pub(crate) fn ensure(
     match host.route()?.commit(batch) {
         Ok(()) => {
             created.vlan_gateway = Some(name.to_owned());
-            let settings = VlanSettings { native: Some(vlan), trunk: &[], keep_default: false };
+            let settings = VlanSettings {
+                native: Some(vlan),
+                trunk: &[],
+                keep_default: false,
+            };
             set_vlans(host, &port, settings)?;
         }
         // Another ADD made it in the meantime.
-        Err(error) if error.errno().is_some_and(|errno| errno as i32 == 17) => {}
+        Err(error) if error.is_present() => {}
         Err(error) => return Err(error.into()),
     }
     let found = link::find(host.route()?, name)?;
-    found.map(|link| link.index).ok_or_else(|| AttachError::Conflict {
-        key: "vlan",
-        name: name.to_owned(),
-        why: "vanished while it was being made".to_owned(),
-    })
+    found
+        .map(|link| link.index)
+        .ok_or_else(|| AttachError::Conflict {
+            key: "vlan",
+            name: name.to_owned(),
+            why: "vanished while it was being made".to_owned(),
+        })
 }
 
 /// Deletes the interface if Weft made it.

@@ -33,7 +33,12 @@ impl KeySpec {
         default: &'static str,
         doc: &'static str,
     ) -> Self {
-        Self { name, kind, default, doc }
+        Self {
+            name,
+            kind,
+            default,
+            doc,
+        }
     }
 }
 
@@ -56,7 +61,12 @@ impl<'a> Fields<'a> {
         problems: &'a Problems,
     ) -> Self {
         let fields = Self::open(object, path, problems);
-        let names = || tables.iter().flat_map(|table| table.iter()).map(|spec| spec.name);
+        let names = || {
+            tables
+                .iter()
+                .flat_map(|table| table.iter())
+                .map(|spec| spec.name)
+        };
         for key in object.keys().filter(|key| !key.starts_with("cni.dev/")) {
             if !names().any(|name| name.eq_ignore_ascii_case(key)) {
                 let near = names().find(|name| is_near(name, key));
@@ -69,12 +79,20 @@ impl<'a> Fields<'a> {
 
     /// A reader that takes any key.
     pub fn open(object: &'a Map<String, Value>, path: &str, problems: &'a Problems) -> Self {
-        Self { object, path: path.to_owned(), problems }
+        Self {
+            object,
+            path: path.to_owned(),
+            problems,
+        }
     }
 
     /// The path of a key below this object.
     pub fn at(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     /// Where problems go.
@@ -87,7 +105,7 @@ impl<'a> Fields<'a> {
         self.problems.invalid(&self.at(key), value, must);
     }
 
-    /// The raw value, as [`lookup`] finds it.
+    /// The raw value: the exact spelling first, then any other case; `null` is absent.
     pub fn value(&self, key: &str) -> Option<&'a Value> {
         lookup(self.object, key)
     }
@@ -128,11 +146,17 @@ impl<'a> Fields<'a> {
             Value::String(text) => text.parse().ok(),
             _ => None,
         };
-        match number.and_then(|n| u32::try_from(n).ok()).filter(|n| range.contains(n)) {
+        match number
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|n| range.contains(n))
+        {
             Some(number) => Some(number),
             None => {
-                let must =
-                    format!("must be a whole number from {} to {}", range.start(), range.end());
+                let must = format!(
+                    "must be a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                );
                 self.mistyped(key, value, &must)
             }
         }
@@ -144,7 +168,11 @@ impl<'a> Fields<'a> {
             None => Vec::new(),
             Some(Value::Array(items)) => {
                 let item_path = |index| format!("{}[{index}]", self.at(key));
-                items.iter().enumerate().map(|(i, item)| (item_path(i), item)).collect()
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(i, item)| (item_path(i), item))
+                    .collect()
             }
             Some(other) => {
                 let _: Option<()> = self.mistyped(key, other, "must be a list");
@@ -202,7 +230,12 @@ impl<'a> Fields<'a> {
 pub(super) fn lookup<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     object
         .get(key)
-        .or_else(|| object.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| v))
+        .or_else(|| {
+            object
+                .iter()
+                .find(|(k, _)| k.eq_ignore_ascii_case(key))
+                .map(|(_, v)| v)
+        })
         .filter(|value| !value.is_null())
 }
 
@@ -212,7 +245,12 @@ fn is_near(name: &str, key: &str) -> bool {
     let b: Vec<char> = key.to_lowercase().chars().collect();
     let same_start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let rest = |chars: &[char]| chars.len() - same_start;
-    let tail = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
+    let tail = a
+        .iter()
+        .rev()
+        .zip(b.iter().rev())
+        .take_while(|(x, y)| x == y)
+        .count();
     let same_end = tail.min(rest(&a)).min(rest(&b));
     let (left_a, left_b) = (rest(&a) - same_end, rest(&b) - same_end);
     left_a <= 2 && left_b <= 2 && same_start + same_end >= 2 && a.len().abs_diff(b.len()) <= 2
@@ -232,15 +270,25 @@ mod tests {
 
     fn read<T>(value: Value, f: impl Fn(&Fields<'_>) -> T) -> (T, Problems) {
         let problems = Problems::default();
-        let result = f(&Fields::new(value.as_object().unwrap(), "", &[KEYS], &problems));
+        let result = f(&Fields::new(
+            value.as_object().unwrap(),
+            "",
+            &[KEYS],
+            &problems,
+        ));
         (result, problems)
     }
 
     #[test]
     fn keys_match_in_any_case_and_null_is_absent() {
         let conf = json!({"ISGATEWAY": "True", "mtu": "1400", "name": null});
-        let (read, problems) =
-            read(conf, |f| (f.boolean("isGateway"), f.number("mtu", 0..=9000), f.string("name").is_some()));
+        let (read, problems) = read(conf, |f| {
+            (
+                f.boolean("isGateway"),
+                f.number("mtu", 0..=9000),
+                f.string("name").is_some(),
+            )
+        });
         assert_eq!(read, (Some(true), Some(1400), false));
         assert!(problems.into_result(true).is_ok());
     }
@@ -264,7 +312,10 @@ mod tests {
     fn unknown_keys_are_refused_only_when_strict() {
         let conf = json!({"isGatway": true, "cni.dev/later": 1});
         let ((), problems) = read(conf.clone(), |_| ());
-        assert_eq!(problems.unknown_keys(), ["\"isGatway\" (did you mean \"isGateway\"?)"]);
+        assert_eq!(
+            problems.unknown_keys(),
+            ["\"isGatway\" (did you mean \"isGateway\"?)"]
+        );
         assert!(problems.into_result(false).is_ok());
         let ((), problems) = read(conf, |_| ());
         assert_eq!(problems.into_result(true).unwrap_err().code, 2);

@@ -13,19 +13,59 @@ use crate::version::SpecVersion;
 
 /// The keys every plugin takes.
 pub const SPEC_KEYS: &[KeySpec] = &[
-    KeySpec::new("cniVersion", "string", "0.1.0", "version of the specification to speak"),
-    KeySpec::new("cniVersions", "list of strings", "", "for runtimes: versions to choose from"),
+    KeySpec::new(
+        "cniVersion",
+        "string",
+        "0.1.0",
+        "version of the specification to speak",
+    ),
+    KeySpec::new(
+        "cniVersions",
+        "list of strings",
+        "",
+        "for runtimes: versions to choose from",
+    ),
     KeySpec::new("name", "string", "required", "the network's name"),
     KeySpec::new("type", "string", "required", "the plugin's file name"),
-    KeySpec::new("ipam", "object", "none: no addresses", "address management; its own `type`"),
-    KeySpec::new("dns", "object", "", "resolver settings for the result; they replace IPAM's"),
-    KeySpec::new("capabilities", "object", "", "for runtimes: what to put in runtimeConfig"),
+    KeySpec::new(
+        "ipam",
+        "object",
+        "none: no addresses",
+        "address management; its own `type`",
+    ),
+    KeySpec::new(
+        "dns",
+        "object",
+        "",
+        "resolver settings for the result; they replace IPAM's",
+    ),
+    KeySpec::new(
+        "capabilities",
+        "object",
+        "",
+        "for runtimes: what to put in runtimeConfig",
+    ),
     KeySpec::new("runtimeConfig", "object", "", "set by runtimes"),
-    KeySpec::new("prevResult", "object", "", "set by runtimes: the result so far"),
+    KeySpec::new(
+        "prevResult",
+        "object",
+        "",
+        "set by runtimes: the result so far",
+    ),
     KeySpec::new("args", "object", "", "`args.cni`: requests by the runtime"),
-    KeySpec::new("disableCheck", "boolean", "false", "for runtimes: never CHECK"),
+    KeySpec::new(
+        "disableCheck",
+        "boolean",
+        "false",
+        "for runtimes: never CHECK",
+    ),
     KeySpec::new("disableGC", "boolean", "false", "for runtimes: never GC"),
-    KeySpec::new("strict", "boolean", "false", "refuse unknown keys instead of reporting them"),
+    KeySpec::new(
+        "strict",
+        "boolean",
+        "false",
+        "refuse unknown keys instead of reporting them",
+    ),
     KeySpec::new("store", "string", "redb", "store backend: redb or sled"),
 ];
 
@@ -60,8 +100,9 @@ impl NetConf {
     /// # Errors
     /// Code 6: not a JSON object. Code 1: a version Weft does not speak. Code 7: no valid name.
     pub fn parse(input: &[u8]) -> Result<Self, CniError> {
-        let value: Value = serde_json::from_slice(input)
-            .map_err(|error| CniError::new(Code::Decode, format!("network configuration: {error}")))?;
+        let value: Value = serde_json::from_slice(input).map_err(|error| {
+            CniError::new(Code::Decode, format!("network configuration: {error}"))
+        })?;
         let Value::Object(object) = value else {
             return Err(CniError::new(
                 Code::Decode,
@@ -79,7 +120,13 @@ impl NetConf {
         let strict = fields.boolean("strict").unwrap_or(false);
         problems.into_result(false)?;
         let name = name.ok_or_else(|| CniError::new(Code::InvalidConfig, "name: missing"))?;
-        Ok(Self { version, name, plugin_type, strict, object })
+        Ok(Self {
+            version,
+            name,
+            plugin_type,
+            strict,
+            object,
+        })
     }
 
     /// The version of a configuration object; absent or empty means 0.1.0.
@@ -136,9 +183,11 @@ impl NetConf {
 
     /// The `dns` object of the configuration.
     pub fn dns(&self, problems: &Problems) -> Dns {
-        self.open(problems).map("dns").map_or_else(Dns::default, |map| {
-            Dns::read(&Fields::open(map, "dns", problems))
-        })
+        self.open(problems)
+            .map("dns")
+            .map_or_else(Dns::default, |map| {
+                Dns::read(&Fields::open(map, "dns", problems))
+            })
     }
 
     /// `prevResult`, in whatever version it is written.
@@ -177,7 +226,10 @@ impl NetConf {
             return Ok(ValidAttachments::Absent);
         };
         let wrong = |what: &Value| {
-            CniError::new(Code::Decode, format!("{key}: {what} is not a list of attachments"))
+            CniError::new(
+                Code::Decode,
+                format!("{key}: {what} is not a list of attachments"),
+            )
         };
         let mut valid = BTreeSet::new();
         match value {
@@ -222,7 +274,10 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap_err().code, code, "{text}");
         }
-        assert_eq!(parse(r#"{"name": "a"}"#).unwrap().version, SpecVersion::V0_1_0);
+        assert_eq!(
+            parse(r#"{"name": "a"}"#).unwrap().version,
+            SpecVersion::V0_1_0
+        );
     }
 
     #[test]
@@ -237,7 +292,10 @@ mod tests {
 
     #[test]
     fn attachments_are_read_from_either_key() {
-        let absent = parse(r#"{"name":"a"}"#).unwrap().valid_attachments().unwrap();
+        let absent = parse(r#"{"name":"a"}"#)
+            .unwrap()
+            .valid_attachments()
+            .unwrap();
         assert_eq!(absent, ValidAttachments::Absent);
         for text in [
             r#"{"name":"a","cni.dev/valid-attachments":null}"#,

@@ -14,7 +14,9 @@ pub struct Problems {
 impl Problems {
     /// Notes a wrong value: the key's path, the value, and what it must be.
     pub fn invalid(&self, path: &str, value: &dyn std::fmt::Display, must: &str) {
-        self.invalid.borrow_mut().push(format!("{path}: {value} {must}"));
+        self.invalid
+            .borrow_mut()
+            .push(format!("{path}: {value} {must}"));
     }
 
     /// Notes something wrong that is not one key's value.

@@ -45,7 +45,11 @@ impl CniResult {
 
     fn write_lists(&self, object: &mut Map<String, Value>, version: SpecVersion) {
         if !self.interfaces.is_empty() {
-            let list = self.interfaces.iter().map(|i| interface(i, version)).collect();
+            let list = self
+                .interfaces
+                .iter()
+                .map(|i| interface(i, version))
+                .collect();
             object.insert("interfaces".to_owned(), Value::Array(list));
         }
         if !self.ips.is_empty() {
@@ -118,7 +122,11 @@ fn family(address: &IpNetwork) -> &'static str {
 }
 
 fn route(route: &Route, version: SpecVersion) -> Value {
-    if version.has_gc_and_status() { json!(route) } else { json!(Route::new(route.dst, route.gw)) }
+    if version.has_gc_and_status() {
+        json!(route)
+    } else {
+        json!(Route::new(route.dst, route.gw))
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ fn full() -> CniResult {
         }],
         routes: vec![Route {
             priority: Some(7),
-            ..Route::new("0.0.0.0/0".parse().unwrap(), Some("10.0.0.1".parse().unwrap()))
+            ..Route::new(
+                "0.0.0.0/0".parse().unwrap(),
+                Some("10.0.0.1".parse().unwrap()),
+            )
         }],
         dns: Default::default(),
     }

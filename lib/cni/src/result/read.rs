@@ -21,15 +21,33 @@ impl CniResult {
     /// Code 6, listing every part that is not what it must be.
     pub fn from_value(value: &Value) -> Result<Self, CniError> {
         let Value::Object(object) = value else {
-            return Err(CniError::new(Code::Decode, format!("result {value} is not an object")));
+            return Err(CniError::new(
+                Code::Decode,
+                format!("result {value} is not an object"),
+            ));
         };
         let problems = Problems::default();
         let fields = Fields::open(object, "result", &problems);
         let mut result = Self {
-            interfaces: fields.objects_open("interfaces").iter().map(interface).collect(),
-            ips: fields.objects_open("ips").iter().filter_map(ip_config).collect(),
-            routes: fields.objects_open("routes").iter().filter_map(route).collect(),
-            dns: fields.object_open("dns").map(|dns| Dns::read(&dns)).unwrap_or_default(),
+            interfaces: fields
+                .objects_open("interfaces")
+                .iter()
+                .map(interface)
+                .collect(),
+            ips: fields
+                .objects_open("ips")
+                .iter()
+                .filter_map(ip_config)
+                .collect(),
+            routes: fields
+                .objects_open("routes")
+                .iter()
+                .filter_map(route)
+                .collect(),
+            dns: fields
+                .object_open("dns")
+                .map(|dns| Dns::read(&dns))
+                .unwrap_or_default(),
         };
         for key in ["ip4", "ip6"] {
             if let Some(old) = fields.object_open(key) {
@@ -47,9 +65,14 @@ impl CniResult {
     fn add_old_family(&mut self, old: &Fields<'_>) {
         if let Some(address) = old.parsed::<IpNetwork>("ip", ADDRESS) {
             let gateway = old.parsed::<IpAddr>("gateway", IP);
-            self.ips.push(IpConfig { interface: None, address, gateway });
+            self.ips.push(IpConfig {
+                interface: None,
+                address,
+                gateway,
+            });
         }
-        self.routes.extend(old.objects_open("routes").iter().filter_map(route));
+        self.routes
+            .extend(old.objects_open("routes").iter().filter_map(route));
     }
 }
 
@@ -88,7 +111,11 @@ fn ip_config(fields: &Fields<'_>) -> Option<IpConfig> {
     // Go marshals "no interface" as an absent key, and some plugins as -1.
     let interface = fields.value("interface").and_then(Value::as_u64);
     let gateway = fields.parsed("gateway", IP);
-    Some(IpConfig { interface: interface.and_then(|i| usize::try_from(i).ok()), address, gateway })
+    Some(IpConfig {
+        interface: interface.and_then(|i| usize::try_from(i).ok()),
+        address,
+        gateway,
+    })
 }
 
 fn route(fields: &Fields<'_>) -> Option<Route> {

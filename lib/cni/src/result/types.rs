@@ -82,7 +82,15 @@ pub struct Route {
 impl Route {
     /// A route to `dst` by way of `gw`.
     pub fn new(dst: IpNetwork, gw: Option<IpAddr>) -> Self {
-        Self { dst, gw, mtu: None, advmss: None, priority: None, table: None, scope: None }
+        Self {
+            dst,
+            gw,
+            mtu: None,
+            advmss: None,
+            priority: None,
+            table: None,
+            scope: None,
+        }
     }
 
     /// Whether it is a default route.
@@ -129,7 +137,9 @@ impl Dns {
 impl CniResult {
     /// The addresses that are on the interface with this index.
     pub fn ips_of(&self, index: usize) -> impl Iterator<Item = &IpConfig> {
-        self.ips.iter().filter(move |ip| ip.interface == Some(index))
+        self.ips
+            .iter()
+            .filter(move |ip| ip.interface == Some(index))
     }
 
     /// The gateway of a family, from the first address that has one.

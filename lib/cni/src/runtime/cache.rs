@@ -46,7 +46,9 @@ pub struct CachedAttachment {
 impl ResultCache {
     /// A cache below `dir` (libcni's is `/var/lib/cni`).
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.join("results") }
+        Self {
+            dir: dir.join("results"),
+        }
     }
 
     fn file(&self, network: &str, container_id: &str, ifname: &str) -> PathBuf {
@@ -58,8 +60,11 @@ impl ResultCache {
     /// # Errors
     /// Code 5.
     pub fn write(&self, attachment: &CachedAttachment) -> Result<(), CniError> {
-        let path =
-            self.file(&attachment.network_name, &attachment.container_id, &attachment.if_name);
+        let path = self.file(
+            &attachment.network_name,
+            &attachment.container_id,
+            &attachment.if_name,
+        );
         let temporary = path.with_extension(format!("tmp{}", std::process::id()));
         let write = || -> std::io::Result<()> {
             fs::create_dir_all(&self.dir)?;
@@ -71,7 +76,12 @@ impl ResultCache {
     }
 
     /// Reads an attachment. One that is missing or broken is `None`: a DEL must go on without.
-    pub fn read(&self, network: &str, container_id: &str, ifname: &str) -> Option<CachedAttachment> {
+    pub fn read(
+        &self,
+        network: &str,
+        container_id: &str,
+        ifname: &str,
+    ) -> Option<CachedAttachment> {
         let bytes = fs::read(self.file(network, container_id, ifname)).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
@@ -83,7 +93,9 @@ impl ResultCache {
 
     /// The attachments of a network.
     pub fn list(&self, network: &str) -> Vec<CachedAttachment> {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return Vec::new();
+        };
         entries
             .filter_map(|entry| fs::read(entry.ok()?.path()).ok())
             .filter_map(|bytes| serde_json::from_slice::<CachedAttachment>(&bytes).ok())
@@ -94,16 +106,21 @@ impl ResultCache {
 
 /// Base 64 as Go's encoding/json writes byte slices (RFC 4648, section 4).
 pub(super) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] =
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte))
+        let group = chunk
+            .iter()
+            .fold(0u32, |group, byte| group << 8 | u32::from(*byte))
             << (8 * (3 - chunk.len()));
         for position in 0..4usize {
             let index = (group >> (18 - 6 * position) & 63) as usize;
             let digit = ALPHABET.get(index).copied().unwrap_or(b'=');
-            text.push(if position <= chunk.len() { char::from(digit) } else { '=' });
+            text.push(if position <= chunk.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
         }
     }
     text

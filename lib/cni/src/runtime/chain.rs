@@ -60,7 +60,9 @@ impl Network {
         let (name, id, ifname) = self.key(sandbox);
         let cached = self.cache.read(name, id, ifname);
         // Before 0.4.0 DEL had no prevResult.
-        let result = cached.map(|c| c.result).filter(|_| self.list.version.has_check());
+        let result = cached
+            .map(|c| c.result)
+            .filter(|_| self.list.version.has_check());
         for plugin in self.list.plugins.iter().rev() {
             self.execute("DEL", plugin, sandbox, result.as_ref(), &[])?;
         }
@@ -78,7 +80,10 @@ impl Network {
         }
         let (name, id, ifname) = self.key(sandbox);
         let cached = self.cache.read(name, id, ifname).ok_or_else(|| {
-            CniError::new(Code::UnknownContainer, format!("no cached result for {name}/{id}/{ifname}"))
+            CniError::new(
+                Code::UnknownContainer,
+                format!("no cached result for {name}/{id}/{ifname}"),
+            )
         })?;
         for plugin in &self.list.plugins {
             self.execute("CHECK", plugin, sandbox, Some(&cached.result), &[])?;
@@ -120,7 +125,11 @@ impl Network {
         if errors.is_empty() {
             Ok(())
         } else {
-            Err(CniError::from_list(Code::Incomplete, "garbage collection", &errors))
+            Err(CniError::from_list(
+                Code::Incomplete,
+                "garbage collection",
+                &errors,
+            ))
         }
     }
 
@@ -155,7 +164,12 @@ impl Network {
     }
 
     fn cached(&self, sandbox: &Sandbox, result: Value) -> CachedAttachment {
-        let pairs = || sandbox.args.split(';').filter_map(|pair| pair.split_once('='));
+        let pairs = || {
+            sandbox
+                .args
+                .split(';')
+                .filter_map(|pair| pair.split_once('='))
+        };
         let args: Vec<[String; 2]> = pairs().map(|(k, v)| [k.to_owned(), v.to_owned()]).collect();
         CachedAttachment {
             kind: "cniCacheV1".to_owned(),
@@ -194,8 +208,13 @@ impl Network {
         ];
         variables.extend(self.variables.iter().map(|(k, v)| (k.as_str(), v.clone())));
         let input = Value::Object(conf).to_string();
-        Execution { program: &program, command, input: input.as_bytes(), variables: &variables }
-            .run()
+        Execution {
+            program: &program,
+            command,
+            input: input.as_bytes(),
+            variables: &variables,
+        }
+        .run()
     }
 }
 
@@ -214,7 +233,11 @@ fn request_configuration(
         conf.insert("prevResult".to_owned(), result.clone());
     }
     let wanted = |name: &String| {
-        plugin.get("capabilities").and_then(|c| c.get(name)).and_then(Value::as_bool) == Some(true)
+        plugin
+            .get("capabilities")
+            .and_then(|c| c.get(name))
+            .and_then(Value::as_bool)
+            == Some(true)
     };
     let arguments: Map<String, Value> = sandbox
         .capability_args
@@ -229,11 +252,18 @@ fn request_configuration(
 }
 
 fn type_of(plugin: &Map<String, Value>) -> &str {
-    plugin.get("type").and_then(Value::as_str).unwrap_or_default()
+    plugin
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn sandbox_of(cached: &CachedAttachment) -> Sandbox {
-    let pairs = cached.cni_args.iter().flatten().map(|[key, value]| format!("{key}={value}"));
+    let pairs = cached
+        .cni_args
+        .iter()
+        .flatten()
+        .map(|[key, value]| format!("{key}={value}"));
     Sandbox {
         container_id: cached.container_id.clone(),
         netns: cached.netns.clone(),

@@ -55,10 +55,13 @@ fn configuration_files(dir: &Path) -> Result<Vec<PathBuf>, CniError> {
     let entries = fs::read_dir(dir)
         .map_err(|error| CniError::new(Code::Io, format!("{}: {error}", dir.display())))?;
     let wanted = |path: &PathBuf| {
-        path.extension().is_some_and(|e| e == "conflist" || e == "conf" || e == "json")
+        path.extension()
+            .is_some_and(|e| e == "conflist" || e == "conf" || e == "json")
     };
-    let mut files: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(wanted).collect();
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(wanted)
+        .collect();
     files.sort();
     Ok(files)
 }
@@ -113,25 +116,41 @@ impl ConfList {
         if plugins.is_empty() {
             problems.conflict("plugins: empty");
         }
-        if plugins.iter().any(|plugin| !plugin.get("type").is_some_and(Value::is_string)) {
+        if plugins
+            .iter()
+            .any(|plugin| !plugin.get("type").is_some_and(Value::is_string))
+        {
             problems.conflict("plugins: every plugin needs a type");
         }
-        problems.into_result(false).map_err(|error| invalid(path, error.msg))?;
-        Ok(Self { name, version, disable_check, disable_gc, plugins, text })
+        problems
+            .into_result(false)
+            .map_err(|error| invalid(path, error.msg))?;
+        Ok(Self {
+            name,
+            version,
+            disable_check,
+            disable_gc,
+            plugins,
+            text,
+        })
     }
 }
 
 /// Every `<dir>/<network>/*.conf` is appended, in order of their names.
-fn plugins_in_subdirectory(
-    path: &Path,
-    name: &str,
-) -> Result<Vec<Map<String, Value>>, CniError> {
-    let Some(dir) = path.parent().map(|dir| dir.join(name)).filter(|dir| dir.is_dir()) else {
+fn plugins_in_subdirectory(path: &Path, name: &str) -> Result<Vec<Map<String, Value>>, CniError> {
+    let Some(dir) = path
+        .parent()
+        .map(|dir| dir.join(name))
+        .filter(|dir| dir.is_dir())
+    else {
         return Ok(Vec::new());
     };
     let mut plugins = Vec::new();
     for file in configuration_files(&dir)? {
-        if file.extension().is_some_and(|extension| extension == "conf") {
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "conf")
+        {
             let text = fs::read_to_string(&file).map_err(|error| invalid(&file, error))?;
             let plugin = serde_json::from_str(&text).map_err(|error| invalid(&file, error))?;
             plugins.push(plugin);
@@ -153,7 +172,9 @@ fn choose_version(fields: &Fields<'_>, newest: SpecVersion) -> Result<SpecVersio
     if texts.is_empty() {
         return Ok(SpecVersion::V0_1_0);
     }
-    let known = texts.iter().filter_map(|text| SpecVersion::from_literal(text));
+    let known = texts
+        .iter()
+        .filter_map(|text| SpecVersion::from_literal(text));
     known
         .filter(|version| *version <= newest)
         .max()

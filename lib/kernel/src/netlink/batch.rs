@@ -33,7 +33,12 @@ impl Batch {
         words: impl Into<String>,
     ) {
         let payload = bytes_of(message);
-        self.requests.push(Request { kind, flags, payload, words: words.into() });
+        self.requests.push(Request {
+            kind,
+            flags,
+            payload,
+            words: words.into(),
+        });
     }
 
     /// Whether there is nothing to send.

@@ -2,20 +2,17 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Parseable};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, Parseable};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::batch::{Batch, Request, bytes_of};
 use super::kind;
-use super::transport::{RawMessage, Transport, Wait};
+use super::transport::{Transport, Wait};
 use crate::error::KernelError;
 use crate::netns::NetNs;
 use crate::nft::message;
 
-/// A dump that was disturbed is repeated this often.
-const DUMP_ATTEMPTS: u32 = 10;
-const NLM_F_DUMP_INTR: u16 = 0x10;
 /// Acknowledgements wait in the socket's receive buffer until all requests are done: more of them
 /// than this could overflow it.
 const REQUESTS_AT_ONCE: usize = 100;
@@ -107,9 +104,11 @@ impl RouteSocket {
                     tracing::trace!(request, errno = ?ack.errno, "acknowledged");
                     return Ok(match ack.errno {
                         None => Ok(()),
-                        Some(errno) => {
-                            Err(KernelError::Refused { request, errno, reason: ack.reason })
-                        }
+                        Some(errno) => Err(KernelError::Refused {
+                            request,
+                            errno,
+                            reason: ack.reason,
+                        }),
                     });
                 }
             }
@@ -126,7 +125,7 @@ impl RouteSocket {
         payload: &[u8],
         words: &str,
     ) -> Result<Vec<u8>, KernelError> {
-        let sequence = self.request(kind, payload, 0)?;
+        let sequence = self.transport.request(kind, 0, payload)?;
         loop {
             for message in self.transport.receive(Wait::Block)?.unwrap_or_default() {
                 if message.sequence != sequence {
@@ -135,7 +134,11 @@ impl RouteSocket {
                 if let Some(ack) = message.acknowledgement() {
                     let errno = ack.errno.unwrap_or(nix::errno::Errno::ENOENT);
                     let request = words.to_owned();
-                    return Err(KernelError::Refused { request, errno, reason: ack.reason });
+                    return Err(KernelError::Refused {
+                        request,
+                        errno,
+                        reason: ack.reason,
+                    });
                 }
                 return Ok(message.payload);
             }
@@ -153,13 +156,7 @@ impl RouteSocket {
         payload: &[u8],
         words: &str,
     ) -> Result<Vec<Vec<u8>>, KernelError> {
-        for _ in 0..DUMP_ATTEMPTS {
-            let sequence = self.request(kind, payload, NLM_F_DUMP)?;
-            if let Some(raw) = self.collect_dump(sequence, words)? {
-                return Ok(raw.into_iter().map(|message| message.payload).collect());
-            }
-        }
-        Err(KernelError::Unsteady { request: words.to_owned(), attempts: DUMP_ATTEMPTS })
+        self.transport.dump(kind, payload, words)
     }
 
     /// The id by which this socket's namespace knows another one; `None` if it knows it not.
@@ -176,47 +173,13 @@ impl RouteSocket {
             Err(error) if error.errno().is_some() => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(answer.attributes.iter().find_map(|attribute| match attribute {
-            NsidAttribute::Id(id) if *id >= 0 => Some(*id),
-            _ => None,
-        }))
-    }
-
-    fn request(&mut self, kind: u16, payload: &[u8], flags: u16) -> Result<u32, KernelError> {
-        let sequence = self.transport.next_sequence();
-        self.transport.send(&message(kind, NLM_F_REQUEST | flags, sequence, payload))?;
-        Ok(sequence)
-    }
-
-    fn collect_dump(
-        &mut self,
-        sequence: u32,
-        words: &str,
-    ) -> Result<Option<Vec<RawMessage>>, KernelError> {
-        let mut messages = Vec::new();
-        let mut steady = true;
-        loop {
-            for message in self.transport.receive(Wait::Block)?.unwrap_or_default() {
-                if message.sequence != sequence {
-                    continue;
-                }
-                steady &= message.flags & NLM_F_DUMP_INTR == 0;
-                if message.is_done() {
-                    return Ok(steady.then_some(messages));
-                }
-                if let Some(ack) = message.acknowledgement() {
-                    return match ack.errno {
-                        None => Ok(steady.then_some(messages)),
-                        Some(errno) => Err(KernelError::Refused {
-                            request: words.to_owned(),
-                            errno,
-                            reason: ack.reason,
-                        }),
-                    };
-                }
-                messages.push(message);
-            }
-        }
+        Ok(answer
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+                _ => None,
+            }))
     }
 }
 

@@ -1,15 +1,20 @@
 //! Bytes to and from a netlink socket, message by message, for every netlink family.
 
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 
 use crate::error::KernelError;
+use crate::nft::message;
 
 /// Large enough for the kernel's largest dump part (NLMSG_GOODSIZE grows to 32 KiB).
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// nlmsghdr (linux/netlink.h).
 pub(crate) const HEADER_BYTES: usize = 16;
 
+/// A dump that was disturbed is repeated this often.
+const DUMP_ATTEMPTS: u32 = 10;
+const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_CAPPED: u16 = 0x100;
@@ -44,12 +49,24 @@ impl Transport {
     pub(crate) fn open(protocol: isize) -> Result<Self, KernelError> {
         let failed = |operation| move |source| KernelError::Socket { operation, source };
         let mut socket = Socket::new(protocol).map_err(failed("open"))?;
-        socket.bind(&SocketAddr::new(0, 0)).map_err(failed("bind"))?;
-        socket.connect(&SocketAddr::new(0, 0)).map_err(failed("connect"))?;
+        socket
+            .bind(&SocketAddr::new(0, 0))
+            .map_err(failed("bind"))?;
+        socket
+            .connect(&SocketAddr::new(0, 0))
+            .map_err(failed("connect"))?;
         // Without these two the kernel echoes whole requests and keeps its reasons to itself.
-        socket.set_cap_ack(true).map_err(failed("set NETLINK_CAP_ACK"))?;
-        socket.set_ext_ack(true).map_err(failed("set NETLINK_EXT_ACK"))?;
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BYTES) })
+        socket
+            .set_cap_ack(true)
+            .map_err(failed("set NETLINK_CAP_ACK"))?;
+        socket
+            .set_ext_ack(true)
+            .map_err(failed("set NETLINK_EXT_ACK"))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            buffer: Vec::with_capacity(RECEIVE_BYTES),
+        })
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -63,7 +80,77 @@ impl Transport {
 
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<(), KernelError> {
         let sent = self.socket.send(bytes, 0);
-        sent.map(drop).map_err(|source| KernelError::Socket { operation: "send", source })
+        sent.map(drop).map_err(|source| KernelError::Socket {
+            operation: "send",
+            source,
+        })
+    }
+
+    /// Sends one request; its sequence number.
+    pub(crate) fn request(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        payload: &[u8],
+    ) -> Result<u32, KernelError> {
+        let sequence = self.next_sequence();
+        self.send(&message(kind, NLM_F_REQUEST | flags, sequence, payload))?;
+        Ok(sequence)
+    }
+
+    /// The answers to a dump or to a request with acknowledgement, up to its end; `None` when the
+    /// list changed meanwhile.
+    pub(crate) fn collect(
+        &mut self,
+        sequence: u32,
+        words: &str,
+    ) -> Result<Option<Vec<RawMessage>>, KernelError> {
+        let mut answers = Vec::new();
+        let mut is_steady = true;
+        loop {
+            for message in self.receive(Wait::Block)?.unwrap_or_default() {
+                if message.sequence != sequence {
+                    continue;
+                }
+                is_steady &= message.flags & NLM_F_DUMP_INTR == 0;
+                match message.acknowledgement() {
+                    Some(Acknowledgement {
+                        errno: Some(errno),
+                        reason,
+                    }) => {
+                        let request = words.to_owned();
+                        return Err(KernelError::Refused {
+                            request,
+                            errno,
+                            reason,
+                        });
+                    }
+                    Some(_) => return Ok(is_steady.then_some(answers)),
+                    None if message.is_done() => return Ok(is_steady.then_some(answers)),
+                    None => answers.push(message),
+                }
+            }
+        }
+    }
+
+    /// Asks for a list; the answers' bodies. A list that changed while the kernel sent it is asked
+    /// for again.
+    pub(crate) fn dump(
+        &mut self,
+        kind: u16,
+        payload: &[u8],
+        words: &str,
+    ) -> Result<Vec<Vec<u8>>, KernelError> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let sequence = self.request(kind, NLM_F_DUMP, payload)?;
+            if let Some(answers) = self.collect(sequence, words)? {
+                return Ok(answers.into_iter().map(|message| message.payload).collect());
+            }
+        }
+        Err(KernelError::Unsteady {
+            request: words.to_owned(),
+            attempts: DUMP_ATTEMPTS,
+        })
     }
 
     /// The next datagram's messages; `None` if there is none and `wait` is false.
@@ -78,7 +165,12 @@ impl Transport {
                 Ok(_) => return Ok(Some(split(&self.buffer))),
                 Err(error) if error.raw_os_error() == Some(nix::libc::EINTR) => {}
                 Err(error) if error.raw_os_error() == Some(nix::libc::EAGAIN) => return Ok(None),
-                Err(source) => return Err(KernelError::Socket { operation: "receive", source }),
+                Err(source) => {
+                    return Err(KernelError::Socket {
+                        operation: "receive",
+                        source,
+                    });
+                }
             }
         }
     }
@@ -96,7 +188,9 @@ fn split(mut bytes: &[u8]) -> Vec<RawMessage> {
     while let Some((header, _)) = bytes.split_first_chunk::<HEADER_BYTES>() {
         let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = *header;
         let length = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
-        let Some(whole) = bytes.get(..length).filter(|_| length >= HEADER_BYTES) else { break };
+        let Some(whole) = bytes.get(..length).filter(|_| length >= HEADER_BYTES) else {
+            break;
+        };
         messages.push(RawMessage {
             kind: u16::from_ne_bytes([k0, k1]),
             flags: u16::from_ne_bytes([f0, f1]),
@@ -121,7 +215,10 @@ impl RawMessage {
         let (code, rest) = self.payload.split_first_chunk::<4>()?;
         let code = i32::from_ne_bytes(*code);
         let errno = (code != 0).then(|| Errno::from_raw(code.wrapping_neg()));
-        Some(Acknowledgement { errno, reason: self.reason(rest) })
+        Some(Acknowledgement {
+            errno,
+            reason: self.reason(rest),
+        })
     }
 
     /// The kernel's words behind the echoed request.

@@ -57,7 +57,10 @@ impl Batch {
     /// A batch that is refused (ERESTART) if the ruleset has changed since `generation` was read:
     /// compare-and-swap.
     pub fn at_generation(generation: u32) -> Self {
-        Self { changes: Vec::new(), generation: Some(generation) }
+        Self {
+            changes: Vec::new(),
+            generation: Some(generation),
+        }
     }
 
     /// Whether there is nothing to change.
@@ -79,7 +82,12 @@ impl Batch {
         fill: impl FnOnce(&mut Attributes),
     ) {
         let payload = payload(family, fill);
-        self.changes.push(Change { kind: message_kind(operation), flags, payload, words });
+        self.changes.push(Change {
+            kind: message_kind(operation),
+            flags,
+            payload,
+            words,
+        });
     }
 }
 

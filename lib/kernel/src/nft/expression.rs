@@ -122,12 +122,21 @@ impl Expression {
                 data.put_u32(1, *register);
                 data.put_u32(2, *key);
             }
-            Self::Payload { base, offset, length, register } => {
+            Self::Payload {
+                base,
+                offset,
+                length,
+                register,
+            } => {
                 for (kind, value) in [(1, register), (2, base), (3, offset), (4, length)] {
                     data.put_u32(kind, *value);
                 }
             }
-            Self::Compare { register, negated, value } => {
+            Self::Compare {
+                register,
+                negated,
+                value,
+            } => {
                 data.put_u32(1, *register);
                 data.put_u32(2, u32::from(*negated));
                 data.nest(3, |nest| nest.put(NFTA_DATA_VALUE, value));
@@ -139,7 +148,12 @@ impl Expression {
                 data.nest(4, |nest| nest.put(NFTA_DATA_VALUE, mask));
                 data.nest(5, |nest| nest.put(NFTA_DATA_VALUE, &vec![0; mask.len()]));
             }
-            Self::Lookup { set, register, value_register, negated } => {
+            Self::Lookup {
+                set,
+                register,
+                value_register,
+                negated,
+            } => {
                 data.put_text(1, set);
                 data.put_u32(2, *register);
                 if let Some(value_register) = value_register {

@@ -67,18 +67,24 @@ impl Chain {
     /// Makes the chain (policy accept); one that exists is left as it is.
     pub fn create(&self, batch: &mut Batch) {
         let words = format!("create nft chain {}", self.name);
-        batch.push(NFT_MSG_NEWCHAIN, NLM_F_CREATE, self.table.family, words, |attributes| {
-            attributes.put_text(1, self.table.name);
-            attributes.put_text(3, self.name);
-            if let Some(base) = self.base {
-                attributes.nest(4, |hook| {
-                    hook.put_u32(1, base.hook);
-                    hook.put(2, &base.priority.to_be_bytes());
-                });
-                attributes.put_u32(5, 1);
-                attributes.put_text(7, base.kind);
-            }
-        });
+        batch.push(
+            NFT_MSG_NEWCHAIN,
+            NLM_F_CREATE,
+            self.table.family,
+            words,
+            |attributes| {
+                attributes.put_text(1, self.table.name);
+                attributes.put_text(3, self.name);
+                if let Some(base) = self.base {
+                    attributes.nest(4, |hook| {
+                        hook.put_u32(1, base.hook);
+                        hook.put(2, &base.priority.to_be_bytes());
+                    });
+                    attributes.put_u32(5, 1);
+                    attributes.put_text(7, base.kind);
+                }
+            },
+        );
     }
 
     /// Removes every rule of the chain.
@@ -94,10 +100,16 @@ impl Chain {
     pub fn append(&self, expressions: &[Expression], batch: &mut Batch) {
         let words = format!("append a rule to nft chain {}", self.name);
         let flags = NLM_F_CREATE | NLM_F_APPEND;
-        batch.push(NFT_MSG_NEWRULE, flags, self.table.family, words, |attributes| {
-            attributes.put_text(1, self.table.name);
-            attributes.put_text(2, self.name);
-            attributes.nest(4, |list| expressions.iter().for_each(|e| e.put(list)));
-        });
+        batch.push(
+            NFT_MSG_NEWRULE,
+            flags,
+            self.table.family,
+            words,
+            |attributes| {
+                attributes.put_text(1, self.table.name);
+                attributes.put_text(2, self.name);
+                attributes.nest(4, |list| expressions.iter().for_each(|e| e.put(list)));
+            },
+        );
     }
 }

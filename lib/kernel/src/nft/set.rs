@@ -98,7 +98,12 @@ impl Element {
     pub fn new(key: Vec<u8>, owner: &str) -> Self {
         let mut owner = owner.to_owned();
         owner.truncate(COMMENT_BYTES);
-        Self { key, key_end: None, value: None, owner }
+        Self {
+            key,
+            key_end: None,
+            value: None,
+            owner,
+        }
     }
 
     fn put(&self, list: &mut Attributes, owner: bool) {
@@ -133,7 +138,10 @@ impl Element {
 }
 
 fn comment(text: &str) -> Vec<u8> {
-    let mut bytes = vec![UDATA_COMMENT, u8::try_from(text.len() + 1).unwrap_or(u8::MAX)];
+    let mut bytes = vec![
+        UDATA_COMMENT,
+        u8::try_from(text.len() + 1).unwrap_or(u8::MAX),
+    ];
     bytes.extend(text.as_bytes());
     bytes.push(0);
     bytes
@@ -141,9 +149,9 @@ fn comment(text: &str) -> Vec<u8> {
 
 fn read_comment(bytes: &[u8]) -> String {
     match bytes {
-        [UDATA_COMMENT, _, text @ ..] => {
-            String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()
-        }
+        [UDATA_COMMENT, _, text @ ..] => String::from_utf8_lossy(text)
+            .trim_end_matches('\0')
+            .to_owned(),
         _ => String::new(),
     }
 }
@@ -152,22 +160,31 @@ impl Set {
     /// Makes the set; one that exists is left as it is.
     pub fn create(&self, id: u32, batch: &mut Batch) {
         let words = format!("create nft set {}", self.name);
-        batch.push(NFT_MSG_NEWSET, NLM_F_CREATE, self.table.family, words, |set| {
-            set.put_text(1, self.table.name);
-            set.put_text(2, self.name);
-            set.put_u32(3, self.flags());
-            set.put_u32(4, self.key.iter().fold(0, |all, key| all << 6 | key.number()));
-            set.put_u32(5, self.key_bytes());
-            if let SetKind::Map(value) = self.kind {
-                set.put_u32(6, value.number());
-                set.put_u32(7, value.bytes());
-            }
-            if self.key.len() > 1 {
-                set.nest(9, |desc| self.put_fields(desc));
-            }
-            set.put_u32(10, id);
-            set.put(13, &self.byte_order());
-        });
+        batch.push(
+            NFT_MSG_NEWSET,
+            NLM_F_CREATE,
+            self.table.family,
+            words,
+            |set| {
+                set.put_text(1, self.table.name);
+                set.put_text(2, self.name);
+                set.put_u32(3, self.flags());
+                set.put_u32(
+                    4,
+                    self.key.iter().fold(0, |all, key| all << 6 | key.number()),
+                );
+                set.put_u32(5, self.key_bytes());
+                if let SetKind::Map(value) = self.kind {
+                    set.put_u32(6, value.number());
+                    set.put_u32(7, value.bytes());
+                }
+                if self.key.len() > 1 {
+                    set.nest(9, |desc| self.put_fields(desc));
+                }
+                set.put_u32(10, id);
+                set.put(13, &self.byte_order());
+            },
+        );
     }
 
     /// User data by which `nft` knows how to print keys: names are strings in host byte order.
@@ -194,13 +211,20 @@ impl Set {
             SetKind::Interval => INTERVAL,
             SetKind::Map(_) => MAP,
         };
-        if self.key.len() > 1 { kind | CONCAT } else { kind }
+        if self.key.len() > 1 {
+            kind | CONCAT
+        } else {
+            kind
+        }
     }
 
     fn key_bytes(&self) -> u32 {
         match self.key {
             [only] => only.bytes(),
-            fields => fields.iter().map(|field| field.bytes().next_multiple_of(4)).sum(),
+            fields => fields
+                .iter()
+                .map(|field| field.bytes().next_multiple_of(4))
+                .sum(),
         }
     }
 
@@ -216,7 +240,9 @@ impl Set {
         list.put_text(LIST_TABLE, self.table.name);
         list.put_text(LIST_SET, self.name);
         if !elements.is_empty() {
-            list.nest(LIST_ELEMENTS, |all| elements.iter().for_each(|e| e.put(all, owner)));
+            list.nest(LIST_ELEMENTS, |all| {
+                elements.iter().for_each(|e| e.put(all, owner))
+            });
         }
     }
 
@@ -227,15 +253,27 @@ impl Set {
             Exclusive::Yes => NLM_F_CREATE | NLM_F_EXCL,
             Exclusive::No => NLM_F_CREATE,
         };
-        let words = format!("add an element of {} to nft set {}", element.owner, self.name);
-        batch.push(NFT_MSG_NEWSETELEM, flags, self.table.family, words, |list| {
-            self.put_elements(std::slice::from_ref(element), true, list);
-        });
+        let words = format!(
+            "add an element of {} to nft set {}",
+            element.owner, self.name
+        );
+        batch.push(
+            NFT_MSG_NEWSETELEM,
+            flags,
+            self.table.family,
+            words,
+            |list| {
+                self.put_elements(std::slice::from_ref(element), true, list);
+            },
+        );
     }
 
     /// Removes an element, by its key.
     pub fn remove(&self, element: &Element, batch: &mut Batch) {
-        let words = format!("remove an element of {} from nft set {}", element.owner, self.name);
+        let words = format!(
+            "remove an element of {} from nft set {}",
+            element.owner, self.name
+        );
         batch.push(NFT_MSG_DELSETELEM, 0, self.table.family, words, |list| {
             self.put_elements(std::slice::from_ref(element), false, list);
         });
@@ -244,8 +282,9 @@ impl Set {
     /// The request for one element or, without a key, for all.
     pub(super) fn query(&self, key: Option<&Element>) -> (u16, Vec<u8>) {
         let elements: Vec<Element> = key.cloned().into_iter().collect();
-        let payload =
-            payload(self.table.family, |list| self.put_elements(&elements, false, list));
+        let payload = payload(self.table.family, |list| {
+            self.put_elements(&elements, false, list)
+        });
         (message_kind(NFT_MSG_GETSETELEM), payload)
     }
 

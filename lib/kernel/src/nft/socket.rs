@@ -3,7 +3,7 @@
 //! Closing one after a change that deleted something waits for an RCU grace period (about 12 ms),
 //! and so does the exit of a process that holds one: close it last.
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 
@@ -13,12 +13,10 @@ use super::batch::{
 };
 use super::set::{Element, Set};
 use crate::error::KernelError;
-use crate::netlink::{RawMessage, Transport};
 use crate::netlink::Wait;
+use crate::netlink::{RawMessage, Transport};
 
 const NFT_MSG_GETGEN: u16 = 16;
-const DUMP_ATTEMPTS: u32 = 10;
-const NLM_F_DUMP_INTR: u16 = 0x10;
 
 /// An nf_tables socket, bound to the namespace it was opened in.
 #[derive(Debug)]
@@ -32,7 +30,9 @@ impl NftSocket {
     /// # Errors
     /// [`KernelError::Socket`].
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self { transport: Transport::open(NETLINK_NETFILTER)? })
+        Ok(Self {
+            transport: Transport::open(NETLINK_NETFILTER)?,
+        })
     }
 
     /// Makes all changes of the batch, or none.
@@ -45,8 +45,12 @@ impl NftSocket {
             return Ok(());
         }
         let begin = self.transport.next_sequence();
-        let mut bytes =
-            message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, begin, &frame(batch.generation));
+        let mut bytes = message(
+            NFNL_MSG_BATCH_BEGIN,
+            NLM_F_REQUEST,
+            begin,
+            &frame(batch.generation),
+        );
         let mut words = vec![(begin, "nft batch")];
         for change in &batch.changes {
             let sequence = self.transport.next_sequence();
@@ -55,7 +59,12 @@ impl NftSocket {
             words.push((sequence, change.words.as_str()));
         }
         let end = self.transport.next_sequence();
-        bytes.extend(message(NFNL_MSG_BATCH_END, NLM_F_REQUEST, end, &frame(None)));
+        bytes.extend(message(
+            NFNL_MSG_BATCH_END,
+            NLM_F_REQUEST,
+            end,
+            &frame(None),
+        ));
         self.transport.send(&bytes)?;
         self.outcome(&words)
     }
@@ -116,9 +125,9 @@ impl NftSocket {
     pub fn find(&mut self, set: &Set, key: &Element) -> Result<Option<Element>, KernelError> {
         let (kind, payload) = set.query(Some(key));
         match self.request(kind, &payload) {
-            Ok(answers) => {
-                Ok(answers.iter().find_map(|answer| Set::read(&answer.payload).into_iter().next()))
-            }
+            Ok(answers) => Ok(answers
+                .iter()
+                .find_map(|answer| Set::read(&answer.payload).into_iter().next())),
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error),
         }
@@ -129,56 +138,24 @@ impl NftSocket {
     /// # Errors
     /// The socket's, and [`KernelError::Unsteady`].
     pub fn elements(&mut self, set: &Set) -> Result<Vec<Element>, KernelError> {
-        let words = format!("list nft set {}", set.name);
         let (kind, payload) = set.query(None);
-        for _ in 0..DUMP_ATTEMPTS {
-            let sequence = self.transport.next_sequence();
-            let flags = NLM_F_REQUEST | NLM_F_DUMP;
-            self.transport.send(&message(kind, flags, sequence, &payload))?;
-            if let Some(messages) = self.collect(sequence, &words)? {
-                return Ok(messages.iter().flat_map(|m| Set::read(&m.payload)).collect());
-            }
+        match self
+            .transport
+            .dump(kind, &payload, &format!("list nft set {}", set.name))
+        {
+            Ok(answers) => Ok(answers
+                .iter()
+                .flat_map(|answer| Set::read(answer))
+                .collect()),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
-        Err(KernelError::Unsteady { request: words, attempts: DUMP_ATTEMPTS })
     }
 
     /// One request that is no dump: its answers, up to the acknowledgement.
     fn request(&mut self, kind: u16, payload: &[u8]) -> Result<Vec<RawMessage>, KernelError> {
-        let sequence = self.transport.next_sequence();
-        let flags = NLM_F_REQUEST | NLM_F_ACK;
-        self.transport.send(&message(kind, flags, sequence, payload))?;
-        Ok(self.collect(sequence, "nft query")?.unwrap_or_default())
-    }
-
-    /// The answers to a request; `None` when the list changed meanwhile.
-    fn collect(
-        &mut self,
-        sequence: u32,
-        words: &str,
-    ) -> Result<Option<Vec<RawMessage>>, KernelError> {
-        let mut answers = Vec::new();
-        let mut steady = true;
-        loop {
-            for message in self.transport.receive(Wait::Block)?.unwrap_or_default() {
-                if message.sequence != sequence {
-                    continue;
-                }
-                steady &= message.flags & NLM_F_DUMP_INTR == 0;
-                let ack = message.acknowledgement();
-                match ack.map(|ack| (ack.errno, ack.reason)) {
-                    Some((None, _)) => return Ok(steady.then_some(answers)),
-                    // A dump of a set that is not there.
-                    Some((Some(Errno::ENOENT), _)) if words.starts_with("list") => {
-                        return Ok(Some(Vec::new()));
-                    }
-                    Some((Some(errno), reason)) => {
-                        let request = words.to_owned();
-                        return Err(KernelError::Refused { request, errno, reason });
-                    }
-                    None if message.is_done() => return Ok(steady.then_some(answers)),
-                    None => answers.push(message),
-                }
-            }
-        }
+        let sequence = self.transport.request(kind, NLM_F_ACK, payload)?;
+        let answers = self.transport.collect(sequence, "nft query")?;
+        Ok(answers.unwrap_or_default())
     }
 }

@@ -8,10 +8,12 @@ use redb::{
     TableDefinition, TableError,
 };
 
-use super::{Backend, Visitor, Writes};
+use super::{Backend, Visitor, Writes, is_damage};
 use crate::error::StoreError;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("weft");
+/// The table, as one transaction sees it.
+type Bytes = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// A short-lived process touches a few pages.
 const CACHE_BYTES: usize = 1 << 20;
 
@@ -36,15 +38,7 @@ fn failed(path: &Path, error: impl Into<redb::Error>) -> StoreError {
         redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => {
             StoreError::Damaged { path, reason }
         }
-        // What is not a database at all is reported as invalid or truncated data.
-        redb::Error::Io(io)
-            if matches!(
-                io.kind(),
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
-            ) =>
-        {
-            StoreError::Damaged { path, reason }
-        }
+        redb::Error::Io(io) if is_damage(&io) => StoreError::Damaged { path, reason },
         _ => StoreError::Backend { path, reason },
     }
 }
@@ -57,21 +51,27 @@ fn builder() -> Builder {
 
 impl Redb {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = builder().create(path).map_err(|error| failed(path, error))?;
-        Ok(Self { handle: Handle::Writable(database), path: path.to_owned() })
+        let database = builder()
+            .create(path)
+            .map_err(|error| failed(path, error))?;
+        Ok(Self {
+            handle: Handle::Writable(database),
+            path: path.to_owned(),
+        })
     }
 
     /// After a crash only opening for writing puts the file right.
     pub(super) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
         match builder().open_read_only(path) {
-            Ok(database) => {
-                Ok(Self { handle: Handle::ReadOnly(database), path: path.to_owned() })
-            }
+            Ok(database) => Ok(Self {
+                handle: Handle::ReadOnly(database),
+                path: path.to_owned(),
+            }),
             Err(_) => Self::open(path),
         }
     }
 
-    fn table(&self) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, StoreError> {
+    fn table(&self) -> Result<Option<Bytes>, StoreError> {
         let transaction = match &self.handle {
             Handle::Writable(database) => database.begin_read(),
             Handle::ReadOnly(database) => database.begin_read(),
@@ -90,14 +90,20 @@ impl Redb {
 
 impl Backend for Redb {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(table) = self.table()? else { return Ok(None) };
+        let Some(table) = self.table()? else {
+            return Ok(None);
+        };
         let value = table.get(key).map_err(|e: StorageError| self.failed(e))?;
         Ok(value.map(|guard| guard.value().to_vec()))
     }
 
     fn scan(&self, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        let Some(table) = self.table()? else { return Ok(()) };
-        let range = table.range(from..).map_err(|e: StorageError| self.failed(e))?;
+        let Some(table) = self.table()? else {
+            return Ok(());
+        };
+        let range = table
+            .range(from..)
+            .map_err(|e: StorageError| self.failed(e))?;
         for entry in range {
             let (key, value) = entry.map_err(|e: StorageError| self.failed(e))?;
             if let ControlFlow::Break(()) = visit(key.value(), value.value()) {

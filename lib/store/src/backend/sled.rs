@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Backend, Visitor, Writes};
+use super::{Backend, Visitor, Writes, is_damage};
 use crate::error::StoreError;
 
 /// sled's own lock is let go by background threads a moment after a database was dropped. Weft's
@@ -24,26 +24,26 @@ fn failed(path: &Path, error: &sled::Error) -> StoreError {
         sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => {
             StoreError::Damaged { path, reason }
         }
-        sled::Error::Io(io)
-            if matches!(
-                io.kind(),
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
-            ) =>
-        {
-            StoreError::Damaged { path, reason }
-        }
+        sled::Error::Io(io) if is_damage(io) => StoreError::Damaged { path, reason },
         _ => StoreError::Backend { path, reason },
     }
 }
 
 impl Sled {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let config =
-            sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None);
         let deadline = Instant::now() + LINGERING;
         loop {
             match config.open() {
-                Ok(database) => return Ok(Self { database, path: path.to_owned() }),
+                Ok(database) => {
+                    return Ok(Self {
+                        database,
+                        path: path.to_owned(),
+                    });
+                }
                 Err(error) if is_locked(&error) && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_micros(200));
                 }
@@ -82,8 +82,13 @@ impl Backend for Sled {
                 None => batch.remove(key.as_slice()),
             }
         }
-        self.database.apply_batch(batch).map_err(|e| failed(&self.path, &e))?;
+        self.database
+            .apply_batch(batch)
+            .map_err(|e| failed(&self.path, &e))?;
         // Without a flush a process that ends takes its last writes with it.
-        self.database.flush().map(drop).map_err(|e| failed(&self.path, &e))
+        self.database
+            .flush()
+            .map(drop)
+            .map_err(|e| failed(&self.path, &e))
     }
 }

@@ -1,0 +1,304 @@
+//! One suite for both backends: what the store promises, whatever is below it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+use weft_cni::AttachmentId;
+use weft_store::{
+    AddressRecord, AttachmentRecord, BackendKind, Change, LeaseRequest, NftRecord, Pool, Range,
+    SharedObject, Store, StoreConfig, StoreError, Transaction,
+};
+
+const BACKENDS: [BackendKind; 2] = [BackendKind::Redb, BackendKind::Sled];
+
+fn store(backend: BackendKind) -> (TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(StoreConfig {
+        dir: dir.path().join("state"),
+        backend,
+        lock_timeout: Duration::from_secs(20),
+        boot_id: Some("this boot".into()),
+    });
+    (dir, store)
+}
+
+fn id(container: &str) -> AttachmentId {
+    AttachmentId {
+        network: "net".try_into().unwrap(),
+        container_id: container.try_into().unwrap(),
+        ifname: "eth0".try_into().unwrap(),
+    }
+}
+
+fn pool() -> Pool {
+    Pool {
+        name: "net".into(),
+        cool_down: 0,
+    }
+}
+
+fn range(subnet: &str) -> Range {
+    Range::new(subnet.parse().unwrap(), None, None, None, &[]).unwrap()
+}
+
+fn record(container: &str, address: IpAddr, shared: Vec<SharedObject>) -> AttachmentRecord {
+    AttachmentRecord {
+        id: id(container),
+        plugin: "test".into(),
+        created_at: 1,
+        netns: None,
+        host_links: Vec::new(),
+        container_link: None,
+        addresses: vec![AddressRecord {
+            address: ipnetwork::IpNetwork::new(address, 24).unwrap(),
+            gateway: None,
+            pool: Some("net".into()),
+        }],
+        routes: Vec::new(),
+        nft: Vec::new(),
+        shared,
+        delegate: None,
+        config_digest: String::new(),
+    }
+}
+
+fn attach(store: &Store, container: &str, shared: &[SharedObject]) -> Result<IpAddr, StoreError> {
+    store.write(|t| {
+        let ranges = [range("10.0.0.0/29")];
+        let address = t
+            .lease(&pool(), &ranges, LeaseRequest::Any, &id(container))?
+            .address;
+        t.insert_attachment(&record(container, address, shared.to_vec()))?;
+        Ok(address)
+    })
+}
+
+fn detach(store: &Store, container: &str) {
+    store
+        .write(|t| t.remove_attachment(&id(container)))
+        .unwrap();
+}
+
+#[test]
+fn what_one_transaction_writes_the_next_reads() {
+    for backend in BACKENDS {
+        let (_dir, store) = store(backend);
+        let address = attach(&store, "a", &[]).unwrap();
+        let found = store.read(|t| t.attachment(&id("a"))).unwrap().unwrap();
+        assert_eq!(found, record("a", address, Vec::new()));
+        assert!(store.read(|t| t.attachment(&id("b"))).unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_failed_transaction_writes_nothing() {
+    for backend in BACKENDS {
+        let (_dir, store) = store(backend);
+        attach(&store, "a", &[]).unwrap();
+        let error = attach(&store, "a", &[]).unwrap_err();
+        assert!(
+            matches!(error, StoreError::AttachmentExists { .. }),
+            "{error}"
+        );
+        assert_eq!(
+            store.read(|t| t.leases()).unwrap().len(),
+            1,
+            "the second lease was kept"
+        );
+        assert!(store.read(|t| t.findings()).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn reading_makes_nothing() {
+    for backend in BACKENDS {
+        let (dir, store) = store(backend);
+        assert!(store.read(|t| t.attachments()).unwrap().is_empty());
+        assert!(!dir.path().join("state").exists());
+    }
+}
+
+#[test]
+fn what_a_read_changes_is_forgotten() {
+    for backend in BACKENDS {
+        let (_dir, store) = store(backend);
+        attach(&store, "a", &[]).unwrap();
+        store.read(|t| t.remove_attachment(&id("a"))).unwrap();
+        assert!(store.read(|t| t.attachment(&id("a"))).unwrap().is_some());
+    }
+}
+
+#[test]
+fn shared_objects_are_idle_when_their_last_user_goes() {
+    let bridge = SharedObject::Bridge { name: "br0".into() };
+    let element = SharedObject::NftElement {
+        element: NftRecord {
+            set: "local4".into(),
+            key: "00".into(),
+            key_end: None,
+            value: None,
+        },
+    };
+    for backend in BACKENDS {
+        let (_dir, store) = store(backend);
+        attach(&store, "a", &[bridge.clone(), element.clone()]).unwrap();
+        attach(&store, "b", std::slice::from_ref(&bridge)).unwrap();
+        detach(&store, "a");
+        let idle = store.read(|t| t.idle_objects()).unwrap();
+        assert_eq!(idle, std::slice::from_ref(&element));
+        detach(&store, "b");
+        detach(&store, "b");
+        assert_eq!(store.read(|t| t.idle_objects()).unwrap().len(), 2);
+        // Somebody uses the bridge again before it was removed.
+        attach(&store, "c", std::slice::from_ref(&bridge)).unwrap();
+        let forget = |t: &mut Transaction<'_>| {
+            t.forget_idle(&bridge)?;
+            t.forget_idle(&element)
+        };
+        store.write(forget).unwrap();
+        assert_eq!(store.read(|t| t.users_of(&bridge)).unwrap(), 1);
+        assert_eq!(store.read(|t| t.shared_objects()).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn changes_are_read_from_a_number_on() {
+    for backend in BACKENDS {
+        let (_dir, store) = store(backend);
+        attach(&store, "a", &[]).unwrap();
+        attach(&store, "b", &[]).unwrap();
+        detach(&store, "a");
+        let changes = store.read(|t| t.changes_after(1)).unwrap().unwrap();
+        assert_eq!(
+            changes,
+            [
+                (2, Change::Attached { id: id("b") }),
+                (3, Change::Detached { id: id("a") })
+            ]
+        );
+        assert_eq!(
+            store.read(|t| t.changes_after(3)).unwrap(),
+            Some(Vec::new())
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_fell_behind_is_told() {
+    let (_dir, store) = store(BackendKind::Redb);
+    store
+        .write(|t| {
+            for _ in 0..600 {
+                t.insert_attachment(&record("a", [10, 0, 0, 9].into(), Vec::new()))?;
+                t.remove_attachment(&id("a"))?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+    assert_eq!(store.read(|t| t.changes_after(10)).unwrap(), None);
+    assert_eq!(
+        store
+            .read(|t| t.changes_after(1199))
+            .unwrap()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn damage_is_told_apart_and_moved_aside() {
+    for backend in BACKENDS {
+        let (_dir, store) = store(backend);
+        attach(&store, "a", &[]).unwrap();
+        match backend {
+            BackendKind::Redb => std::fs::write(store.path(), vec![7; 5000]).unwrap(),
+            BackendKind::Sled => {
+                std::fs::remove_dir_all(store.path()).unwrap();
+                std::fs::write(store.path(), "not a directory").unwrap();
+            }
+        }
+        let error = attach(&store, "b", &[]).unwrap_err();
+        assert!(
+            error.to_string().contains(store.path().to_str().unwrap()),
+            "{error}"
+        );
+        let aside = store.move_aside().unwrap().unwrap();
+        assert!(aside.exists());
+        assert!(attach(&store, "b", &[]).is_ok());
+        assert!(store.read(|t| t.attachment(&id("a"))).unwrap().is_none());
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Attach(u8),
+    Request(u8, u8),
+    Detach(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        (0u8..12).prop_map(Step::Attach),
+        (0u8..12, 0u8..16).prop_map(|(who, host)| Step::Request(who, host)),
+        (0u8..12).prop_map(Step::Detach),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is asked for in whatever order: no address has two holders, none outside the range
+    /// is given, none is lost, and a full range says so.
+    #[test]
+    fn leases_are_exclusive_and_complete(steps in steps()) {
+        let (_dir, store) = store(BackendKind::Redb);
+        let ranges = [range("10.0.0.0/28")];
+        let capacity = usize::try_from(ranges[0].capacity()).unwrap();
+        let mut held = std::collections::BTreeMap::new();
+        for step in steps {
+            let (who, request) = match step {
+                Step::Detach(who) => {
+                    detach(&store, &who.to_string());
+                    held.remove(&who);
+                    continue;
+                }
+                Step::Attach(who) => (who, LeaseRequest::Any),
+                Step::Request(who, host) => (who, LeaseRequest::Exactly([10, 0, 0, host].into())),
+            };
+            let outcome: Result<IpAddr, StoreError> = store.write(|t| {
+                t.refuse_duplicate(&id(&who.to_string()))?;
+                let address = t.lease(&pool(), &ranges, request, &id(&who.to_string()))?.address;
+                t.insert_attachment(&record(&who.to_string(), address, Vec::new()))?;
+                Ok(address)
+            });
+            match outcome {
+                Ok(address) => {
+                    prop_assert!(ranges[0].contains(address));
+                    prop_assert!(!held.values().any(|other| *other == address), "{address} twice");
+                    prop_assert!(held.insert(who, address).is_none());
+                }
+                Err(StoreError::AttachmentExists { .. }) => prop_assert!(held.contains_key(&who)),
+                Err(StoreError::AddressTaken { address, .. }) => {
+                    prop_assert!(held.values().any(|other| *other == address));
+                }
+                Err(StoreError::AddressUnusable { address, .. }) => {
+                    prop_assert!(!ranges[0].contains(address));
+                }
+                Err(StoreError::Exhausted { .. }) => prop_assert_eq!(held.len(), capacity),
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+        prop_assert_eq!(store.read(|t| t.leases()).unwrap().len(), held.len());
+        prop_assert!(store.read(|t| t.findings()).unwrap().is_empty());
+    }
+}
