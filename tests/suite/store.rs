@@ -77,11 +77,25 @@ fn a_damaged_store_is_named_moved_aside_and_rebuilt() {
 #[test]
 fn del_does_without_a_store() {
     let net = Net::new();
-    let conf = net.conf(&json!({}));
-    let (container, _) = net.add(&conf);
-    std::fs::write(net.host.store().path(), "garbage").unwrap();
-    net.del(&conf, &container);
-    assert!(!container.succeeds("ip link show eth0"));
+    let conf = net.conf(&json!({"ipMasq": true, "macspoofchk": true}));
+    for is_lost in [false, true] {
+        let (container, result) = net.add(&conf);
+        if is_lost {
+            std::fs::remove_file(net.host.store().path()).unwrap();
+        } else {
+            std::fs::write(net.host.store().path(), "garbage").unwrap();
+        }
+        let mut with_result = conf.clone();
+        with_result["prevResult"] = result;
+        net.del(&with_result, &container);
+        assert!(!container.succeeds("ip link show eth0"));
+        let rules = net.host.sh("nft list ruleset");
+        assert!(
+            !rules.contains(container.id()) && !rules.contains("10.1.0.2 "),
+            "{rules}"
+        );
+        let _ = std::fs::remove_file(net.host.store().path());
+    }
 }
 
 #[test]

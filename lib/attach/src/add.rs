@@ -19,7 +19,7 @@ use crate::plan::{Ipam, Plan};
 use crate::ruleset;
 use crate::steps::bridge::{self, BridgeFacts};
 use crate::steps::container::Settings;
-use crate::steps::idle::LINKS_LOCK;
+use crate::steps::idle::{self, LINKS_LOCK};
 use crate::steps::veth::{ContainerEnd, VlanSettings};
 use crate::steps::{Created, container, gateway, uplink, veth, vlan_gateway};
 
@@ -52,7 +52,13 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
     // Held until the port is on the bridge: who removes unused bridges waits for it.
     let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
     let around = look_around(host, plan)?;
-    let (record, leased) = record(host, plan, &inside, &around)?;
+    let (record, leased) = match record(host, plan, &inside, &around) {
+        Ok(recorded) => recorded,
+        Err(error) => {
+            drop(lock);
+            return Err(with_cleanup_failure(error, idle::remove_idle(host).err()));
+        }
+    };
     let mut created = Created::default();
     // A MAC that derives from the address is what everybody remembers already; on an uplink there
     // may be machines that know the address from before. An announcement reaches every port, so
@@ -406,14 +412,14 @@ fn undo(
         failures.extend(delegate.del().err().map(AttachError::from));
     }
     failures.extend(detach(host, &[record]).err());
-    failures.extend(take_back(host, created).err());
+    failures.extend(take_back(host, plan, created).err());
     with_cleanup_failure(
         error,
         AttachError::collect("undoing a failed ADD", failures).err(),
     )
 }
 
-fn take_back(host: &mut Host, created: Created) -> Result<(), AttachError> {
+fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), AttachError> {
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     let mut failures = Vec::new();
     for (link, address) in &created.addresses {
@@ -436,8 +442,8 @@ fn take_back(host: &mut Host, created: Created) -> Result<(), AttachError> {
     {
         failures.extend(vlan_gateway::remove(host, link).err());
     }
-    if let (Some(link), Some(bridge)) = (&created.uplink, &created.bridge) {
-        failures.extend(uplink::remove(host, link, bridge).err());
+    if let Some(link) = &created.uplink {
+        failures.extend(uplink::remove(host, link, &plan.bridge.name).err());
     }
     if let Some(bridge) = &created.bridge {
         failures.extend(bridge::remove(host, bridge).err());
@@ -447,15 +453,19 @@ fn take_back(host: &mut Host, created: Created) -> Result<(), AttachError> {
         failures.extend(restored.err());
     }
     if created.tables {
-        failures.extend(crate::steps::idle::remove_ruleset(host).err());
+        failures.extend(idle::remove_ruleset(host).err());
     }
     AttachError::collect("taking back what was made on the host", failures)
 }
 
+/// Whether attachments that are still recorded have this interface as their gateway.
 fn is_gateway_of_others(host: &Host, link: &str) -> Result<bool, AttachError> {
-    let bridge = link.split('.').next().unwrap_or(link).to_owned();
     let records = host.store.read(|transaction| transaction.attachments())?;
-    let uses = |port: &HostLink| port.bridge.as_deref() == Some(bridge.as_str());
+    let uses = |port: &HostLink| match (&port.bridge, port.vlan) {
+        (Some(bridge), Some(vlan)) => format!("{bridge}.{vlan}") == link,
+        (Some(bridge), None) => bridge == link,
+        (None, _) => false,
+    };
     Ok(records
         .iter()
         .any(|record| record.host_links.iter().any(uses)))

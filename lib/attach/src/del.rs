@@ -1,6 +1,6 @@
 //! DEL: from a record, else from names that derive from the identity, else from prevResult.
 
-use weft_cni::{AttachmentId, ContainerId, IfName, NetworkName, Request};
+use weft_cni::{AttachmentId, CniResult, ContainerId, IfName, NetworkName, Request};
 use weft_store::{AttachmentRecord, HostLink, StoreError};
 
 use crate::error::AttachError;
@@ -20,86 +20,124 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let (container, ifname) = request.env.container()?;
     let mut errors = Vec::new();
     // IPAM first: should it fail, the rest is done all the same.
-    if let Some(plugin) = request
-        .conf
-        .ipam_type()
-        .filter(|plugin| *plugin != OWN_TYPE)
-    {
-        let outcome = DelegateIpam::new(plugin, request).del();
+    if let Some(plugin) = delegate_of(host, request, &container, ifname.as_ref()) {
+        let outcome = DelegateIpam::new(&plugin, request).del();
         errors.extend(outcome.err().map(AttachError::from));
     }
-    errors.extend(detach_container(host, &network, &container, ifname.as_ref()).err());
+    // Only a hint, for when there is no record; what cannot be read is none.
+    let prev = request
+        .conf
+        .prev_result()
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let target = Target {
+        network: &network,
+        container: &container,
+        ifname: ifname.as_ref(),
+    };
+    errors.extend(detach_container(host, target, &prev).err());
     AttachError::collect("DEL", errors)
 }
 
-/// Detaches one interface of a container from a network, or all of them.
+/// The IPAM plugin that has to be told: the configuration's, else the one of the ADD.
+fn delegate_of(
+    host: &Host,
+    request: &Request,
+    container: &ContainerId,
+    ifname: Option<&IfName>,
+) -> Option<String> {
+    match request.conf.ipam_type() {
+        Some(OWN_TYPE) => None,
+        Some(plugin) => Some(plugin.to_owned()),
+        None => {
+            let target = Target {
+                network: &request.conf.name,
+                container,
+                ifname,
+            };
+            let records = target.read_records(host).ok()?;
+            records
+                .into_iter()
+                .find_map(|record| Some(record.delegate?.plugin))
+        }
+    }
+}
+
+/// What is to be detached: one interface of a container from a network, or all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The network.
+    pub network: &'a NetworkName,
+    /// The container.
+    pub container: &'a ContainerId,
+    /// The interface; none for all.
+    pub ifname: Option<&'a IfName>,
+}
+
+impl Target<'_> {
+    /// The attachment, if it is one.
+    fn id(&self) -> Option<AttachmentId> {
+        Some(AttachmentId {
+            network: self.network.clone(),
+            container_id: self.container.clone(),
+            ifname: self.ifname?.clone(),
+        })
+    }
+
+    fn read_records(&self, host: &Host) -> Result<Vec<AttachmentRecord>, StoreError> {
+        host.store.read(|transaction| match self.id() {
+            Some(id) => Ok(transaction.attachment(&id)?.into_iter().collect()),
+            None => transaction.attachments_of_container(self.network, self.container),
+        })
+    }
+}
+
+/// Detaches a container by its records; without any, by what derives from its identity and by the
+/// result of its ADD.
 ///
 /// # Errors
 /// Only what could not be removed.
 pub fn detach_container(
     host: &mut Host,
-    network: &NetworkName,
-    container: &ContainerId,
-    ifname: Option<&IfName>,
+    target: Target<'_>,
+    prev: &CniResult,
 ) -> Result<(), AttachError> {
-    let records = match read_records(host, network, container, ifname) {
+    let records = match target.read_records(host) {
         Ok(records) => records,
-        // A store that cannot be read keeps no container from being removed: what its name
-        // tells is removed, and what the kernel no longer shows is not rebuilt.
+        // A store that cannot be read keeps no container from being removed: what the kernel no
+        // longer shows is not rebuilt.
         Err(error @ StoreError::Damaged { .. }) => {
             tracing::warn!(%error, "DEL without the store: weft store rebuild mends it");
-            return match ifname {
-                Some(ifname) => remove_derived(host, &identity(network, container, ifname)),
-                None => Ok(()),
-            };
+            return target
+                .id()
+                .map_or(Ok(()), |id| remove_derived(host, &id, prev));
         }
         Err(error) => return Err(error.into()),
     };
-    let mut errors = Vec::new();
-    match (records.is_empty(), ifname) {
-        (true, Some(ifname)) => {
-            let id = identity(network, container, ifname);
-            errors.extend(remove_derived(host, &id).err());
-            errors.extend(idle::remove_idle(host).err());
-        }
-        _ => {
-            let all: Vec<&AttachmentRecord> = records.iter().collect();
-            errors.extend(detach(host, &all).err());
-        }
+    if !records.is_empty() {
+        return detach(host, &records.iter().collect::<Vec<_>>());
     }
+    let mut errors = Vec::new();
+    if let Some(id) = target.id() {
+        errors.extend(remove_derived(host, &id, prev).err());
+    }
+    errors.extend(idle::remove_idle(host).err());
     AttachError::collect("DEL", errors)
 }
 
-fn identity(network: &NetworkName, container: &ContainerId, ifname: &IfName) -> AttachmentId {
-    AttachmentId {
-        network: network.clone(),
-        container_id: container.clone(),
-        ifname: ifname.clone(),
-    }
-}
-
-fn read_records(
-    host: &Host,
-    network: &NetworkName,
-    container: &ContainerId,
-    ifname: Option<&IfName>,
-) -> Result<Vec<AttachmentRecord>, StoreError> {
-    host.store.read(|transaction| match ifname {
-        Some(ifname) => {
-            let id = identity(network, container, ifname);
-            Ok(transaction.attachment(&id)?.into_iter().collect())
-        }
-        None => transaction.attachments_of_container(network, container),
-    })
-}
-
-/// Without a record there can still be a link: its name derives from the identity.
-fn remove_derived(host: &mut Host, id: &AttachmentId) -> Result<(), AttachError> {
+/// Without a record there can still be a link, whose name derives from the identity, and nf_tables
+/// elements of the addresses in the result, if they carry the attachment's mark.
+fn remove_derived(host: &mut Host, id: &AttachmentId, prev: &CniResult) -> Result<(), AttachError> {
     let name = host_link_name(id);
-    match weft_kernel::link::find(host.route()?, &name)? {
-        Some(_) => links::delete(host, &[name]),
-        None => Ok(()),
+    let mut errors = Vec::new();
+    if !prev.ips.is_empty() {
+        errors.extend(ruleset::remove_derived(host, id, &name, prev).err());
     }
+    if weft_kernel::link::find(host.route()?, &name)?.is_some() {
+        errors.extend(links::delete(host, &[name]).err());
+    }
+    AttachError::collect("DEL without a record", errors)
 }
 
 /// Removes everything that the records name: elements before links, the records last, so that a

@@ -66,7 +66,12 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
         }
     }
     let mut errors = Vec::new();
-    errors.extend(detach(host, &stale).err());
+    // All in one go; if that fails, each by itself, so that one does not keep the others.
+    if detach(host, &stale).is_err() {
+        for record in &stale {
+            errors.extend(detach(host, &[record]).err());
+        }
+    }
     errors.extend(remove_orphaned_links(host, scope).err());
     errors.extend(remove_orphaned_elements(host).err());
     errors.extend(idle::remove_idle(host).err());

@@ -64,12 +64,19 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
     }
     host.store.write(|transaction| {
         for record in &records {
-            for one in &record.addresses {
+            // An ADD may have written to the new store already: its word counts.
+            if transaction.attachment(&record.id)?.is_some() {
+                continue;
+            }
+            let mut record = record.clone();
+            record.addresses.retain(|one| {
                 let name = one.pool.clone().unwrap_or_default();
                 let pool = Pool { name, cool_down: 0 };
-                transaction.lease_static(&pool, one.address.ip(), &record.id)?;
-            }
-            transaction.insert_attachment(record)?;
+                transaction
+                    .lease_static(&pool, one.address.ip(), &record.id)
+                    .is_ok()
+            });
+            transaction.insert_attachment(&record)?;
         }
         Ok::<_, AttachError>(())
     })?;

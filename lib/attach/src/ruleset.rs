@@ -9,7 +9,7 @@ mod elements;
 mod skeleton;
 
 pub(crate) use apply::{
-    add_elements, delete_tables, element_is_right, owners, records_by_owner, remove_elements,
-    remove_network_elements, sweep,
+    add_elements, delete_tables, element_is_right, owners, records_by_owner, remove_derived,
+    remove_elements, remove_network_elements, sweep,
 };
 pub(crate) use elements::{endpoint_elements, network_elements};

@@ -9,6 +9,7 @@ use weft_store::{AttachmentRecord, NetnsRecord};
 use super::allocate::{allocate, remember};
 use super::config::IpamConfig;
 use crate::check::require_prev_result;
+use crate::del::{Target, detach_container};
 use crate::error::AttachError;
 use crate::gc::{GcScope, collect};
 use crate::host::Host;
@@ -82,7 +83,14 @@ pub fn serve_add(
 /// The store's, unless it is damaged: then there is nothing to give back.
 pub fn serve_del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let (container, ifname) = request.env.container()?;
-    crate::del::detach_container(host, &request.conf.name, &container, ifname.as_ref())
+    let (network, ifname) = (&request.conf.name, ifname.as_ref());
+    let target = Target {
+        network,
+        container: &container,
+        ifname,
+    };
+    // An IPAM plugin has no rules to look for.
+    detach_container(host, target, &CniResult::default())
 }
 
 /// Compares the leases with the result.

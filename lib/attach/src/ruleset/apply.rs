@@ -1,15 +1,20 @@
 //! Bringing elements into the kernel and out again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use weft_cni::{AttachmentId, CniResult};
 
 use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
-use super::elements::{element, record_of};
+use super::elements::{element, endpoint_elements, record_of};
 use super::skeleton::{self, SETS, TABLES};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::{network_owner, owner};
+use crate::plan::Masquerade;
 
 /// How often a compare-and-swap is repeated when others keep changing the ruleset.
 const SWAP_ATTEMPTS: u32 = 50;
@@ -155,6 +160,47 @@ pub(crate) fn remove_elements(
     }
     remove_owned(host.nft()?, &elements, &mut |_| Ok(true))
 }
+
+/// Removes the elements that an attachment without a record may have: those of the addresses and
+/// the MAC in its result.
+pub(crate) fn remove_derived(
+    host: &mut Host,
+    id: &AttachmentId,
+    port: &str,
+    prev: &CniResult,
+) -> Result<(), AttachError> {
+    let addresses: Vec<IpNetwork> = prev.ips.iter().map(|ip| ip.address).collect();
+    let own = prev
+        .interfaces
+        .iter()
+        .find(|interface| interface.name == id.ifname.as_str());
+    let mac = own.and_then(|interface| interface.mac.parse().ok());
+    let guarded = mac.map(|mac| (port, mac));
+    let anywhere = |ip: IpAddr| if ip.is_ipv4() { IPV4_ANY } else { IPV6_ANY };
+    let to = addresses
+        .iter()
+        .map(|address| anywhere(address.ip()))
+        .collect();
+    let mut records = endpoint_elements(&addresses, Some(&Masquerade::default()), guarded);
+    records.extend(endpoint_elements(
+        &addresses,
+        Some(&Masquerade {
+            to,
+            ..Masquerade::default()
+        }),
+        None,
+    ));
+    let mark = owner(id);
+    let elements: Vec<(Set, Element)> = records
+        .iter()
+        .filter_map(|record| element(record, &mark))
+        .collect();
+    remove_owned(host.nft()?, &elements, &mut |_| Ok(true))
+}
+
+/// Any value will do to name a map's key.
+const IPV4_ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const IPV6_ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// Removes network elements that nobody uses any more.
 pub(crate) fn remove_network_elements(
