@@ -3,12 +3,15 @@
 mod allocate;
 mod config;
 mod delegate;
+mod keys;
+mod ranges;
 mod resolv_conf;
 mod serve;
 
 pub use allocate::{Allocation, allocate, is_exhausted, remember};
-pub use config::{IPAM_KEYS, IpamConfig, RANGE_KEYS, STATIC_KEYS, StaticAddress};
+pub use config::{IpamConfig, StaticAddress};
 pub use delegate::DelegateIpam;
+pub use keys::{IPAM_KEYS, RANGE_KEYS, STATIC_KEYS};
 pub use serve::{serve_add, serve_check, serve_del, serve_gc, serve_status};
 
 /// The IPAM type that Weft's interface plugins serve themselves.
