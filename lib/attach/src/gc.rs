@@ -12,7 +12,7 @@ use crate::del::detach;
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, OWN_TYPE};
-use crate::names::{id_of_alias, owner};
+use crate::names::{id_of_alias, network_owner, owner};
 use crate::ruleset;
 use crate::steps::{idle, links};
 
@@ -73,7 +73,7 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
         }
     }
     errors.extend(remove_orphaned_links(host, scope).err());
-    errors.extend(remove_orphaned_elements(host).err());
+    errors.extend(remove_orphaned_elements(host, scope).err());
     errors.extend(idle::remove_idle(host).err());
     host.sticky
         .expire(std::time::Duration::from_secs(STICKY_DAYS * 86_400));
@@ -138,22 +138,23 @@ fn remove_orphaned_links(host: &mut Host, scope: &GcScope) -> Result<(), AttachE
     links::delete(host, &orphans)
 }
 
-/// Elements whose owner has no record. The elements are listed before the records are read: one
-/// that was added meanwhile is not in the list, and one that is has its record already.
-fn remove_orphaned_elements(host: &mut Host) -> Result<(), AttachError> {
+/// Elements whose owner has no record, and those of this network if nobody is in it any more. The
+/// elements are listed before the records are read: one that was added meanwhile is not in the
+/// list, and one that is has its record already.
+fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
     let present = ruleset::owners(host)?;
     if present.is_empty() {
         return Ok(());
     }
-    let known: BTreeSet<String> = host.store.read(|transaction| {
-        let records = transaction.attachments()?;
-        Ok::<_, AttachError>(records.iter().map(|record| owner(&record.id)).collect())
-    })?;
-    let is_orphan = |owner: &str| {
-        owner.starts_with("weft ")
-            && !owner.starts_with("weft network ")
-            && present.contains(owner)
-            && !known.contains(owner)
+    let records = host.all_attachments()?;
+    let known: BTreeSet<String> = records.iter().map(|record| owner(&record.id)).collect();
+    let is_used = records
+        .iter()
+        .any(|record| record.id.network == scope.network);
+    let network = network_owner(&scope.network);
+    let is_orphan = |owner: &str| match owner.strip_prefix("weft network ") {
+        Some(_) => owner == network && !is_used,
+        None => owner.starts_with("weft ") && present.contains(owner) && !known.contains(owner),
     };
     ruleset::sweep(host, &is_orphan).map(drop)
 }

@@ -8,7 +8,7 @@ use weft_cni::{CniError, Code};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::nft::NftSocket;
 use weft_kernel::{NetNs, host};
-use weft_store::{BackendKind, StickyLeases, Store, StoreConfig};
+use weft_store::{AttachmentRecord, BackendKind, StickyLeases, Store, StoreConfig};
 
 use crate::error::AttachError;
 
@@ -58,6 +58,19 @@ impl Host {
             route: None,
             nft: None,
         })
+    }
+
+    /// The attachments of the host, in whichever store they are: what the kernel has is one for
+    /// all of them.
+    ///
+    /// # Errors
+    /// The stores'.
+    pub fn all_attachments(&self) -> Result<Vec<AttachmentRecord>, AttachError> {
+        let mut records = self.store.read(|transaction| transaction.attachments())?;
+        for sibling in self.store.siblings() {
+            records.extend(sibling.read(|transaction| transaction.attachments())?);
+        }
+        Ok(records)
     }
 
     /// The rtnetlink socket.

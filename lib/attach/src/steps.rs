@@ -6,6 +6,7 @@ pub(crate) mod gateway;
 pub(crate) mod idle;
 pub(crate) mod links;
 pub(crate) mod uplink;
+pub(crate) mod users;
 pub(crate) mod veth;
 pub(crate) mod vlan_gateway;
 

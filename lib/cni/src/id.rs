@@ -18,7 +18,7 @@ pub struct InvalidName {
 const TOKEN_RULE: &str =
     "must start with a letter or digit and hold only letters, digits, '_', '.' and '-'";
 const IFNAME_RULE: &str =
-    "must be 1 to 15 bytes, not '.' or '..', without '/', ':' and white space";
+    "must be 1 to 15 bytes, not '.' or '..', without '/', ':', '%' and white space";
 
 fn is_token(text: &str) -> bool {
     let mut bytes = text.bytes();
@@ -34,7 +34,7 @@ fn is_ifname(text: &str) -> bool {
         && text != ".."
         && !text
             .chars()
-            .any(|c| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
+            .any(|c| matches!(c, '/' | ':' | '%' | '\0') || c.is_whitespace())
 }
 
 macro_rules! name_type {

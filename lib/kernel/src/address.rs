@@ -4,7 +4,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
 };
 
 use crate::error::KernelError;
@@ -55,6 +55,10 @@ pub fn add(index: u32, address: &IpNetwork, detection: DuplicateDetection, batch
         }
         IpNetwork::V4(_) | IpNetwork::V6(_) => {}
     }
+    // Linux 5.18 and later remember who added an address.
+    message
+        .attributes
+        .push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
     let words = format!("add address {address} to link {index}");
     batch.push(
         kind::NEW_ADDRESS,
@@ -70,11 +74,16 @@ pub fn delete(index: u32, address: &IpNetwork, batch: &mut Batch) {
     batch.push(kind::DELETE_ADDRESS, &message(index, address), 0, words);
 }
 
+/// IFA_PROTO of addresses added here: 'w'. 0 to 3 are the kernel's (linux/if_addr.h).
+const PROTOCOL: u8 = 0x77;
+
 /// An address as the kernel describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assigned {
     /// The address with its prefix length.
     pub address: IpNetwork,
+    /// It was added by [`add`], as far as the kernel remembers.
+    pub is_own: bool,
     /// Duplicate address detection is not over.
     pub is_tentative: bool,
     /// Duplicate address detection found another owner.
@@ -103,17 +112,20 @@ fn read(message: &AddressMessage) -> Option<Assigned> {
     let mut local = None;
     let mut peer = None;
     let mut flags = AddressFlags::empty();
+    let mut is_own = false;
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(ip) => local = Some(*ip),
             AddressAttribute::Address(ip) => peer = Some(*ip),
             AddressAttribute::Flags(all) => flags = *all,
+            AddressAttribute::Protocol(protocol) => is_own = u8::from(*protocol) == PROTOCOL,
             _ => {}
         }
     }
     let address = IpNetwork::new(local.or(peer)?, message.header.prefix_len).ok()?;
     Some(Assigned {
         address,
+        is_own,
         is_tentative: flags.contains(AddressFlags::Tentative),
         is_duplicate: flags.contains(AddressFlags::Dadfailed),
     })

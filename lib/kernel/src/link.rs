@@ -189,6 +189,15 @@ pub fn set_controller(index: u32, controller: Option<u32>, batch: &mut Batch) {
     batch.push(kind::SET_LINK, &link, 0, words);
 }
 
+/// Sets a link's MAC. Setting the one it has makes the kernel announce its addresses, if it is told
+/// to announce them (`arp_notify`, `ndisc_notify`).
+pub fn set_mac(index: u32, mac: Mac, batch: &mut Batch) {
+    let mut link = by_index(index);
+    link.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+    let words = format!("set the MAC of link {index} to {mac}");
+    batch.push(kind::SET_LINK, &link, 0, words);
+}
+
 /// Puts a link, by name, into a group of links.
 pub fn set_group(name: &str, group: u32, batch: &mut Batch) {
     let mut link = LinkMessage::default();

@@ -1,9 +1,9 @@
 //! Network namespaces: opening, comparing and, for a moment, entering them.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
@@ -35,7 +35,12 @@ impl NetNs {
             operation,
             source,
         };
-        let file = File::open(path).map_err(|e| failed("cannot be opened", e))?;
+        // Whatever the path is: opening a FIFO must not wait for a writer.
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(path);
+        let file = opened.map_err(|e| failed("cannot be opened", e))?;
         let kind = fstatfs(&file).map_err(|e| failed("cannot be examined", e.into()))?;
         if kind.filesystem_type().0 != NSFS_MAGIC {
             return Err(KernelError::NotANetns {

@@ -49,6 +49,21 @@ impl Store {
         self.config.backend
     }
 
+    /// The stores of other backends in the same directory: networks may choose.
+    pub fn siblings(&self) -> Vec<Self> {
+        [BackendKind::Redb, BackendKind::Sled]
+            .into_iter()
+            .filter(|backend| *backend != self.config.backend)
+            .map(|backend| {
+                Self::new(StoreConfig {
+                    backend,
+                    ..self.config.clone()
+                })
+            })
+            .filter(|store| store.path().exists())
+            .collect()
+    }
+
     /// How long locks are waited for.
     pub fn lock_timeout(&self) -> Duration {
         self.config.lock_timeout

@@ -1,13 +1,15 @@
 //! Taking back what a failed ADD did.
 
-use weft_store::{AttachmentRecord, FileLock, HostLink, Sharing};
+use ipnetwork::IpNetwork;
+use weft_store::{AttachmentRecord, FileLock, SharedObject, Sharing};
 
 use crate::del::detach;
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::plan::{Ipam, Plan};
-use crate::steps::idle::{self, LINKS_LOCK};
-use crate::steps::{Created, bridge, gateway, uplink, vlan_gateway};
+use crate::ruleset;
+use crate::steps::idle::LINKS_LOCK;
+use crate::steps::{Created, bridge, gateway, uplink, users, vlan_gateway};
 
 /// Takes back what a failed ADD did: first the attachment, as a DEL would, then what was made for
 /// it on the host. The lock is let go first: removing takes it for itself.
@@ -32,56 +34,66 @@ pub(super) fn undo(
     )
 }
 
+/// What somebody who came meanwhile needs stays.
 fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), AttachError> {
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
+    let bridge = plan.bridge.name.clone();
     let mut failures = Vec::new();
-    for (link, address) in &created.addresses {
-        // Somebody who came meanwhile may need the address as well.
-        if !is_gateway_of_others(host, link)? {
-            failures.extend(gateway::remove_address(host, link, address).err());
+    // An address that replaced another one has no right to stay, whoever is there.
+    let has_replaced = !created.replaced_addresses.is_empty();
+    for (link, address) in created.addresses {
+        let object = SharedObject::GatewayAddress {
+            link: link.clone(),
+            address,
+        };
+        if has_replaced || !users::is_needed(host, &object)? {
+            failures.extend(gateway::remove_address(host, &link, &address).err());
         }
     }
     for (link, address) in &created.replaced_addresses {
-        let found = weft_kernel::link::find(host.route()?, link)?;
-        if let Some(index) = found.map(|link| link.index) {
-            let mut none = Created::default();
-            let again = [*address];
-            let restored = gateway::ensure_addresses(host, link, index, &again, false, &mut none);
-            failures.extend(restored.err());
+        failures.extend(put_back(host, link, *address).err());
+    }
+    if let Some(link) = created.vlan_gateway {
+        let object = SharedObject::VlanGateway {
+            bridge: bridge.clone(),
+            link: link.clone(),
+        };
+        if !users::is_needed(host, &object)? {
+            failures.extend(vlan_gateway::remove(host, &link).err());
         }
     }
-    if let Some(link) = &created.vlan_gateway
-        && !is_gateway_of_others(host, link)?
-    {
-        failures.extend(vlan_gateway::remove(host, link).err());
-    }
-    if let Some(link) = &created.uplink {
-        failures.extend(uplink::remove(host, link, &plan.bridge.name).err());
+    if let Some(link) = created.uplink {
+        let object = SharedObject::Uplink {
+            bridge: bridge.clone(),
+            link: link.clone(),
+        };
+        if !users::is_needed(host, &object)? {
+            failures.extend(uplink::remove(host, &link, &bridge).err());
+        }
     }
     if let Some(bridge) = &created.bridge {
         failures.extend(bridge::remove(host, bridge).err());
     }
-    for (name, before) in &created.sysctls {
-        let restored = weft_kernel::sysctl::write(name, before).map_err(AttachError::from);
-        failures.extend(restored.err());
+    if host.all_attachments()?.is_empty() {
+        for (name, before) in &created.sysctls {
+            let restored = weft_kernel::sysctl::write(name, before).map_err(AttachError::from);
+            failures.extend(restored.err());
+        }
     }
-    if created.tables {
-        failures.extend(idle::remove_ruleset(host).err());
+    if created.tables && !users::is_needed(host, &SharedObject::Ruleset)? {
+        failures.extend(ruleset::delete_tables(host).err());
     }
     AttachError::collect("taking back what was made on the host", failures)
 }
 
-/// Whether attachments that are still recorded have this interface as their gateway.
-fn is_gateway_of_others(host: &Host, link: &str) -> Result<bool, AttachError> {
-    let records = host.store.read(|transaction| transaction.attachments())?;
-    let uses = |port: &HostLink| match (&port.bridge, port.vlan) {
-        (Some(bridge), Some(vlan)) => format!("{bridge}.{vlan}") == link,
-        (Some(bridge), None) => bridge == link,
-        (None, _) => false,
-    };
-    Ok(records
-        .iter()
-        .any(|record| record.host_links.iter().any(uses)))
+fn put_back(host: &mut Host, link: &str, address: IpNetwork) -> Result<(), AttachError> {
+    match weft_kernel::link::find(host.route()?, link)? {
+        Some(found) => {
+            let mut none = Created::default();
+            gateway::ensure_addresses(host, link, found.index, &[address], false, &mut none)
+        }
+        None => Ok(()),
+    }
 }
 
 /// The first error, with what failed while cleaning up after it.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult};
 
+use weft_kernel::KernelError;
 use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
@@ -33,76 +34,131 @@ fn elements_of(record: &AttachmentRecord) -> Vec<(Set, Element, Exclusive)> {
         .collect()
 }
 
-/// Adds the elements of a record, and the skeleton if it is missing. Nothing is ever deleted or
-/// flushed here, except an element that a lost attachment left on the same key. Whether the
-/// skeleton was made.
+/// Adds the elements of a record, and the tables if they are missing. Nothing is ever deleted or
+/// flushed here, except an element that a lost attachment left on the same key. Whether tables were
+/// made.
 pub(crate) fn add_elements(
     host: &mut Host,
     record: &AttachmentRecord,
 ) -> Result<bool, AttachError> {
-    let mut wanted = elements_of(record);
-    if wanted.is_empty() {
+    let (own, network): (Vec<_>, Vec<_>) = elements_of(record)
+        .into_iter()
+        .partition(|(_, _, exclusive)| *exclusive == Exclusive::Yes);
+    if own.is_empty() && network.is_empty() {
         return Ok(false);
     }
     let nft = host.nft()?;
-    // Changing an interval set is not O(1): an element that is there is not sent again.
-    let mut present = Vec::new();
-    for (index, (set, element, exclusive)) in wanted.iter().enumerate() {
-        if *exclusive == Exclusive::No && nft.find(set, element)?.is_some() {
-            present.push(index);
-        }
-    }
-    for index in present.into_iter().rev() {
-        wanted.remove(index);
-    }
     let mut batch = Batch::new();
-    for (set, element, exclusive) in &wanted {
+    for (set, element, exclusive) in &own {
         set.add(element, *exclusive, &mut batch);
     }
     match nft.commit(&batch) {
-        Ok(()) => Ok(false),
-        Err(error) if error.is_absent() => restore(host, record),
-        Err(error) if error.is_present() => replace(nft, &wanted).map(|()| false),
-        Err(error) => Err(error.into()),
+        Ok(()) => {}
+        Err(error) if error.is_absent() => return restore(host, record),
+        Err(error) if error.is_present() => replace(host, &own)?,
+        Err(error) => return Err(error.into()),
+    }
+    for (set, element, _) in &network {
+        match add_interval(host.nft()?, set, element) {
+            Err(error) if error.is_absent() => return restore(host, record),
+            outcome => outcome?,
+        }
+    }
+    Ok(false)
+}
+
+/// Adds an element of an interval set, unless it is there: changing such a set is not O(1). The
+/// kernel holds no overlapping intervals (of networks whose subnets overlap, or whose exclusions
+/// changed): the older one stays then, and CHECK says that the younger is missing.
+fn add_interval(nft: &mut NftSocket, set: &Set, element: &Element) -> Result<(), KernelError> {
+    if nft
+        .find(set, element)?
+        .is_some_and(|there| is_same(&there, element))
+    {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    set.add(element, Exclusive::No, &mut batch);
+    match nft.commit(&batch) {
+        Err(error) if error.is_present() => {
+            tracing::warn!(
+                set = set.name,
+                owner = element.owner,
+                "overlaps another element"
+            );
+            Ok(())
+        }
+        outcome => outcome,
     }
 }
 
-/// The tables are not there: nobody has needed them, or somebody flushed the ruleset. Skeleton and
-/// everything that the store knows, in one batch.
+/// A look-up in an interval set finds whatever covers the key.
+fn is_same(there: &Element, wanted: &Element) -> bool {
+    there.key == wanted.key && there.key_end == wanted.key_end
+}
+
+/// Tables are missing: nobody has needed them, or somebody deleted them. They are made, each whole,
+/// and everything that the stores know is put into them.
 fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachError> {
-    let records = host.store.read(|transaction| transaction.attachments())?;
-    let mut batch = Batch::new();
-    skeleton::create(&mut batch);
+    let mut is_new = false;
+    for table in TABLES {
+        let mut batch = Batch::new();
+        skeleton::create(&table, &mut batch);
+        match host.nft()?.commit(&batch) {
+            Ok(()) => is_new = true,
+            // It was there, or another ADD was faster.
+            Err(error) if error.is_present() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let records = host.all_attachments()?;
+    let mut hashed = Batch::new();
+    let mut intervals = Vec::new();
     let mut seen = BTreeSet::new();
     for known in records.iter().chain([record]) {
-        for (set, element, _) in elements_of(known) {
-            if seen.insert((set.name, element.key.clone())) {
-                set.add(&element, Exclusive::No, &mut batch);
+        for (set, element, exclusive) in elements_of(known) {
+            if !seen.insert((set.name, element.key.clone(), element.key_end.clone())) {
+                continue;
+            }
+            match exclusive {
+                Exclusive::Yes => set.add(&element, Exclusive::No, &mut hashed),
+                Exclusive::No => intervals.push((set, element)),
             }
         }
     }
     let nft = host.nft()?;
-    match nft.commit(&batch) {
-        Ok(()) => Ok(true),
-        // Another ADD was faster: its tables hold what the store knew then.
-        Err(error) if error.is_present() => {
-            let mut own = Batch::new();
-            for (set, element, _) in elements_of(record) {
-                set.add(&element, Exclusive::No, &mut own);
-            }
-            nft.commit(&own)?;
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
+    nft.commit(&hashed)?;
+    for (set, element) in &intervals {
+        add_interval(nft, set, element)?;
     }
+    Ok(is_new)
 }
 
-/// The key is taken by an attachment that is no more (addresses are leased to one holder at a
-/// time): its element goes and ours comes, in one batch.
-fn replace(nft: &mut NftSocket, wanted: &[(Set, Element, Exclusive)]) -> Result<(), AttachError> {
+/// A key is taken. If its owner is an attachment that is no more, its element goes and ours comes,
+/// in one batch; the address of a living one cannot be shared.
+fn replace(host: &mut Host, wanted: &[(Set, Element, Exclusive)]) -> Result<(), AttachError> {
+    let records = host.all_attachments()?;
+    let living: BTreeMap<String, &AttachmentRecord> = records
+        .iter()
+        .map(|record| (owner(&record.id), record))
+        .collect();
+    let nft = host.nft()?;
     let mut batch = Batch::new();
     for (set, element, _) in wanted {
         if let Some(there) = nft.find(set, element)? {
+            if let Some(holder) = living
+                .get(&there.owner)
+                .filter(|_| there.owner != element.owner)
+            {
+                return Err(AttachError::Conflict {
+                    key: "ipam",
+                    name: format!("an address in nft set {}", set.name),
+                    why: format!(
+                        "is that of {} already: give the networks different subnets",
+                        holder.id
+                    ),
+                });
+            }
             tracing::warn!(
                 owner = there.owner,
                 set = set.name,
@@ -127,7 +183,9 @@ fn remove_owned(
         let mut batch = Batch::at_generation(generation);
         for (set, element) in elements {
             let there = nft.find(set, element)?;
-            if there.is_some_and(|there| there.owner == element.owner) && still_unused(element)? {
+            let is_ours =
+                there.is_some_and(|there| there.owner == element.owner && is_same(&there, element));
+            if is_ours && still_unused(element)? {
                 set.remove(element, &mut batch);
             }
         }
@@ -216,7 +274,8 @@ pub(crate) fn remove_network_elements(
     for record in records {
         if let Some((set, mut wanted)) = element(record, "") {
             // Whichever network put it there: the store says that nobody needs it.
-            if let Some(there) = nft.find(&set, &wanted)? {
+            let there = nft.find(&set, &wanted)?;
+            if let Some(there) = there.filter(|there| is_same(there, &wanted)) {
                 wanted.owner = there.owner;
                 elements.push((set, wanted, record.clone()));
             }
@@ -249,20 +308,28 @@ pub(crate) fn element_is_right(
     };
     let there = host.nft()?.find(&set, &wanted)?;
     Ok(there.is_some_and(|there| {
-        owner.is_none_or(|owner| owner == there.owner) && there.value == wanted.value
+        owner.is_none_or(|owner| owner == there.owner)
+            && there.value == wanted.value
+            && is_same(&there, &wanted)
     }))
 }
 
-/// Deletes both tables, where they are.
+/// Deletes both tables in one batch, so that there are never half of them; where only one is left,
+/// that one.
 pub(crate) fn delete_tables(host: &mut Host) -> Result<(), AttachError> {
     let nft = host.nft()?;
+    let mut both = Batch::new();
+    TABLES.iter().for_each(|table| table.delete(&mut both));
+    match nft.commit(&both) {
+        Err(error) if error.is_absent() => {}
+        outcome => return Ok(outcome?),
+    }
     for table in TABLES {
         let mut batch = Batch::new();
         table.delete(&mut batch);
         match nft.commit(&batch) {
-            Ok(()) => {}
             Err(error) if error.is_absent() => {}
-            Err(error) => return Err(error.into()),
+            outcome => outcome?,
         }
     }
     Ok(())

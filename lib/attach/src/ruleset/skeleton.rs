@@ -225,20 +225,25 @@ fn guard_rules() -> [Vec<Expression>; 3] {
     ]
 }
 
-/// The whole skeleton. It fails with EEXIST where there is one already.
-pub(super) fn create(batch: &mut Batch) {
-    for table in TABLES {
-        table.create(SCHEMA, batch);
-    }
-    for (id, set) in (1..).zip(SETS) {
+/// One table with everything in it. It fails with EEXIST where there is one already.
+pub(super) fn create(table: &Table, batch: &mut Batch) {
+    table.create(SCHEMA, batch);
+    for (id, set) in (1..).zip(SETS.into_iter().filter(|set| set.table == *table)) {
         set.create(id, batch);
     }
-    NAT_POST.create(batch);
-    for rule in IPV4.rules().into_iter().chain(IPV6.rules()) {
-        NAT_POST.append(&rule, batch);
-    }
-    BRIDGE_GUARD.create(batch);
-    for rule in guard_rules() {
-        BRIDGE_GUARD.append(&rule, batch);
+    let (chain, rules) = if *table == NAT {
+        (
+            NAT_POST,
+            IPV4.rules()
+                .into_iter()
+                .chain(IPV6.rules())
+                .collect::<Vec<_>>(),
+        )
+    } else {
+        (BRIDGE_GUARD, guard_rules().to_vec())
+    };
+    chain.create(batch);
+    for rule in rules {
+        chain.append(&rule, batch);
     }
 }

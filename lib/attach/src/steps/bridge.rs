@@ -170,5 +170,5 @@ pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), AttachError> {
     if found.alias != BRIDGE_ALIAS || !link::ports_of(socket, found.index)?.is_empty() {
         return Ok(());
     }
-    super::links::delete(host, &[name.to_owned()])
+    super::links::delete_alone(host, name)
 }

@@ -125,7 +125,7 @@ pub(crate) fn ensure_forwarding(
     Ok(())
 }
 
-/// Removes an address that nobody needs any more.
+/// Removes an address that nobody needs any more, if Weft added it.
 pub(crate) fn remove_address(
     host: &mut Host,
     link_name: &str,
@@ -135,6 +135,13 @@ pub(crate) fn remove_address(
     let Some(found) = link::find(socket, link_name)? else {
         return Ok(());
     };
+    let there = address::list(socket, found.index)?;
+    if !there
+        .iter()
+        .any(|assigned| assigned.address == *gateway && assigned.is_own)
+    {
+        return Ok(());
+    }
     let mut batch = Batch::new();
     address::delete(found.index, gateway, &mut batch);
     match socket.commit(batch) {

@@ -2,7 +2,7 @@
 
 use weft_store::{NftRecord, SharedObject, Sharing};
 
-use super::{bridge, gateway, uplink, vlan_gateway};
+use super::{bridge, gateway, uplink, users, vlan_gateway};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ruleset;
@@ -72,6 +72,9 @@ fn order(object: &SharedObject) -> u8 {
 }
 
 fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
+    if users::is_needed(host, object)? {
+        return Ok(());
+    }
     match object {
         SharedObject::GatewayAddress { link, address } => {
             gateway::remove_address(host, link, address)
@@ -80,19 +83,6 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
         SharedObject::Uplink { bridge, link } => uplink::remove(host, link, bridge),
         SharedObject::Bridge { name } => bridge::remove(host, name),
         SharedObject::NftElement { .. } => Ok(()),
-        SharedObject::Ruleset => remove_ruleset(host),
-    }
-}
-
-/// The tables go only if nothing of anybody's is in them.
-pub(crate) fn remove_ruleset(host: &mut Host) -> Result<(), AttachError> {
-    let is_used = host.store.read(|transaction| {
-        let records = transaction.attachments()?;
-        Ok::<_, AttachError>(records.iter().any(|record| !record.nft.is_empty()))
-    })?;
-    if is_used {
-        Ok(())
-    } else {
-        ruleset::delete_tables(host)
+        SharedObject::Ruleset => ruleset::delete_tables(host),
     }
 }

@@ -12,6 +12,17 @@ use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::DELETION_GROUP;
 
+/// Deletes one link by name, at once and by itself: what others may come to use again (a bridge)
+/// must never be marked, because a mark outlives the process that made it.
+pub(crate) fn delete_alone(host: &mut Host, name: &str) -> Result<(), AttachError> {
+    let mut batch = Batch::new();
+    link::delete(name, &mut batch);
+    match host.route()?.commit(batch) {
+        Err(error) if !error.is_absent() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Deletes links by name; absent ones are no error. They are gone when this returns.
 pub(crate) fn delete(host: &mut Host, names: &[String]) -> Result<(), AttachError> {
     let mut batch = Batch::new();

@@ -10,6 +10,8 @@ use weft_store::HostLink;
 use crate::error::AttachError;
 use crate::host::Host;
 
+pub(crate) const IPV6_MINIMUM_MTU: u32 = 1280;
+
 /// The container's end.
 #[derive(Debug)]
 pub(crate) struct ContainerEnd<'a> {
@@ -60,7 +62,8 @@ pub(crate) fn create(
     let port = (options != PortOptions::default()).then_some(&options);
     let change = Change {
         alias: Some(alias),
-        without_ipv6_address: true,
+        // Below IPv6's smallest MTU (RFC 8200) the interface has no IPv6 side to speak to.
+        without_ipv6_address: mtu >= IPV6_MINIMUM_MTU,
         port,
         up: true,
         ..Change::default()

@@ -41,7 +41,7 @@ pub(crate) fn ensure(
     pair.create(&mut batch);
     let change = |is_port| Change {
         alias: Some(ALIAS),
-        without_ipv6_address: is_port,
+        without_ipv6_address: is_port && mtu >= super::veth::IPV6_MINIMUM_MTU,
         up: true,
         ..Change::default()
     };
@@ -74,7 +74,7 @@ pub(crate) fn ensure(
 /// Deletes the interface if Weft made it.
 pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), AttachError> {
     match link::find(host.route()?, name)? {
-        Some(found) if found.alias == ALIAS => super::links::delete(host, &[name.to_owned()]),
+        Some(found) if found.alias == ALIAS => super::links::delete_alone(host, name),
         _ => Ok(()),
     }
 }
