@@ -8,10 +8,9 @@ RELEASE := target/$(TARGET)/release
 OUT := target/bin
 PROGRAMS := weft weft-bridge weft-ipam weft-loopback
 # Static programs start in two thirds of the time; proc macros need the explicit target.
-# CPUID traps in virtual machines (tens of microseconds each), so sha2 is told not to ask; with
-# panic = "abort" nobody reads unwind tables.
+# CPUID traps in virtual machines (tens of microseconds each), so sha2 is told not to ask.
 STATIC := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static \
-	-C force-unwind-tables=no --cfg sha2_backend="soft"'
+	--cfg sha2_backend="soft"'
 # Tests mount namespaces in a mount namespace of their own: a killed run leaves none behind.
 PRIVATELY := unshare --mount --propagation private
 

@@ -21,6 +21,7 @@ mod gateway;
 mod ipam;
 mod layers;
 mod masquerade;
+mod neighbours;
 mod runtimes;
 mod store;
 mod vlan;

@@ -98,6 +98,61 @@ fn del_does_without_a_store() {
     }
 }
 
+/// A rebuild of a store that can be read keeps what the kernel does not tell.
+#[test]
+fn a_rebuild_loses_nothing_that_lives() {
+    let net = Net::new();
+    let mut conf = net.conf(&json!({"cleanup": true, "ipMasq": {"exclude": ["10.77.0.0/16"]}}));
+    conf["ipam"]["dataDir"] = "/x".into();
+    let ((a, result), (_b, _)) = (net.add(&conf), net.add(&conf));
+    let before = HostState::of(&net.host);
+    assert!(weft(&net, &["store", "rebuild"]).status.success());
+    before.assert_same(&net.host, "a rebuild");
+    let (c, third) = net.add(&conf);
+    assert_eq!(third["ips"][0]["address"], "10.1.0.4/24");
+    net.del(&conf, &c);
+    assert!(a.reaches("10.1.0.1"));
+    let mut check = conf.clone();
+    check["prevResult"] = result;
+    net.call("CHECK", &check, &a).ok();
+}
+
+/// Whatever page of the file is damaged: no verb ends by a signal, and DEL removes the interface.
+#[test]
+fn a_damaged_page_ends_no_verb() {
+    use std::os::unix::fs::FileExt;
+    let net = Net::new();
+    let conf = net.conf(&json!({"cniVersion": "1.1.0", "ipMasq": true, "cleanup": true}));
+    for page in 0..14 {
+        let (container, _) = net.add(&conf);
+        let (_stays, _) = net.add(&conf);
+        let path = net.host.store().path();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_at(&[0; 4096], page * 4096).unwrap();
+        for verb in ["STATUS", "GC"] {
+            let outcome = Call::new(&net.suite, verb, &conf).on(&net.host);
+            assert!(
+                outcome.status.is_some(),
+                "{verb} with page {page}: {}",
+                outcome.stderr
+            );
+        }
+        let outcome = net.call("DEL", &conf, &container);
+        assert!(
+            outcome.status.is_some(),
+            "DEL with page {page}: {}",
+            outcome.stderr
+        );
+        assert!(
+            !container.succeeds("ip link show eth0"),
+            "page {page}: {}",
+            outcome.stdout
+        );
+        let _ = std::fs::remove_file(&path);
+        net.host.sh("nft flush ruleset; ip -o link show type veth | cut -d: -f2 | cut -d@ -f1 | xargs -rn1 ip link del");
+    }
+}
+
 #[test]
 fn check_finds_what_does_not_fit() {
     let net = Net::new();

@@ -4,9 +4,11 @@ mod record;
 mod result;
 mod undo;
 
+use std::time::{Duration, Instant};
+
 use weft_cni::CniResult;
-use weft_kernel::link::Link;
-use weft_store::{AttachmentRecord, Sharing};
+use weft_kernel::link::{self, Link};
+use weft_store::{AttachmentRecord, ContainerLink, FileLock, Sharing};
 
 use crate::error::AttachError;
 use crate::host::{Container, Host};
@@ -39,15 +41,26 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
     CniResult::require_address_for(plan.version, has_addresses)?;
     let mut inside = Container::open(&plan.container.netns, plan.container.netns_override)?;
     container::require_free(&mut inside, plan.id.ifname.as_str())?;
-    // Held until the port is on the bridge: who removes unused bridges waits for it.
-    let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
+    // Another IPAM plugin may take its time: the lock is not held while it does.
+    let early = match plan.ipam {
+        Ipam::Delegate(_) => None,
+        Ipam::None | Ipam::Store(_) => Some(lock_links(host)?),
+    };
     let around = look_around(host, plan)?;
     let (record, leased) = match record(host, plan, &inside, &around) {
         Ok(recorded) => recorded,
         Err(error) => {
-            drop(lock);
+            drop(early);
             return Err(with_cleanup_failure(error, idle::remove_idle(host).err()));
         }
+    };
+    let locked = match early {
+        Some(lock) => Ok((lock, around)),
+        None => lock_links(host).and_then(|lock| Ok((lock, look_around(host, plan)?))),
+    };
+    let (lock, around) = match locked {
+        Ok(locked) => locked,
+        Err(error) => return Err(undo(host, plan, &record, Created::default(), None, error)),
     };
     let mut created = Created::default();
     // A MAC that derives from the address is what everybody remembers already; on an uplink there
@@ -73,8 +86,13 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
             }
             Ok(result(plan, &record, leased, &facts))
         }
-        Err(error) => Err(undo(host, plan, &record, created, lock, error)),
+        Err(error) => Err(undo(host, plan, &record, created, Some(lock), error)),
     }
+}
+
+/// Held until the port is on the bridge: who removes unused bridges waits for it.
+fn lock_links(host: &Host) -> Result<FileLock, AttachError> {
+    Ok(host.store.named_lock(LINKS_LOCK, Sharing::Shared)?)
 }
 
 fn look_around(host: &mut Host, plan: &Plan) -> Result<Surroundings, AttachError> {
@@ -140,8 +158,34 @@ fn apply(
         };
         veth::set_vlans(host, &port.name, vlans)?;
         container::configure(inside, record, own, settings)?;
+        if settings.announces {
+            announce(host, &port.name, inside, own)?;
+        }
     }
     Ok(facts)
+}
+
+/// What the interface announced when it came up was lost if its port did not forward yet (that
+/// follows the carrier, a moment later): once it does, setting the MAC again repeats it.
+fn announce(
+    host: &mut Host,
+    port: &str,
+    inside: &mut Container,
+    own: &ContainerLink,
+) -> Result<(), AttachError> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let there = link::find(host.route()?, port)?;
+        if there
+            .and_then(|link| link.port)
+            .is_some_and(|port| port.is_forwarding)
+        {
+            break;
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    container::announce(inside, own)
 }
 
 fn apply_gateway(

@@ -3,6 +3,7 @@
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniError, CniResult, Code, Request};
 use weft_kernel::bridge::PortOptions;
+use weft_kernel::forwarding::{self, IpFamily};
 use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::{address, link, vlan};
 use weft_store::{AttachmentRecord, ContainerLink, HostLink, SharedObject};
@@ -13,6 +14,8 @@ use crate::ipam::{DelegateIpam, OWN_TYPE};
 use crate::names::{network_owner, owner};
 use crate::ruleset;
 use crate::steps::container::spec;
+use crate::steps::gateway::gateway_addresses;
+use crate::steps::users::gateway_link;
 use crate::steps::veth::{VlanSettings, expected_vlans};
 
 /// The result that CHECK is to compare with.
@@ -59,9 +62,17 @@ pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         found.host_link(host, port, request)?;
     }
     found.elements(host, &record)?;
+    found.gateway(host, &record, request)?;
     if let Some(own) = &record.container_link {
         let netns = request.env.get("CNI_NETNS").unwrap_or_default();
         let mut inside = Container::open(netns, request.env.netns_override())?;
+        if record
+            .netns
+            .as_ref()
+            .is_some_and(|at| (at.dev, at.ino) != inside.netns.identity())
+        {
+            found.add(format!("{netns} is not the network namespace of the ADD"));
+        }
         found.container(&mut inside, own, &record, &prev)?;
     }
     found.into_result(&id)
@@ -199,6 +210,45 @@ impl Differences {
                     "nft set {} lacks an element of {network}",
                     element.set
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gateway addresses and forwarding, where the configuration asks for them.
+    fn gateway(
+        &mut self,
+        host: &mut Host,
+        record: &AttachmentRecord,
+        request: &Request,
+    ) -> Result<(), AttachError> {
+        let problems = weft_cni::conf::Problems::default();
+        let fields = request.conf.open(&problems);
+        let flag = |key| fields.boolean(key).unwrap_or(false);
+        if !flag("isGateway") && !flag("isDefaultGateway") {
+            return Ok(());
+        }
+        let Some(holder) = record.host_links.first().and_then(gateway_link) else {
+            return Ok(());
+        };
+        let there = match link::find(host.route()?, &holder)? {
+            Some(found) => address::list(host.route()?, found.index)?,
+            None => Vec::new(),
+        };
+        for wanted in gateway_addresses(&record.addresses) {
+            if !there.iter().any(|assigned| assigned.address == wanted) {
+                self.add(format!("gateway address {wanted} is missing on {holder}"));
+            }
+        }
+        let has = |is_ipv4| {
+            record
+                .addresses
+                .iter()
+                .any(|one| one.address.is_ipv4() == is_ipv4)
+        };
+        for (is_used, family) in [(has(true), IpFamily::V4), (has(false), IpFamily::V6)] {
+            if is_used && !forwarding::is_on(host.route()?, family)? {
+                self.add(format!("sysctl {} is off", family.forwarding_sysctl()));
             }
         }
         Ok(())

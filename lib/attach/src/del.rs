@@ -1,5 +1,7 @@
 //! DEL: from a record, else from names that derive from the identity, else from prevResult.
 
+use std::collections::BTreeSet;
+
 use weft_cni::{AttachmentId, CniResult, ContainerId, IfName, NetworkName, Request};
 use weft_store::{AttachmentRecord, HostLink, StoreError};
 
@@ -19,8 +21,13 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let network = request.conf.name.clone();
     let (container, ifname) = request.env.container()?;
     let mut errors = Vec::new();
+    let target = Target {
+        network: &network,
+        container: &container,
+        ifname: ifname.as_ref(),
+    };
     // IPAM first: should it fail, the rest is done all the same.
-    if let Some(plugin) = delegate_of(host, request, &container, ifname.as_ref()) {
+    for plugin in delegates_of(host, request, target) {
         let outcome = DelegateIpam::new(&plugin, request).del();
         errors.extend(outcome.err().map(AttachError::from));
     }
@@ -31,37 +38,25 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         .ok()
         .flatten()
         .unwrap_or_default();
-    let target = Target {
-        network: &network,
-        container: &container,
-        ifname: ifname.as_ref(),
-    };
     errors.extend(detach_container(host, target, &prev).err());
     AttachError::collect("DEL", errors)
 }
 
-/// The IPAM plugin that has to be told: the configuration's, else the one of the ADD.
-fn delegate_of(
-    host: &Host,
-    request: &Request,
-    container: &ContainerId,
-    ifname: Option<&IfName>,
-) -> Option<String> {
-    match request.conf.ipam_type() {
-        Some(OWN_TYPE) => None,
-        Some(plugin) => Some(plugin.to_owned()),
-        None => {
-            let target = Target {
-                network: &request.conf.name,
-                container,
-                ifname,
-            };
-            let records = target.read_records(host).ok()?;
-            records
-                .into_iter()
-                .find_map(|record| Some(record.delegate?.plugin))
-        }
-    }
+/// The IPAM plugins that have to be told: the configuration's, and that of the ADD if the
+/// configuration has changed since. Where there was never one, none is looked for.
+fn delegates_of(host: &Host, request: &Request, target: Target<'_>) -> BTreeSet<String> {
+    let configured = request
+        .conf
+        .ipam_type()
+        .filter(|plugin| *plugin != OWN_TYPE);
+    let mut plugins: BTreeSet<String> = configured.map(str::to_owned).into_iter().collect();
+    let records = target.read_records(host).unwrap_or_default();
+    plugins.extend(
+        records
+            .into_iter()
+            .filter_map(|record| Some(record.delegate?.plugin)),
+    );
+    plugins
 }
 
 /// What is to be detached: one interface of a container from a network, or all of them.

@@ -9,7 +9,7 @@ mod resolv_conf;
 mod serve;
 
 pub use allocate::{Allocation, allocate, is_exhausted, remember};
-pub use config::{IpamConfig, StaticAddress};
+pub use config::{IpamConfig, StaticAddress, refuse_mistyped};
 pub use delegate::DelegateIpam;
 pub use keys::{IPAM_KEYS, RANGE_KEYS, STATIC_KEYS};
 pub use serve::{serve_add, serve_check, serve_del, serve_gc, serve_status};

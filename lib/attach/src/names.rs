@@ -11,15 +11,24 @@ pub(crate) const DELETION_GROUP: u32 = 0x7765_6674;
 /// In front of the identity in a link's alias.
 pub(crate) const ALIAS_PREFIX: &str = "weft:";
 
+/// IFALIASZ without the closing zero (linux/if.h).
+const ALIAS_BYTES: usize = 255;
+
 /// The host end's name: NetworkManager and friends leave `veth*` alone, and 44 bits of the
 /// identity's digest fill what an interface name allows.
 pub fn host_link_name(id: &AttachmentId) -> String {
     format!("veth{}", id.short_hash(11))
 }
 
-/// The host end's alias, by which an attachment is recognised when its record is lost.
+/// The host end's alias, by which an attachment is recognised when its record is lost. Names too
+/// long for one are told by their digest, and cannot be read back.
 pub(crate) fn alias(id: &AttachmentId) -> String {
-    format!("{ALIAS_PREFIX}{id}")
+    let alias = format!("{ALIAS_PREFIX}{id}");
+    if alias.len() > ALIAS_BYTES {
+        format!("{ALIAS_PREFIX}{}", id.short_hash(64))
+    } else {
+        alias
+    }
 }
 
 /// Reads [`alias`] back.
@@ -37,16 +46,17 @@ pub(crate) fn id_of_alias(alias: &str) -> Option<AttachmentId> {
 /// people the names, for machines (names may be cut off) the digest.
 pub fn owner(id: &AttachmentId) -> String {
     let container: String = id.container_id.as_str().chars().take(12).collect();
+    let network: String = id.network.as_str().chars().take(64).collect();
     format!(
-        "weft {} {}/{container}/{}",
+        "weft {} {network}/{container}/{}",
         id.short_hash(16),
-        id.network,
         id.ifname
     )
 }
 
 /// The mark of a network on the elements that its attachments share.
 pub(crate) fn network_owner(network: &NetworkName) -> String {
+    let network: String = network.as_str().chars().take(100).collect();
     format!("weft network {network}")
 }
 
@@ -143,5 +153,6 @@ mod tests {
         assert_eq!(host_link_name(&id("c1")).len(), 15);
         assert_eq!(vlan_gateway_port("weft0.100").len(), 15);
         assert!(owner(&id(&"x".repeat(200))).len() < 128);
+        assert!(alias(&id(&"x".repeat(300))).len() <= ALIAS_BYTES);
     }
 }

@@ -4,7 +4,7 @@
 //! addresses. Nothing is invented: what is not found in the kernel is not in the new store.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use weft_cni::AttachmentId;
 use weft_kernel::link::{self, Link};
@@ -12,12 +12,14 @@ use weft_kernel::netlink::RouteSocket;
 use weft_kernel::{NetNs, address};
 use weft_store::{
     AddressRecord, AttachmentRecord, ContainerLink, HostLink, NetnsRecord, NftRecord, Pool,
+    SharedObject, Sharing, StoreError, Transaction,
 };
 
 use crate::error::AttachError;
 use crate::host::Host;
-use crate::names::{id_of_alias, owner};
+use crate::names::{id_of_alias, network_owner, owner};
 use crate::ruleset;
+use crate::steps::idle::LINKS_LOCK;
 
 /// What a rebuild did.
 #[derive(Debug, Clone, Default)]
@@ -30,15 +32,21 @@ pub struct RebuildReport {
     pub without_addresses: Vec<AttachmentId>,
 }
 
-/// Moves the store aside and fills a new one.
+/// Moves the store aside and fills a new one: with the records of the old one, as far as it can be
+/// read and the kernel still shows what they are of, else with what the kernel shows.
 ///
 /// # Errors
-/// The kernel's and the store's.
+/// The kernel's and the store's; the old store is in its place then.
 pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
-    let mut report = RebuildReport {
-        moved_to: host.store.move_aside()?,
-        ..RebuildReport::default()
-    };
+    // No ADD is under way while this is held: every recorded attachment is in the kernel.
+    let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
+    let mut old: BTreeMap<AttachmentId, AttachmentRecord> = host
+        .store
+        .read(|transaction| transaction.attachments())
+        .unwrap_or_default()
+        .into_iter()
+        .map(|record| (record.id.clone(), record))
+        .collect();
     let links = link::list(host.route()?)?;
     let bridges: BTreeMap<u32, &str> = links
         .iter()
@@ -46,6 +54,7 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
         .collect();
     let containers = Containers::find(host)?;
     let elements = ruleset::records_by_owner(host)?;
+    let mut report = RebuildReport::default();
     let mut records = Vec::new();
     for port in &links {
         let Some(id) = id_of_alias(&port.alias) else {
@@ -54,33 +63,57 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
         let bridge = port
             .controller
             .and_then(|index| bridges.get(&index).copied());
-        let nft = elements.get(&owner(&id)).cloned().unwrap_or_default();
-        let record = containers.record(id.clone(), port, bridge, nft)?;
+        let record = match old.remove(&id) {
+            Some(record) => record,
+            None => containers.record(id.clone(), port, bridge, &elements)?,
+        };
         if record.addresses.is_empty() {
             report.without_addresses.push(id.clone());
         }
         report.found.push(id);
         records.push(record);
     }
-    host.store.write(|transaction| {
-        for record in &records {
-            // An ADD may have written to the new store already: its word counts.
-            if transaction.attachment(&record.id)?.is_some() {
-                continue;
-            }
-            let mut record = record.clone();
-            record.addresses.retain(|one| {
-                let name = one.pool.clone().unwrap_or_default();
-                let pool = Pool { name, cool_down: 0 };
-                transaction
-                    .lease_static(&pool, one.address.ip(), &record.id)
-                    .is_ok()
-            });
-            transaction.insert_attachment(&record)?;
+    // Leases for other people's plugins: their containers have to be there.
+    for record in old
+        .into_values()
+        .filter(|record| record.host_links.is_empty())
+    {
+        if is_alive(&record) {
+            report.found.push(record.id.clone());
+            records.push(record);
         }
-        Ok::<_, AttachError>(())
-    })?;
+    }
+    report.moved_to = host
+        .store
+        .replace(|transaction| fill(transaction, &records))?;
     Ok(report)
+}
+
+fn is_alive(record: &AttachmentRecord) -> bool {
+    record.netns.as_ref().is_some_and(|netns| {
+        NetNs::open(Path::new(&netns.path))
+            .is_ok_and(|there| there.identity() == (netns.dev, netns.ino))
+    })
+}
+
+/// An address that two attachments have is leased to the first; both keep it.
+fn fill(
+    transaction: &mut Transaction<'_>,
+    records: &[AttachmentRecord],
+) -> Result<(), AttachError> {
+    for record in records {
+        for one in &record.addresses {
+            if let Some(name) = one.pool.clone() {
+                let pool = Pool { name, cool_down: 0 };
+                match transaction.lease_static(&pool, one.address.ip(), &record.id) {
+                    Ok(()) | Err(StoreError::AddressTaken { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        transaction.insert_attachment(record)?;
+    }
+    Ok(())
 }
 
 /// The network namespaces that can be found, by the id this namespace knows them by.
@@ -111,8 +144,15 @@ impl Containers {
         id: AttachmentId,
         port: &Link,
         bridge: Option<&str>,
-        nft: Vec<NftRecord>,
+        elements: &BTreeMap<String, Vec<NftRecord>>,
     ) -> Result<AttachmentRecord, AttachError> {
+        let owned = |owner: &str| elements.get(owner).cloned().unwrap_or_default();
+        let nft = owned(&owner(&id));
+        let shared = owned(&network_owner(&id.network))
+            .into_iter()
+            .filter(|_| !nft.is_empty())
+            .map(|element| SharedObject::NftElement { element })
+            .collect();
         let options = port.port.map(|port| port.options).unwrap_or_default();
         let mac = |link: &Link| link.mac.map(|mac| mac.to_string()).unwrap_or_default();
         let mut record = AttachmentRecord {
@@ -133,7 +173,7 @@ impl Containers {
             addresses: Vec::new(),
             routes: Vec::new(),
             nft,
-            shared: Vec::new(),
+            shared,
             delegate: None,
             config_digest: String::new(),
         };

@@ -3,6 +3,7 @@
 use weft_cni::{AttachmentId, ContainerId, IfName, Request};
 use weft_kernel::forwarding::{self, IpFamily};
 use weft_kernel::nft::NftSocket;
+use weft_store::{AttachmentRecord, HostLink};
 
 use crate::error::AttachError;
 use crate::host::Host;
@@ -21,7 +22,7 @@ pub fn status(
     ipam: Option<&IpamConfig>,
     uses_nft: bool,
 ) -> Result<(), AttachError> {
-    let users = ipam_status(host, request, ipam)?;
+    let records = ipam_status(host, request, ipam)?;
     if let Some(plugin) = request
         .conf
         .ipam_type()
@@ -41,7 +42,11 @@ pub fn status(
             .and_then(|mut socket| socket.generation())
             .map_err(|error| unavailable(error.into()))?;
     }
-    if users == 0 {
+    let is_here = |port: &HostLink| port.bridge.as_ref() == Some(&plan.name);
+    if !records
+        .iter()
+        .any(|record| record.host_links.iter().any(is_here))
+    {
         return Ok(());
     }
     match existing {
@@ -57,22 +62,22 @@ pub fn status(
     }
 }
 
-/// Whether there are addresses left; how many attachments the network has.
+/// Whether there are addresses left; the attachments that the network has.
 pub(crate) fn ipam_status(
     host: &Host,
     request: &Request,
     ipam: Option<&IpamConfig>,
-) -> Result<usize, AttachError> {
+) -> Result<Vec<AttachmentRecord>, AttachError> {
     let network = &request.conf.name;
-    let (users, exhausted) = host
+    let (records, exhausted) = host
         .store
         .read(|transaction| {
-            let users = transaction.attachments_of(network)?.len();
+            let records = transaction.attachments_of(network)?;
             let exhausted = match (ipam, nobody(request)) {
                 (Some(config), Some(id)) => is_exhausted(config, &host.sticky, &id, transaction)?,
                 _ => None,
             };
-            Ok::<_, AttachError>((users, exhausted))
+            Ok::<_, AttachError>((records, exhausted))
         })
         .map_err(unavailable)?;
     match exhausted {
@@ -80,7 +85,7 @@ pub(crate) fn ipam_status(
             reason,
             existing_suffer: false,
         }),
-        None => Ok(users),
+        None => Ok(records),
     }
 }
 

@@ -2,6 +2,7 @@
 //! code. The only code that writes to standard output.
 
 use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -16,7 +17,6 @@ use crate::version::SpecVersion;
 pub fn run(plugin: &dyn Plugin) -> ExitCode {
     let env = Env::read();
     start_log(&env);
-    report_panics();
     let Some(command) = env.get("CNI_COMMAND").map(str::to_owned) else {
         return banner(plugin);
     };
@@ -38,10 +38,24 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
                 trace = env.get("TRACEPARENT"),
             )
             .entered();
-            verb(plugin, command, &env, &input)
+            guarded(|| verb(plugin, command, &env, &input))
         }
     };
     finish(outcome, spoken_version(&input))
+}
+
+/// A panic is a bug; the runtime still gets a document it can read.
+fn guarded<T>(work: impl FnOnce() -> Result<T, CniError>) -> Result<T, CniError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(CniError::new(
+            Code::Internal,
+            format!("panic: {}", text.unwrap_or_default()),
+        ))
+    })
 }
 
 /// The verbs with an attachment need these; DEL's interface may be absent (then every attachment
@@ -162,12 +176,4 @@ fn start_log(env: &Env) {
         .with_ansi(false)
         .with_max_level(level.unwrap_or(tracing::Level::WARN))
         .try_init();
-}
-
-/// A panic is a bug; the runtime still gets a document it can read.
-fn report_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let error = CniError::new(Code::Internal, format!("panic: {info}"));
-        let _ = std::io::stdout().write_all(error.to_json(SpecVersion::NEWEST).as_bytes());
-    }));
 }

@@ -1,5 +1,6 @@
 //! Where the bytes are: an ordered map of byte strings, changed atomically.
 
+mod guarded;
 mod redb;
 mod sled;
 
@@ -12,6 +13,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
+use guarded::Guarded;
 
 /// Changes to make together; `None` deletes.
 pub(crate) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -74,18 +76,18 @@ impl BackendKind {
     /// Opens the database, making it if need be.
     pub(crate) fn open(self, dir: &Path) -> Result<Box<dyn Backend>, StoreError> {
         let path = self.path(dir);
-        Ok(match self {
-            Self::Redb => Box::new(redb::Redb::open(&path)?),
-            Self::Sled => Box::new(sled::Sled::open(&path)?),
-        })
+        Ok(Box::new(match self {
+            Self::Redb => Guarded::open(&path, redb::Redb::open)?,
+            Self::Sled => Guarded::open(&path, sled::Sled::open)?,
+        }))
     }
 
     /// Opens a database that exists, to read it.
     pub(crate) fn open_to_read(self, dir: &Path) -> Result<Box<dyn Backend>, StoreError> {
         let path = self.path(dir);
-        Ok(match self {
-            Self::Redb => Box::new(redb::Redb::open_to_read(&path)?),
-            Self::Sled => Box::new(sled::Sled::open(&path)?),
-        })
+        Ok(Box::new(match self {
+            Self::Redb => Guarded::open(&path, redb::Redb::open_to_read)?,
+            Self::Sled => Guarded::open(&path, sled::Sled::open)?,
+        }))
     }
 }

@@ -27,8 +27,9 @@ pub struct Pool {
 pub struct Lease {
     /// Who holds it.
     pub holder: AttachmentId,
-    /// The subnet it was leased from, which is where it is queued when it is released.
-    pub subnet: String,
+    /// The range it was leased from, which is where it is queued when it is released; empty for
+    /// none.
+    pub range: String,
 }
 
 /// What is wanted of a range.
@@ -74,13 +75,15 @@ fn released_key(pool: &str, address: IpAddr) -> Vec<u8> {
     key(kind::RELEASED, &[pool], &address_key(address))
 }
 
-fn queue_key(pool: &str, subnet: &str, sequence: u64) -> Vec<u8> {
-    key(kind::FREE, &[pool, subnet], &sequence.to_be_bytes())
+fn queue_key(pool: &str, range: &str, sequence: u64) -> Vec<u8> {
+    key(kind::FREE, &[pool, range], &sequence.to_be_bytes())
 }
 
 /// An entry of the queue of released addresses.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Released {
+    /// Whose queue it is in.
+    range: String,
     address: IpAddr,
     at: u64,
     sequence: u64,
@@ -149,7 +152,7 @@ impl Transaction<'_> {
                 .filter(|address| range.contains(*address))
             {
                 if self.lease_of(&pool.name, address)?.is_none() {
-                    self.queue(&pool.name, &range.subnet().to_string(), address, 0, false)?;
+                    self.queue(&pool.name, &range.cursor_name(), address, 0, false)?;
                 }
             }
         }
@@ -199,30 +202,34 @@ impl Transaction<'_> {
             return Ok(());
         };
         self.delete(lease_key(pool, address));
-        if lease.subnet.is_empty() {
-            return Ok(());
-        }
         let now = self.now;
-        self.queue(pool, &lease.subnet, address, now, is_remembered)
+        self.queue(pool, &lease.range, address, now, is_remembered)
     }
 
     fn queue(
         &mut self,
         pool: &str,
-        subnet: &str,
+        range: &str,
         address: IpAddr,
         at: u64,
         is_remembered: bool,
     ) -> Result<(), StoreError> {
         let sequence = self.count_up("released")?;
+        let range = range.to_owned();
         let released = Released {
+            range,
             address,
             at,
             sequence,
             is_remembered,
         };
-        self.put(queue_key(pool, subnet, sequence), &released)?;
+        self.put(queue_key(pool, &released.range, sequence), &released)?;
         self.put(released_key(pool, address), &released)
+    }
+
+    fn unqueue(&mut self, pool: &str, released: &Released) {
+        self.delete(queue_key(pool, &released.range, released.sequence));
+        self.delete(released_key(pool, released.address));
     }
 
     /// Every lease: pool, address, lease.
@@ -270,18 +277,17 @@ impl Transaction<'_> {
         address: IpAddr,
         holder: &AttachmentId,
     ) -> Result<Granted, StoreError> {
-        let subnet = ranges
-            .get(range)
-            .map(|range| range.subnet().to_string())
-            .unwrap_or_default();
         let released = self.get::<Released>(&released_key(&pool.name, address))?;
-        if let Some(released) = released {
-            self.delete(queue_key(&pool.name, &subnet, released.sequence));
-            self.delete(released_key(&pool.name, address));
+        if let Some(released) = &released {
+            self.unqueue(&pool.name, released);
         }
+        let name = ranges
+            .get(range)
+            .map(Range::cursor_name)
+            .unwrap_or_default();
         let lease = Lease {
             holder: holder.clone(),
-            subnet,
+            range: name,
         };
         self.put(lease_key(&pool.name, address), &lease)?;
         let is_remembered = released.is_some_and(|released| released.is_remembered);
@@ -293,10 +299,13 @@ impl Transaction<'_> {
     }
 
     fn next_free(&mut self, pool: &Pool, range: &Range) -> Result<Option<IpAddr>, StoreError> {
-        match self.next_never_used(pool, range)? {
-            Some(address) => Ok(Some(address)),
-            None => self.longest_released(pool, range),
+        if let Some(address) = self.next_never_used(pool, range)? {
+            return Ok(Some(address));
         }
+        if let Some(address) = self.longest_released(pool, range)? {
+            return Ok(Some(address));
+        }
+        self.released_elsewhere(pool, range)
     }
 
     fn next_never_used(
@@ -311,17 +320,16 @@ impl Transaction<'_> {
             .unwrap_or(0);
         let started_at = position;
         let mut found = None;
-        // Addresses ahead of the cursor are taken only by request: each is passed over once.
+        // Addresses ahead of the cursor are taken only by request: each is passed over once. One
+        // that another range has released (the configuration has changed) is free here.
         while let Some(address) = range.next_at(position) {
             let Some(next) = number(address).checked_add(1) else {
                 break;
             };
             position = next;
-            if self.get_bytes(&lease_key(&pool.name, address))?.is_none()
-                && self
-                    .get_bytes(&released_key(&pool.name, address))?
-                    .is_none()
-            {
+            let released = self.get::<Released>(&released_key(&pool.name, address))?;
+            let is_queued_here = released.is_some_and(|r| r.range == range.cursor_name());
+            if !is_queued_here && self.get_bytes(&lease_key(&pool.name, address))?.is_none() {
                 found = Some(address);
                 break;
             }
@@ -337,18 +345,35 @@ impl Transaction<'_> {
         pool: &Pool,
         range: &Range,
     ) -> Result<Option<IpAddr>, StoreError> {
-        let queue = key(kind::FREE, &[&pool.name, &range.subnet().to_string()], &[]);
+        let queue = key(kind::FREE, &[&pool.name, &range.cursor_name()], &[]);
         while let Some((entry_key, value)) = self.first(&queue)? {
             let released: Released = self.decode(&entry_key, &value)?;
-            let is_leased = self.lease_of(&pool.name, released.address)?.is_some();
-            if range.contains(released.address) && !is_leased {
+            if range.contains(released.address) {
                 let rested = self.now.saturating_sub(released.at) >= pool.cool_down;
                 return Ok(rested.then_some(released.address));
             }
-            // The range has shrunk since: the address is forgotten, and found by the cursor of
-            // whatever range has it again.
-            self.delete(entry_key);
-            self.delete(released_key(&pool.name, released.address));
+            // Excluded since: it is put with those of no range, for whoever may have it again.
+            self.unqueue(&pool.name, &released);
+            let Released {
+                address,
+                at,
+                is_remembered,
+                ..
+            } = released;
+            self.queue(&pool.name, "", address, at, is_remembered)?;
+        }
+        Ok(None)
+    }
+
+    /// The way of last resort, for ranges that have changed: an address of this range that another
+    /// range, or none, has released. It looks at each of them.
+    fn released_elsewhere(&self, pool: &Pool, range: &Range) -> Result<Option<IpAddr>, StoreError> {
+        for (entry_key, value) in self.scan(&key(kind::FREE, &[&pool.name], &[]))? {
+            let released: Released = self.decode(&entry_key, &value)?;
+            let rested = self.now.saturating_sub(released.at) >= pool.cool_down;
+            if rested && range.contains(released.address) {
+                return Ok(Some(released.address));
+            }
         }
         Ok(None)
     }
@@ -356,7 +381,7 @@ impl Transaction<'_> {
     fn exhausted(&self, pool: &Pool, ranges: &[Range]) -> Result<StoreError, StoreError> {
         let mut cooling = 0;
         for range in ranges {
-            let queue = key(kind::FREE, &[&pool.name, &range.subnet().to_string()], &[]);
+            let queue = key(kind::FREE, &[&pool.name, &range.cursor_name()], &[]);
             cooling += self.scan(&queue)?.len();
         }
         let texts: Vec<String> = ranges.iter().map(ToString::to_string).collect();

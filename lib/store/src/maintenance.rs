@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -115,26 +115,44 @@ impl Transaction<'_> {
 }
 
 impl Store {
-    /// Renames the database, so that the next use starts an empty one. Returns where it is now;
+    /// Puts a new database in the place of the present one, which is renamed, and fills it with
+    /// what `work` writes. If that fails everything is as before. Returns where the old one is;
     /// `None` if there was none.
     ///
     /// # Errors
-    /// [`StoreError::Io`], [`StoreError::LockTimeout`].
-    pub fn move_aside(&self) -> Result<Option<PathBuf>, StoreError> {
+    /// What `work` says, [`StoreError::Io`], [`StoreError::LockTimeout`].
+    pub fn replace<E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<(), E>,
+    ) -> Result<Option<PathBuf>, E> {
         let path = self.path();
-        if !path.exists() {
-            return Ok(None);
-        }
+        let aside = path.exists().then(|| {
+            (1u32..)
+                .map(|n| path.with_extension(format!("damaged-{n}")))
+                .find(|candidate| !candidate.exists())
+                .unwrap_or_else(|| path.with_extension("damaged"))
+        });
+        self.make_dir()?;
         let _lock = self.lock()?;
-        let aside = (1u32..)
-            .map(|n| path.with_extension(format!("damaged-{n}")))
-            .find(|candidate| !candidate.exists())
-            .unwrap_or_else(|| path.with_extension("damaged"));
-        fs::rename(&path, &aside).map_err(|source| StoreError::Io {
-            path: path.clone(),
-            operation: "cannot be moved aside",
+        if let Some(aside) = &aside {
+            self.rename(&path, aside)?;
+        }
+        let filled = self.write_locked(work);
+        if filled.is_err() {
+            let _ = fs::remove_file(&path);
+            let _ = fs::remove_dir_all(&path);
+            if let Some(aside) = &aside {
+                self.rename(aside, &path)?;
+            }
+        }
+        filled.map(|()| aside)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        fs::rename(from, to).map_err(|source| StoreError::Io {
+            path: from.to_owned(),
+            operation: "cannot be renamed",
             source,
-        })?;
-        Ok(Some(aside))
+        })
     }
 }

@@ -79,7 +79,13 @@ impl StickyLeases {
     pub fn remember(&self, pool: &str, key: &str, addresses: &[IpAddr]) -> Result<(), StoreError> {
         let path = self.file(pool, key);
         if self.addresses(pool, key) == addresses {
-            return Ok(());
+            // Its age is that of its last use.
+            let touched = fs::File::open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+            return touched.map_err(|source| StoreError::Io {
+                path,
+                operation: "cannot be touched",
+                source,
+            });
         }
         let entry = Entry {
             pool: pool.to_owned(),

@@ -86,7 +86,7 @@ impl Store {
         }
     }
 
-    fn make_dir(&self) -> Result<(), StoreError> {
+    pub(crate) fn make_dir(&self) -> Result<(), StoreError> {
         use std::os::unix::fs::DirBuilderExt;
         if self.config.dir.is_dir() {
             return Ok(());
@@ -112,6 +112,13 @@ impl Store {
     ) -> Result<T, E> {
         self.make_dir()?;
         let _lock = self.lock()?;
+        self.write_locked(work)
+    }
+
+    pub(crate) fn write_locked<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut backend = self.config.backend.open(&self.config.dir)?;
         let path = self.path();
         self.forget_other_boots(backend.as_mut(), &path)?;

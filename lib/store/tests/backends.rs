@@ -231,11 +231,75 @@ fn damage_is_told_apart_and_moved_aside() {
             error.to_string().contains(store.path().to_str().unwrap()),
             "{error}"
         );
-        let aside = store.move_aside().unwrap().unwrap();
+        let unwilling = || StoreError::Backend {
+            path: store.path(),
+            reason: "no".into(),
+        };
+        assert!(store.replace(|_| Err::<(), _>(unwilling())).is_err());
+        assert!(
+            attach(&store, "b", &[]).is_err(),
+            "the old one is back in its place"
+        );
+        let aside = store.replace(|_| Ok::<_, StoreError>(())).unwrap().unwrap();
         assert!(aside.exists());
         assert!(attach(&store, "b", &[]).is_ok());
         assert!(store.read(|t| t.attachment(&id("a"))).unwrap().is_none());
     }
+}
+
+/// Ranges that change, shrink, grow or share a subnet lose no address.
+#[test]
+fn no_address_is_lost_when_ranges_change() {
+    let of = |subnet: &str, start: &str, end: &str| {
+        let ip = |text: &str| Some(text.parse().unwrap());
+        Range::new(subnet.parse().unwrap(), ip(start), ip(end), None, &[]).unwrap()
+    };
+    let wide = [of("10.0.0.0/24", "10.0.0.2", "10.0.0.6")];
+    let narrow = [of("10.0.0.0/24", "10.0.0.2", "10.0.0.3")];
+    let other = [of("10.0.0.0/28", "10.0.0.2", "10.0.0.6")];
+    let two = [
+        of("10.0.0.0/24", "10.0.0.2", "10.0.0.3"),
+        of("10.0.0.0/24", "10.0.0.5", "10.0.0.6"),
+    ];
+    let (_dir, store) = store(BackendKind::Redb);
+    let fill_and_empty = |ranges: &[Range]| {
+        let mut count = 0;
+        loop {
+            let name = format!("c{count}");
+            let leased = store.write(|t| {
+                let leased = t.lease(&pool(), ranges, LeaseRequest::Any, &id(&name))?;
+                t.insert_attachment(&record(&name, leased.address, Vec::new()))
+            });
+            if leased.is_err() {
+                break;
+            }
+            count += 1;
+        }
+        (0..count)
+            .rev()
+            .for_each(|n| detach(&store, &format!("c{n}")));
+        count
+    };
+    for (ranges, size) in [
+        (&wide[..], 5),
+        (&narrow, 2),
+        (&wide, 5),
+        (&other, 5),
+        (&two, 4),
+        (&wide, 5),
+    ] {
+        assert_eq!(fill_and_empty(ranges), size);
+    }
+    let excluding = [Range::new(
+        "10.0.0.0/24".parse().unwrap(),
+        Some("10.0.0.2".parse().unwrap()),
+        Some("10.0.0.6".parse().unwrap()),
+        None,
+        &["10.0.0.4/32".parse().unwrap()],
+    )
+    .unwrap()];
+    assert_eq!(fill_and_empty(&excluding), 4);
+    assert_eq!(fill_and_empty(&wide), 5);
 }
 
 #[derive(Debug, Clone)]

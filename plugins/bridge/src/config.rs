@@ -52,6 +52,7 @@ pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
         },
         dns: request.conf.dns(&problems),
     };
+    weft_attach::ipam::refuse_mistyped(&fields);
     if !up && request.conf.ipam().is_some() {
         problems.conflict("disableContainerInterface: an interface that is down takes no ipam");
     }

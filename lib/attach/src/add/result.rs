@@ -24,7 +24,11 @@ pub(super) fn result(
         ..Interface::default()
     };
     let bridge_mac = facts.mac.map(|mac| mac.to_string()).unwrap_or_default();
-    let mut interfaces = vec![interface(&plan.bridge.name, bridge_mac, "")];
+    let bridge = Interface {
+        mtu: Some(facts.bridge_mtu),
+        ..interface(&plan.bridge.name, bridge_mac, "")
+    };
+    let mut interfaces = vec![bridge];
     for port in &record.host_links {
         interfaces.push(interface(&port.name, port.mac.clone(), ""));
     }

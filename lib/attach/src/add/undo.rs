@@ -18,7 +18,7 @@ pub(super) fn undo(
     plan: &Plan,
     record: &AttachmentRecord,
     created: Created,
-    lock: FileLock,
+    lock: Option<FileLock>,
     error: AttachError,
 ) -> AttachError {
     drop(lock);

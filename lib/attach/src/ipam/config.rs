@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
@@ -15,6 +16,28 @@ use super::ranges::{read_sets, refuse_overlaps};
 
 pub(super) const IP: &str = "must be an IP address";
 pub(super) const PREFIX: &str = "must be a prefix in CIDR notation";
+
+/// Notes known objects of a configuration that are something else: they would be passed over.
+pub fn refuse_mistyped(fields: &Fields<'_>) {
+    for key in ["ipam", "args", "runtimeConfig", "prevResult", "dns"] {
+        fields.map(key);
+    }
+    fields.string("store");
+}
+
+/// A prefix in CIDR notation, its length written out.
+pub(super) struct Cidr(pub(super) IpNetwork);
+
+impl FromStr for Cidr {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.contains('/') {
+            true => text.parse().map(Self).map_err(drop),
+            false => Err(()),
+        }
+    }
+}
 
 /// A fixed address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +99,8 @@ impl IpamConfig {
         } else {
             config.requested = requests.iter().map(|request| request.ip()).collect();
         }
-        if config.sets.is_empty() && config.fixed.is_empty() {
+        let has_none = config.sets.is_empty() && config.fixed.is_empty();
+        if has_none && problems.invalid_values().is_empty() {
             problems.conflict("ipam: no subnet, ranges or addresses to take an address from");
         }
         config
@@ -98,7 +122,7 @@ fn read_route(fields: &Fields<'_>) -> Option<Route> {
             .filter(|n| *n > 0 || key == "scope")
     };
     Some(Route {
-        dst: fields.parsed("dst", PREFIX)?,
+        dst: required_cidr(fields, "dst", PREFIX)?,
         gw: fields.parsed("gw", IP),
         mtu: number("mtu", 65536),
         advmss: number("advmss", 65536),
@@ -106,6 +130,14 @@ fn read_route(fields: &Fields<'_>) -> Option<Route> {
         table: number("table", u32::MAX),
         scope: number("scope", 255),
     })
+}
+
+/// A prefix that has to be there.
+pub(super) fn required_cidr(fields: &Fields<'_>, key: &str, must: &str) -> Option<IpNetwork> {
+    if fields.value(key).is_none() {
+        fields.invalid(key, &"", "must be given");
+    }
+    Some(fields.parsed::<Cidr>(key, must)?.0)
 }
 
 fn read_dns(fields: &Fields<'_>) -> Dns {
@@ -215,12 +247,7 @@ fn read_fixed(fields: &Fields<'_>, args: &CniArgs, requests: &[IpNetwork]) -> Ve
     }
     let read = |item: &Fields<'_>| {
         let must = "must be an address with a prefix length";
-        let Some(address) = item.parsed("address", must) else {
-            if item.value("address").is_none() {
-                item.invalid("address", &"", "must be given");
-            }
-            return None;
-        };
+        let address = required_cidr(item, "address", must)?;
         Some(StaticAddress {
             address,
             gateway: item.parsed("gateway", IP),

@@ -42,7 +42,17 @@ impl DelegateIpam {
     /// The plugin's; code 109 if it returned no addresses. The caller runs [`Self::del`] then.
     pub fn add(&self) -> Result<CniResult, CniError> {
         let document = self.run("ADD")?.unwrap_or_default();
-        let result = CniResult::from_value(&document)?;
+        if let Ok(error) = serde_json::from_value::<CniError>(document.clone()) {
+            // It failed and forgot to say so by its status.
+            return Err(error);
+        }
+        let result = CniResult::from_value(&document).map_err(|error| {
+            let text = format!(
+                "IPAM plugin {:?} printed no result: {}",
+                self.plugin, error.msg
+            );
+            CniError::new(Code::DelegateFailed, text)
+        })?;
         if result.ips.is_empty() {
             return Err(CniError::new(
                 Code::DelegateFailed,

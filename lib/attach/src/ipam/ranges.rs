@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 use weft_cni::conf::{Fields, NetConf, Problems};
-use weft_store::Range;
+use weft_store::{Range, RangeError};
 
-use super::config::{IP, PREFIX};
+use super::config::{IP, PREFIX, required_cidr};
 use super::keys::RANGE_KEYS;
 
 /// The sets of ranges: the runtime's first, then `subnet`, then `ranges`.
@@ -70,17 +70,24 @@ fn read_set_list(value: &Value, path: &str, problems: &Problems) -> Vec<Vec<Rang
 }
 
 fn read_range(fields: &Fields<'_>) -> Option<Range> {
-    let Some(subnet) = fields.parsed::<IpNetwork>("subnet", PREFIX) else {
-        if fields.value("subnet").is_none() {
-            fields.invalid("subnet", &"", "must be given");
-        }
-        return None;
-    };
+    let subnet = required_cidr(fields, "subnet", PREFIX)?;
     let ip = |key| fields.parsed::<IpAddr>(key, IP);
     let (start, end, gateway) = (ip("rangeStart"), ip("rangeEnd"), ip("gateway"));
     let exclude = fields.parsed_list::<IpNetwork>("exclude", "must be an address or a prefix");
     match Range::new(subnet, start, end, gateway, &exclude) {
         Ok(range) => Some(range),
+        Err(RangeError::Outside(ip)) => {
+            let key = [
+                ("rangeStart", start),
+                ("rangeEnd", end),
+                ("gateway", gateway),
+            ]
+            .into_iter()
+            .find(|(_, value)| *value == Some(ip))
+            .map_or("subnet", |(key, _)| key);
+            fields.invalid(key, &ip, &format!("must be in the subnet {subnet}"));
+            None
+        }
         Err(error) => {
             fields.invalid("subnet", &subnet, &error.to_string());
             None

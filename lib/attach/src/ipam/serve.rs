@@ -7,7 +7,7 @@ use weft_kernel::NetNs;
 use weft_store::{AttachmentRecord, NetnsRecord};
 
 use super::allocate::{allocate, remember};
-use super::config::IpamConfig;
+use super::config::{IpamConfig, refuse_mistyped};
 use crate::check::require_prev_result;
 use crate::del::{Target, detach_container};
 use crate::error::AttachError;
@@ -18,6 +18,7 @@ use crate::status::ipam_status;
 
 fn read(request: &Request) -> Result<IpamConfig, CniError> {
     let problems = Problems::default();
+    refuse_mistyped(&request.conf.open(&problems));
     let config = IpamConfig::read(&request.conf, &request.env.args()?, &problems);
     problems.into_result(request.conf.strict)?;
     Ok(config)

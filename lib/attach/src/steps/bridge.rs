@@ -23,6 +23,8 @@ pub(crate) struct BridgeFacts {
     pub(crate) mac: Option<Mac>,
     /// Of both ends of the pair, and of the bridge if Weft makes it.
     pub(crate) mtu: u32,
+    /// Of the bridge.
+    pub(crate) bridge_mtu: u32,
 }
 
 /// The bridge as it is before anything is done.
@@ -91,6 +93,7 @@ pub(crate) fn ensure(
             index: link.index,
             mac: link.mac,
             mtu,
+            bridge_mtu: link.mtu,
         },
         None => create(host, plan, mtu, created)?,
     };
@@ -158,6 +161,7 @@ fn create(
         index: found.index,
         mac: found.mac,
         mtu,
+        bridge_mtu: found.mtu,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use weft_cni::result::Route;
+use weft_kernel::Mac;
 use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::Batch;
@@ -75,6 +76,18 @@ pub(crate) fn configure(
     container.route.commit(batch)?;
     if detection == DuplicateDetection::Run {
         await_detection(container, index, &record.addresses)?;
+    }
+    Ok(())
+}
+
+/// Announces the interface's addresses once more.
+pub(crate) fn announce(container: &mut Container, own: &ContainerLink) -> Result<(), AttachError> {
+    let found = link::find(&mut container.route, &own.name)?;
+    let mac = own.mac.parse::<Mac>();
+    if let (Some(found), Ok(mac)) = (found, mac) {
+        let mut batch = Batch::new();
+        link::set_mac(found.index, mac, &mut batch);
+        container.route.commit(batch)?;
     }
     Ok(())
 }

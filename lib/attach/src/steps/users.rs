@@ -7,7 +7,7 @@ use crate::error::AttachError;
 use crate::host::Host;
 
 /// The interface that holds the gateway addresses of a port.
-fn gateway_link(port: &HostLink) -> Option<String> {
+pub(crate) fn gateway_link(port: &HostLink) -> Option<String> {
     let bridge = port.bridge.as_ref()?;
     Some(match port.vlan {
         Some(vlan) => format!("{bridge}.{vlan}"),

@@ -36,19 +36,23 @@ fn invalid(path: &Path, why: impl std::fmt::Display) -> CniError {
 /// Code 5 if the directory cannot be read; code 7 if no file has the network or the file that has
 /// it is wrong. Other broken files are passed over, with a warning in the log.
 pub fn load(dir: &Path, name: &str, newest: SpecVersion) -> Result<ConfList, CniError> {
+    let mut broken = None;
     for path in configuration_files(dir)? {
         match ConfList::read(&path, newest) {
             Ok(list) if list.name == name => return Ok(list),
             Ok(_) => {}
-            Err(error) if names_network(&path, name) => return Err(error),
-            Err(error) => tracing::warn!(%error, "configuration file passed over"),
+            Err(error) => {
+                tracing::warn!(%error, "configuration file passed over");
+                if names_network(&path, name) {
+                    broken.get_or_insert(error);
+                }
+            }
         }
     }
-    Err(CniError::new(
-        Code::InvalidConfig,
-        format!("no network {name:?} in {}", dir.display()),
-    )
-    .with_details("NETCONFPATH names the directory"))
+    Err(broken.unwrap_or_else(|| {
+        let text = format!("no network {name:?} in {}", dir.display());
+        CniError::new(Code::InvalidConfig, text).with_details("NETCONFPATH names the directory")
+    }))
 }
 
 fn configuration_files(dir: &Path) -> Result<Vec<PathBuf>, CniError> {
