@@ -26,8 +26,9 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         container: &container,
         ifname: ifname.as_ref(),
     };
+    let records = target.read_records(host);
     // IPAM first: should it fail, the rest is done all the same.
-    for plugin in delegates_of(host, request, target) {
+    for plugin in delegates_of(request, records.as_deref().unwrap_or_default()) {
         let outcome = DelegateIpam::new(&plugin, request).del();
         errors.extend(outcome.err().map(AttachError::from));
     }
@@ -38,25 +39,25 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         .ok()
         .flatten()
         .unwrap_or_default();
-    errors.extend(detach_container(host, target, &prev).err());
+    errors.extend(detach_records(host, target, records, &prev).err());
     AttachError::collect("DEL", errors)
 }
 
 /// The IPAM plugins that have to be told: the configuration's, and that of the ADD if the
-/// configuration has changed since. Where there was never one, none is looked for.
-fn delegates_of(host: &Host, request: &Request, target: Target<'_>) -> BTreeSet<String> {
+/// configuration has changed since.
+fn delegates_of(request: &Request, records: &[AttachmentRecord]) -> BTreeSet<String> {
     let configured = request
         .conf
         .ipam_type()
         .filter(|plugin| *plugin != OWN_TYPE);
-    let mut plugins: BTreeSet<String> = configured.map(str::to_owned).into_iter().collect();
-    let records = target.read_records(host).unwrap_or_default();
-    plugins.extend(
-        records
-            .into_iter()
-            .filter_map(|record| Some(record.delegate?.plugin)),
-    );
-    plugins
+    let recorded = records
+        .iter()
+        .filter_map(|record| Some(record.delegate.as_ref()?.plugin.as_str()));
+    configured
+        .into_iter()
+        .chain(recorded)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What is to be detached: one interface of a container from a network, or all of them.
@@ -98,7 +99,17 @@ pub fn detach_container(
     target: Target<'_>,
     prev: &CniResult,
 ) -> Result<(), AttachError> {
-    let records = match target.read_records(host) {
+    let records = target.read_records(host);
+    detach_records(host, target, records, prev)
+}
+
+fn detach_records(
+    host: &mut Host,
+    target: Target<'_>,
+    records: Result<Vec<AttachmentRecord>, StoreError>,
+    prev: &CniResult,
+) -> Result<(), AttachError> {
+    let records = match records {
         Ok(records) => records,
         // A store that cannot be read keeps no container from being removed: what the kernel no
         // longer shows is not rebuilt.
