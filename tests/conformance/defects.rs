@@ -183,11 +183,14 @@ fn tuning_panic(w: &World) -> Result<(), NotApplicable> {
     Ok(())
 }
 
+/// Without limits as well: the reference prints the result it did not get.
 fn bandwidth_panic(w: &World) -> Result<(), NotApplicable> {
     let name = w.plugin("bandwidth")?;
     let container = w.host.container();
-    let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": name,
-        "ingressRate": 1_000_000, "ingressBurst": 1_000_000});
+    let mut conf = json!({"cniVersion": "1.0.0", "name": "net", "type": name});
+    w.call("ADD", &conf, &container).error();
+    conf["ingressRate"] = 1_000_000.into();
+    conf["ingressBurst"] = 1_000_000.into();
     w.call("ADD", &conf, &container).error();
     Ok(())
 }

@@ -10,15 +10,30 @@ enum Cleaner {
     Gc,
 }
 
+/// Which network.
+#[derive(Clone, Copy, PartialEq)]
+enum Network {
+    /// Bridge, gateway and tables are there from a warm-up, and stay.
+    Warm,
+    /// Every attachment is the first and the last: all of it comes and goes.
+    Cold,
+    /// The same with an uplink, and a MAC that has to be announced.
+    ColdWithUplink,
+}
+
 /// A network with everything this plugin makes, dual stack.
-fn conf(suite: &Suite, host: &Host, cleanup: bool) -> Value {
+fn conf(suite: &Suite, host: &Host, network: Network) -> Value {
     let mut conf = suite.bridge_conf("net", "10.1.0.0/24", host.dir());
     conf["cniVersion"] = "1.1.0".into();
     conf["ipMasq"] = json!({"exclude": ["10.200.0.0/16"]});
     conf["macspoofchk"] = true.into();
     conf["hairpinMode"] = true.into();
-    conf["cleanup"] = cleanup.into();
+    conf["cleanup"] = (network != Network::Warm).into();
     conf["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/64"}]]);
+    if network == Network::ColdWithUplink {
+        conf["uplink"] = "up0".into();
+        conf["mac"] = "02:00:00:00:00:77".into();
+    }
     conf
 }
 
@@ -36,12 +51,13 @@ fn clean(suite: &Suite, host: &Host, conf: &Value, container: &Container, cleane
     };
 }
 
-/// A host that has forwarding on and, unless cleanup is wanted, the bridge from a warm-up.
-fn prepared(suite: &Suite, cleanup: bool) -> (Host, Value, HostState) {
+/// A host that has forwarding on, so that nothing of it is the first attachment's doing.
+fn prepared(suite: &Suite, network: Network) -> (Host, Value, HostState) {
     let host = Host::new();
     host.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
-    let conf = conf(suite, &host, cleanup);
-    if !cleanup {
+    host.sh("ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up");
+    let conf = conf(suite, &host, network);
+    if network == Network::Warm {
         let container = host.container();
         Call::new(suite, "ADD", &conf)
             .container(&container)
@@ -56,98 +72,80 @@ fn prepared(suite: &Suite, cleanup: bool) -> (Host, Value, HostState) {
     (host, conf, before)
 }
 
-fn killed_add(cleanup: bool, cleaner: Cleaner) {
+/// Kills `victim` at each of its system calls in turn, each time after `first`, and requires that
+/// cleaning leaves the host as it was before.
+fn kill_at_each(victim: &str, first: Option<&str>, network: Network, cleaner: Cleaner) {
     let suite = Suite::weft();
-    let (host, conf, before) = prepared(&suite, cleanup);
+    let (host, conf, before) = prepared(&suite, network);
     let container = host.container();
-    let call = Call::new(&suite, "ADD", &conf).container(&container);
+    let call = |verb: &str| Call::new(&suite, verb, &conf).container(&container);
+    let prepare = || {
+        first
+            .into_iter()
+            .for_each(|verb| drop(call(verb).on(&host).ok()))
+    };
     // Once untraced: the very first call also makes the store's files, which then stay.
-    call.on(&host).ok();
+    prepare();
+    call(victim).on(&host).ok();
     clean(&suite, &host, &conf, &container, cleaner);
-    let (outcome, calls) = system_calls(&call, &host);
+    prepare();
+    let (outcome, calls) = system_calls(&call(victim), &host);
     outcome.ok();
     clean(&suite, &host, &conf, &container, cleaner);
-    before.assert_same(&host, "an ADD that was not killed");
+    before.assert_same(&host, "a call that was not killed");
     assert!(calls.len() > 50, "only {} system calls traced", calls.len());
     let mut killed = 0;
     for at in &calls {
-        killed += usize::from(kill_at(&call, &host, at));
+        prepare();
+        killed += usize::from(kill_at(&call(victim), &host, at));
         clean(&suite, &host, &conf, &container, cleaner);
-        let differences = before.differences(&HostState::of(&host));
-        assert!(
-            differences.is_empty(),
-            "killed at {at:?}:\n{}",
-            differences.join("\n")
-        );
-        assert!(
-            !container.succeeds("ip link show eth0"),
-            "killed at {at:?}: eth0 is left"
-        );
+        before.assert_same(&host, &format!("{victim} killed at {at:?}"));
+        let is_left = container.succeeds("ip link show eth0");
+        assert!(!is_left, "{victim} killed at {at:?}: eth0 is left");
     }
-    // The very last calls are the exit itself.
-    assert!(
-        killed + 3 >= calls.len(),
-        "{killed} of {} calls were killed",
-        calls.len()
-    );
-}
-
-fn killed_del(cleanup: bool, cleaner: Cleaner) {
-    let suite = Suite::weft();
-    let (host, conf, before) = prepared(&suite, cleanup);
-    let container = host.container();
-    let add = Call::new(&suite, "ADD", &conf).container(&container);
-    let del = Call::new(&suite, "DEL", &conf).container(&container);
-    add.on(&host).ok();
-    let (outcome, calls) = system_calls(&del, &host);
-    outcome.ok();
-    before.assert_same(&host, "a DEL that was not killed");
-    for at in &calls {
-        add.on(&host).ok();
-        kill_at(&del, &host, at);
-        clean(&suite, &host, &conf, &container, cleaner);
-        let differences = before.differences(&HostState::of(&host));
-        assert!(
-            differences.is_empty(),
-            "killed at {at:?}:\n{}",
-            differences.join("\n")
-        );
-        assert!(
-            !container.succeeds("ip link show eth0"),
-            "killed at {at:?}: eth0 is left"
-        );
-    }
+    // The very last calls are the exit itself; how often a forwarding port is awaited varies.
+    let (few, all) = (calls.len() / 20 + 3, calls.len());
+    assert!(killed + few >= all, "{killed} of {all} calls were killed");
 }
 
 #[test]
 fn add_killed_anywhere_then_del() {
-    killed_add(false, Cleaner::Del);
+    kill_at_each("ADD", None, Network::Warm, Cleaner::Del);
 }
 
 #[test]
 fn add_killed_anywhere_then_gc() {
-    killed_add(false, Cleaner::Gc);
+    kill_at_each("ADD", None, Network::Warm, Cleaner::Gc);
 }
 
-/// The first attachment of a host makes bridge, gateway and tables; with `cleanup` all go again.
 #[test]
 fn first_add_killed_anywhere_then_del() {
-    killed_add(true, Cleaner::Del);
+    kill_at_each("ADD", None, Network::Cold, Cleaner::Del);
+}
+
+#[test]
+fn first_add_with_uplink_killed_anywhere_then_gc() {
+    kill_at_each("ADD", None, Network::ColdWithUplink, Cleaner::Gc);
 }
 
 #[test]
 fn del_killed_anywhere_then_del() {
-    killed_del(false, Cleaner::Del);
+    kill_at_each("DEL", Some("ADD"), Network::Warm, Cleaner::Del);
 }
 
 #[test]
 fn del_killed_anywhere_then_gc() {
-    killed_del(false, Cleaner::Gc);
+    kill_at_each("DEL", Some("ADD"), Network::Warm, Cleaner::Gc);
 }
 
 #[test]
 fn last_del_killed_anywhere_then_del() {
-    killed_del(true, Cleaner::Del);
+    kill_at_each("DEL", Some("ADD"), Network::Cold, Cleaner::Del);
+}
+
+#[test]
+fn last_del_with_uplink_killed_anywhere_then_del() {
+    kill_at_each("DEL", Some("ADD"), Network::ColdWithUplink, Cleaner::Del);
 }
 
 /// The IPAM plugin's own call, killed anywhere.

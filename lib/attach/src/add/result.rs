@@ -7,7 +7,7 @@ use weft_store::{AddressRecord, AttachmentRecord};
 use super::record::Leased;
 use crate::plan::Plan;
 use crate::steps::bridge::BridgeFacts;
-use crate::steps::gateway;
+use crate::steps::{gateway, vlan_gateway};
 
 pub(super) fn result(
     plan: &Plan,
@@ -36,7 +36,9 @@ pub(super) fn result(
         interfaces.push(interface(&own.name, own.mac.clone(), &plan.container.netns));
     }
     if plan.bridge.is_gateway && plan.bridge.vlan.is_some() && !record.addresses.is_empty() {
-        interfaces.push(interface(&plan.bridge.gateway_link(), String::new(), ""));
+        let link = plan.bridge.gateway_link();
+        let mac = vlan_gateway::mac(&link).to_string();
+        interfaces.push(interface(&link, mac, ""));
     }
     let gateway = |one: &AddressRecord| match plan.bridge.is_gateway {
         true => gateway::gateway_of(one),

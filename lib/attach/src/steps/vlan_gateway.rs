@@ -13,6 +13,11 @@ use crate::names::{bridge_mac, vlan_gateway_port};
 
 const ALIAS: &str = "weft vlan gateway";
 
+/// The MAC of either end: stable, as a bridge's.
+pub(crate) fn mac(end: &str) -> Mac {
+    bridge_mac(end, &weft_kernel::host::machine_id().unwrap_or_default())
+}
+
 /// Makes the interface if it is missing; its index.
 pub(crate) fn ensure(
     host: &mut Host,
@@ -26,8 +31,6 @@ pub(crate) fn ensure(
     }
     let (bridge_index, mtu) = bridge;
     let port = vlan_gateway_port(name);
-    let machine = weft_kernel::host::machine_id().unwrap_or_default();
-    let mac = |end: &str| -> Mac { bridge_mac(end, &machine) };
     let mut batch = Batch::new();
     let pair = VethPair::<NetNs> {
         name: &port,
