@@ -46,7 +46,7 @@ impl Warm {
 
 /// A namespace that was just dropped takes its interfaces along a moment later.
 fn settle(w: &World, warm: &Warm) {
-    for _ in 0..100 {
+    for _ in 0..500 {
         if warm
             .before
             .differences(&HostState::of(&w.host))

@@ -80,7 +80,7 @@ fn absent_key(w: &World) -> Result<(), NotApplicable> {
     w.add(&conf(w), &dead);
     dead.kill();
     // The namespace's end is the kernel's to carry out: its interfaces go a moment later.
-    for _ in 0..100 {
+    for _ in 0..500 {
         if w.host.sh("ip -o link show master wtest0").lines().count() == 1 {
             break;
         }

@@ -69,7 +69,7 @@ fn released_addresses_rest_as_long_as_can_be() {
 #[test]
 fn a_cool_down_is_kept() {
     let ipam = Ipam::new();
-    let conf = ipam.conf(&json!({"subnet": "10.1.0.0/30", "coolDown": 2}));
+    let conf = ipam.conf(&json!({"subnet": "10.1.0.0/30", "coolDown": 5}));
     assert_eq!(ipam.add(&conf, "a"), ["10.1.0.2/30"]);
     ipam.del(&conf, "a");
     let error = ipam.call("ADD", &conf, "b", "").error();
@@ -78,7 +78,7 @@ fn a_cool_down_is_kept() {
         error["msg"].as_str().unwrap().contains("cooling down"),
         "{error}"
     );
-    let mut patience = 60;
+    let mut patience = 200;
     while !ipam.call("ADD", &conf, "b", "").is_success() {
         patience -= 1;
         assert!(patience > 0, "the address never came back");

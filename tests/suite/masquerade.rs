@@ -38,11 +38,12 @@ fn excluded_destinations_see_the_container() {
         .machine()
         .sh("ip route add 10.1.0.0/24 via 192.0.2.2");
     let source = |container: &weft_testkit::Container| {
-        let capture = "timeout 4 tcpdump -n -l -i uplink0 -c 1 icmp 2>/dev/null";
+        let capture = "timeout 15 tcpdump -n -l -i uplink0 -c 1 icmp 2>/dev/null";
         std::thread::scope(|scope| {
             let listening = scope.spawn(|| outside.machine().sh(capture));
-            std::thread::sleep(std::time::Duration::from_millis(700));
-            container.succeeds("ping -n -c 2 -i 0.3 -W 1 192.0.2.1");
+            while !listening.is_finished() {
+                container.succeeds("ping -n -c 1 -W 1 192.0.2.1");
+            }
             listening.join().unwrap()
         })
     };

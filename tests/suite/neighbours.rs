@@ -156,7 +156,7 @@ fn a_slow_delegate_keeps_nobody_waiting() {
     let file = net.host.dir().join("slow");
     std::fs::write(
         &file,
-        "#!/bin/sh\n[ $CNI_COMMAND = ADD ] && sleep 3; exit 1\n",
+        "#!/bin/sh\n[ $CNI_COMMAND = ADD ] && sleep 8; exit 1\n",
     )
     .unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
