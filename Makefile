@@ -36,14 +36,8 @@ demo: deps build ## two containers on a bridge, from set-up to clean-up
 	@scripts/demo.sh
 
 .PHONY: test
-test: deps build ## all tests: unit, integration, crash, concurrency, real runtimes
-	@rm -f target/skipped && WEFT_SKIP_LOG=$(CURDIR)/target/skipped \
-		$(PRIVATELY) cargo test --locked --workspace --exclude weft-tests
-	@$(MAKE) --no-print-directory fuzz
-	@WEFT_SKIP_LOG=$(CURDIR)/target/skipped \
-		$(PRIVATELY) cargo test --locked -p weft-tests
-	@if [ -s target/skipped ]; then sort -u target/skipped; \
-		echo "$$(sort -u target/skipped | wc -l) tests need a kernel feature that this machine lacks"; fi
+test: deps build ## all tests: unit, fuzz, integration, crash, concurrency, real runtimes
+	@scripts/test.sh
 
 .PHONY: check
 check: ## format, lints, documentation, layers, licences

@@ -2,8 +2,7 @@
 # isolated-host.sh podman.sh CONFLIST
 #
 # Drives the network of CONFLIST through podman (CNI back end) and prints PASS or FAIL lines;
-# exit status 1 on any FAIL. The conflist needs isGateway and ipMasq, and IPAM "host-local"
-# with a subnet podman can read (it checks --ip against it).
+# exit status 1 on any FAIL. The conflist needs isGateway, ipMasq and an IPAM that takes requests.
 #
 #   V6=1             the network is dual stack: IPv6 checks too
 #   WEFT_STATE_CMD   a command whose output belongs to the leak check (a dump of the store)
