@@ -88,10 +88,15 @@ fn kill_at_each(victim: &str, first: Option<&str>, network: Network, cleaner: Cl
     prepare();
     call(victim).on(&host).ok();
     clean(&suite, &host, &conf, &container, cleaner);
-    prepare();
-    let (outcome, calls) = system_calls(&call(victim), &host);
-    outcome.ok();
-    clean(&suite, &host, &conf, &container, cleaner);
+    // The shortest of three: on a busy machine a call may have to wait or to read a list again.
+    let traced = (0..3).map(|_| {
+        prepare();
+        let (outcome, calls) = system_calls(&call(victim), &host);
+        outcome.ok();
+        clean(&suite, &host, &conf, &container, cleaner);
+        calls
+    });
+    let calls = traced.min_by_key(Vec::len).unwrap();
     before.assert_same(&host, "a call that was not killed");
     assert!(calls.len() > 50, "only {} system calls traced", calls.len());
     let mut killed = 0;
