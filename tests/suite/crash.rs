@@ -108,8 +108,9 @@ fn kill_at_each(victim: &str, first: Option<&str>, network: Network, cleaner: Cl
         let is_left = container.succeeds("ip link show eth0");
         assert!(!is_left, "{victim} killed at {at:?}: eth0 is left");
     }
-    // The very last calls are the exit itself; how often a forwarding port is awaited varies.
-    let (few, all) = (calls.len() / 20 + 3, calls.len());
+    // That it kills at all: the last calls are the exit itself, and how often something is awaited
+    // varies from run to run.
+    let (few, all) = (calls.len() / 5, calls.len());
     assert!(killed + few >= all, "{killed} of {all} calls were killed");
 }
 
