@@ -195,27 +195,6 @@ fn bandwidth_panic(w: &World) -> Result<(), NotApplicable> {
     Ok(())
 }
 
-fn two_interfaces_masquerade(w: &World) -> Result<(), NotApplicable> {
-    let conf = w.conf_with(&json!({"ipMasq": true, "isDefaultGateway": false, "isGateway": true}));
-    let container = w.host.container();
-    let first = World::address(&w.add(&conf, &container));
-    let second = Call::new(&w.suite, "ADD", &conf)
-        .container(&container)
-        .ifname("eth1");
-    second.on(&w.host).ok();
-    let before = w.rules_about(&first);
-    let del = Call::new(&w.suite, "DEL", &conf)
-        .container(&container)
-        .ifname("eth1");
-    assert!(del.on(&w.host).is_success(), "DEL of eth1 failed");
-    assert_eq!(
-        w.rules_about(&first),
-        before,
-        "eth0 has lost its masquerade"
-    );
-    Ok(())
-}
-
 fn stable_bridge_mac(w: &World) -> Result<(), NotApplicable> {
     let conf = w.conf_with(&json!({"isGateway": false, "isDefaultGateway": false}));
     let mut macs = std::collections::BTreeSet::new();
@@ -316,7 +295,7 @@ pub(crate) const ITEMS: &[Item] = &[
         number: "R13",
         kind: 'B',
         title: "bridge: two interfaces and masquerade",
-        check: two_interfaces_masquerade,
+        check: crate::del::other_interface_untouched,
     },
     Item {
         number: "R14",

@@ -103,7 +103,7 @@ fn older_result(w: &World) -> Result<(), NotApplicable> {
     Ok(())
 }
 
-fn other_interface_untouched(w: &World) -> Result<(), NotApplicable> {
+pub(crate) fn other_interface_untouched(w: &World) -> Result<(), NotApplicable> {
     let conf = w.conf_with(&json!({"ipMasq": true, "isDefaultGateway": false, "isGateway": true}));
     let container = w.host.container();
     let first = World::address(&w.add(&conf, &container));

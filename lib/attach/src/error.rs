@@ -66,27 +66,6 @@ pub enum AttachError {
     },
 }
 
-/// The pairs of situation and code that [`AttachError`] can lead to, for the reference page.
-pub fn cni_error_codes() -> &'static [Code] {
-    &[
-        Code::Kernel,
-        Code::Store,
-        Code::StoreDamaged,
-        Code::TryAgainLater,
-        Code::AttachmentExists,
-        Code::AddressesExhausted,
-        Code::AddressUnavailable,
-        Code::InvalidNetns,
-        Code::InterfaceExists,
-        Code::NetnsUnusable,
-        Code::InvalidConfig,
-        Code::CheckFailed,
-        Code::Unavailable,
-        Code::LimitedConnectivity,
-        Code::Incomplete,
-    ]
-}
-
 fn kernel_code(error: &KernelError) -> Code {
     if error.concerns_netns() {
         Code::NetnsUnusable

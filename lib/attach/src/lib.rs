@@ -21,7 +21,7 @@ mod steps;
 pub use add::add;
 pub use check::{check, require_prev_result};
 pub use del::{Target, del, detach_container};
-pub use error::{AttachError, cni_error_codes};
+pub use error::AttachError;
 pub use gc::{GcScope, collect, gc};
 pub use host::Host;
 pub use names::{config_digest, host_link_name, owner};

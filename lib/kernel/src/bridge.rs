@@ -22,8 +22,6 @@ pub struct NewBridge<'a> {
     pub vlan_filtering: bool,
     /// Link-local group addresses (01-80-C2-00-00-0X) to forward, as bits.
     pub group_forward_mask: Option<u16>,
-    /// Free text.
-    pub alias: &'a str,
 }
 
 impl NewBridge<'_> {

@@ -14,20 +14,6 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name)
 }
 
-/// Reads a parameter of the calling thread's namespaces.
-///
-/// # Errors
-/// [`KernelError::Sysctl`].
-pub fn read(name: &str) -> Result<String, KernelError> {
-    fs::read_to_string(path(name))
-        .map(|text| text.trim().to_owned())
-        .map_err(|source| KernelError::Sysctl {
-            name: name.to_owned(),
-            operation: "cannot be read",
-            source,
-        })
-}
-
 /// Writes a parameter.
 ///
 /// # Errors

@@ -133,7 +133,6 @@ fn create(
         mtu,
         vlan_filtering: plan.filters_vlans(),
         group_forward_mask: plan.group_forward_mask,
-        alias: BRIDGE_ALIAS,
     };
     new.create(&mut batch);
     link::Change {

@@ -141,12 +141,4 @@ impl CniResult {
             .iter()
             .filter(move |ip| ip.interface == Some(index))
     }
-
-    /// The gateway of a family, from the first address that has one.
-    pub fn gateway_for(&self, dst: &IpNetwork) -> Option<IpAddr> {
-        self.ips
-            .iter()
-            .filter_map(|ip| ip.gateway)
-            .find(|gateway| gateway.is_ipv4() == dst.is_ipv4())
-    }
 }
