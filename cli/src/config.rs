@@ -92,7 +92,7 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
     };
     let mut texts = Vec::new();
     let problems = Problems::default();
-    if kind == weft_bridge::NAME {
+    if kind == weft_bridge::BRIDGE.name {
         conf.fields(BRIDGE_KEYS, &problems);
     }
     if conf.ipam_type() == Some(OWN_TYPE) {
@@ -101,7 +101,7 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
         }
         let values = Problems::default();
         IpamConfig::read(&conf, &weft_cni::args::CniArgs::default(), &values);
-        if kind != weft_bridge::NAME {
+        if kind != weft_bridge::BRIDGE.name {
             texts.extend(values.invalid_values());
         }
     }
@@ -111,14 +111,15 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
             .into_iter()
             .map(|key| format!("unknown key {key}")),
     );
-    if kind == weft_bridge::NAME {
+    if kind == weft_bridge::BRIDGE.name {
         let request = Request {
             env: weft_cni::env::Env::default(),
             conf,
             input,
         };
         texts.extend(
-            weft_bridge::validate(&request)
+            weft_bridge::BRIDGE
+                .validate(&request)
                 .err()
                 .map(|error: CniError| error.msg),
         );

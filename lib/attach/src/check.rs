@@ -15,6 +15,8 @@ use crate::names::{network_owner, owner};
 use crate::ruleset;
 use crate::steps::container::spec;
 use crate::steps::gateway::gateway_addresses;
+use crate::steps::host_access;
+use crate::steps::parent::mode_words;
 use crate::steps::users::gateway_link;
 use crate::steps::veth::{VlanSettings, expected_vlans};
 
@@ -63,9 +65,11 @@ pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     }
     found.elements(host, &record)?;
     found.gateway(host, &record, request)?;
+    found.parent(host, &record)?;
     if let Some(own) = &record.container_link {
         let netns = request.env.get("CNI_NETNS").unwrap_or_default();
-        let mut inside = Container::open(netns, request.env.netns_override())?;
+        let may_be_own = record.host_network || request.env.netns_override();
+        let mut inside = Container::open(netns, may_be_own)?;
         if record
             .netns
             .as_ref()
@@ -73,20 +77,23 @@ pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         {
             found.add(format!("{netns} is not the network namespace of the ADD"));
         }
+        let parent = parent_index(host, &record)?;
         found.container(&mut inside, own, &record, &prev)?;
+        found.child(&mut inside, own, &record, parent)?;
     }
     found.into_result(&id)
 }
 
+/// What CHECK found.
 #[derive(Default)]
-struct Differences(Vec<String>);
+pub(crate) struct Differences(Vec<String>);
 
 impl Differences {
-    fn add(&mut self, text: impl Into<String>) {
+    pub(crate) fn add(&mut self, text: impl Into<String>) {
         self.0.push(text.into());
     }
 
-    fn into_result(self, id: &AttachmentId) -> Result<(), AttachError> {
+    pub(crate) fn into_result(self, id: &AttachmentId) -> Result<(), AttachError> {
         if self.0.is_empty() {
             return Ok(());
         }
@@ -254,6 +261,54 @@ impl Differences {
         Ok(())
     }
 
+    /// What the container's interface sits on, and the host's way to it.
+    fn parent(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+        if let Some(parent) = record.parent.as_ref().filter(|parent| !parent.in_container) {
+            match link::find(host.route()?, &parent.name)? {
+                None => self.add(format!("master {} is missing", parent.name)),
+                Some(there) if !there.is_up => {
+                    self.add(format!("master {} is down", parent.name));
+                }
+                Some(_) => {}
+            }
+        }
+        self.0
+            .extend(host_access::missing(host, &record.host_routes)?);
+        Ok(())
+    }
+
+    /// Driver, mode and parent of an interface that sits on another.
+    fn child(
+        &mut self,
+        inside: &mut Container,
+        own: &ContainerLink,
+        record: &AttachmentRecord,
+        parent_index: Option<u32>,
+    ) -> Result<(), AttachError> {
+        let Some(parent) = &record.parent else {
+            return Ok(());
+        };
+        let Some(there) = link::find(&mut inside.route, &own.name)? else {
+            return Ok(());
+        };
+        let Some(kind) = there.child.filter(|kind| kind.driver() == parent.driver) else {
+            self.add(format!("interface {} is no {}", own.name, parent.driver));
+            return Ok(());
+        };
+        let mode = mode_words(kind);
+        if mode != parent.mode {
+            let (name, wanted) = (&own.name, &parent.mode);
+            self.add(format!(
+                "interface {name} is in mode {mode} instead of {wanted}"
+            ));
+        }
+        if parent_index.is_some() && there.parent != parent_index {
+            let (name, parent) = (&own.name, &parent.name);
+            self.add(format!("interface {name} is not on {parent}"));
+        }
+        Ok(())
+    }
+
     fn container(
         &mut self,
         inside: &mut Container,
@@ -350,6 +405,14 @@ impl Differences {
         }
         Ok(())
     }
+}
+
+/// The index of the parent on the host.
+fn parent_index(host: &mut Host, record: &AttachmentRecord) -> Result<Option<u32>, AttachError> {
+    let Some(parent) = record.parent.as_ref().filter(|parent| !parent.in_container) else {
+        return Ok(None);
+    };
+    Ok(link::find(host.route()?, &parent.name)?.map(|link| link.index))
 }
 
 /// The addresses of the result for this interface; the record's where the result has none.

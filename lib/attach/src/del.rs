@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::ipam::{DelegateIpam, OWN_TYPE};
 use crate::names::host_link_name;
 use crate::ruleset;
-use crate::steps::{idle, links};
+use crate::steps::{child, device, host_access, idle, links, tuning};
 
 /// Detaches what the request names. Whatever is absent already is fine; nothing stops at the
 /// first failure.
@@ -81,7 +81,7 @@ impl Target<'_> {
         })
     }
 
-    fn read_records(&self, host: &Host) -> Result<Vec<AttachmentRecord>, StoreError> {
+    pub(crate) fn read_records(&self, host: &Host) -> Result<Vec<AttachmentRecord>, StoreError> {
         host.store.read(|transaction| match self.id() {
             Some(id) => Ok(transaction.attachment(&id)?.into_iter().collect()),
             None => transaction.attachments_of_container(self.network, self.container),
@@ -164,6 +164,12 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
                 .map(|link: &HostLink| link.name.clone())
         })
         .collect();
+    for record in records {
+        errors.extend(tuning::restore(host, record).err());
+        errors.extend(host_access::remove_routes(host, &record.host_routes).err());
+        errors.extend(child::delete(record).err());
+        errors.extend(device::give_back(host, record).err());
+    }
     errors.extend(links::delete(host, &names).err());
     if errors.is_empty() {
         let removed = host.store.write(|transaction| {

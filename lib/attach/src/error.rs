@@ -2,6 +2,7 @@
 
 use weft_cni::{CniError, Code};
 use weft_kernel::KernelError;
+use weft_kernel::child::ChildKind;
 use weft_store::StoreError;
 
 /// Why an attachment could not be made, checked or removed.
@@ -40,6 +41,9 @@ pub enum AttachError {
         /// What is in the way.
         why: String,
     },
+    /// The kernel lacks a driver.
+    #[error("{}", no_driver(.0))]
+    NoDriver(ChildKind),
     /// CHECK found differences.
     #[error("{id}: {}", differences.join("; "))]
     Differs {
@@ -64,6 +68,12 @@ pub enum AttachError {
         /// What failed.
         errors: Vec<Self>,
     },
+}
+
+fn no_driver(kind: &ChildKind) -> String {
+    let (module, option) = kind.module();
+    let driver = kind.driver();
+    format!("this kernel has no driver {driver}: modprobe {module}, or use a kernel with {option}")
 }
 
 fn kernel_code(error: &KernelError) -> Code {
@@ -97,6 +107,7 @@ impl From<AttachError> for CniError {
             AttachError::OwnNetns { .. } => Self::new(Code::InvalidNetns, text),
             AttachError::InterfaceExists { .. } => Self::new(Code::InterfaceExists, text),
             AttachError::Conflict { .. } => Self::new(Code::InvalidConfig, text),
+            AttachError::NoDriver(_) => Self::new(Code::DriverMissing, text),
             AttachError::Differs { differences, .. } => {
                 let list = serde_json::json!(differences).to_string();
                 Self::new(Code::CheckFailed, text).with_details(list)

@@ -1,11 +1,10 @@
 //! GC: everything of a network that belongs to no valid attachment.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use weft_cni::conf::ValidAttachments;
 use weft_cni::{AttachmentId, NetworkName, Request};
-use weft_kernel::{NetNs, link};
+use weft_kernel::link;
 use weft_store::AttachmentRecord;
 
 use crate::del::detach;
@@ -13,6 +12,7 @@ use crate::error::AttachError;
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, OWN_TYPE};
 use crate::names::{id_of_alias, network_owner, owner};
+use crate::namespaces;
 use crate::ruleset;
 use crate::steps::{idle, links};
 
@@ -101,8 +101,11 @@ fn is_dead(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachErr
     let Some(netns) = &record.netns else {
         return Ok(false);
     };
-    let there = NetNs::open(Path::new(&netns.path)).ok();
-    if there.is_some_and(|there| there.identity() == (netns.dev, netns.ino)) {
+    if namespaces::is_there(netns) {
+        return Ok(false);
+    }
+    // Without a pair there is nothing on the host to tell by: it must not be seen anywhere.
+    if record.host_links.is_empty() && namespaces::find(netns).is_some() {
         return Ok(false);
     }
     for port in &record.host_links {

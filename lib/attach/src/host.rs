@@ -122,6 +122,20 @@ impl Container {
         Ok(Self { netns, home, route })
     }
 
+    /// Refuses if the container is not in the host's namespace.
+    pub(crate) fn require_home(&self) -> Result<(), AttachError> {
+        if self.netns == self.home {
+            return Ok(());
+        }
+        Err(AttachError::Conflict {
+            key: "CNI_NETNS",
+            name: self.netns.path().display().to_string(),
+            why: "is not the host's network namespace; for a container of its own name the \
+                  interface that it is to have: device, hwaddr, kernelpath or pciBusID"
+                .to_owned(),
+        })
+    }
+
     /// Runs `work` inside the namespace (for what is not netlink: `/proc/sys`).
     pub(crate) fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, AttachError> {
         Ok(self.netns.run(&self.home, work)?)

@@ -6,17 +6,22 @@
 
 mod add;
 mod check;
+pub mod conf;
 mod del;
 mod error;
 mod gc;
 mod host;
+mod interface;
 pub mod ipam;
 mod names;
+mod namespaces;
 mod plan;
 mod rebuild;
 mod ruleset;
 mod status;
 mod steps;
+mod sysctls;
+pub mod tuning;
 
 pub use add::add;
 pub use check::{check, require_prev_result};
@@ -24,7 +29,12 @@ pub use del::{Target, del, detach_container};
 pub use error::AttachError;
 pub use gc::{GcScope, collect, gc};
 pub use host::Host;
+pub use interface::InterfacePlugin;
 pub use names::{config_digest, host_link_name, owner};
-pub use plan::{BridgePlan, ContainerPlan, Ipam, Masquerade, Mtu, Plan};
+pub use plan::{
+    BridgePlan, ChildPlan, DevicePlan, DeviceSelector, Given, HostAccess, Ipam, LinkPlan,
+    Masquerade, Mtu, Plan, Settings,
+};
 pub use rebuild::{RebuildReport, rebuild};
 pub use status::status;
+pub use sysctls::Sysctls;

@@ -101,20 +101,51 @@ pub(crate) fn bridge_mac(name: &str, machine_id: &str) -> Mac {
 
 /// The bridge-side end of a VLAN gateway.
 pub(crate) fn vlan_gateway_port(link: &str) -> String {
-    let hash: String = digest(&[b"vlan gateway", link.as_bytes()])
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("veth{}", hash.get(..11).unwrap_or_default())
+    format!(
+        "veth{}",
+        hex(&digest(&[b"vlan gateway", link.as_bytes()]), 11)
+    )
+}
+
+/// The longest name of an interface (IFNAMSIZ without the closing zero, linux/if.h).
+const NAME_BYTES: usize = 15;
+
+fn hex(digest: &[u8], digits: usize) -> String {
+    let mut text: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    text.truncate(digits);
+    text
+}
+
+/// The interface for a parent's frames with one tag, as everybody names it, if that is not too long.
+pub(crate) fn vlan_link_name(parent: &str, id: u16) -> String {
+    let name = format!("{parent}.{id}");
+    if name.len() <= NAME_BYTES {
+        return name;
+    }
+    let tail = hex(&digest(&[b"vlan", parent.as_bytes()]), 6);
+    format!("vlan{id}-{tail}")
+}
+
+/// The host's own interface on a parent.
+pub(crate) fn host_access_name(parent: &str) -> String {
+    let name = format!("weft-{parent}");
+    if name.len() <= NAME_BYTES {
+        return name;
+    }
+    format!(
+        "weft-{}",
+        hex(&digest(&[b"host access", parent.as_bytes()]), 10)
+    )
+}
+
+/// The name that an interface of the host has besides while it is in a container.
+pub(crate) fn alternative_name(id: &AttachmentId) -> String {
+    format!("weft{}", id.short_hash(11))
 }
 
 /// A digest of a configuration, to tell whether it changed.
 pub fn config_digest(input: &[u8]) -> String {
-    digest(&[input])
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&digest(&[input]), 16)
 }
 
 #[cfg(test)]
@@ -152,6 +183,15 @@ mod tests {
     fn names_fit_the_kernel() {
         assert_eq!(host_link_name(&id("c1")).len(), 15);
         assert_eq!(vlan_gateway_port("weft0.100").len(), 15);
+        assert_eq!(vlan_link_name("eth0", 100), "eth0.100");
+        assert_eq!(host_access_name("eth0"), "weft-eth0");
+        for long in [
+            vlan_link_name("enp0s31f6abcdef", 4094),
+            host_access_name("enp0s31f6abcdef"),
+            alternative_name(&id("c1")),
+        ] {
+            assert!(long.len() <= NAME_BYTES, "{long}");
+        }
         assert!(owner(&id(&"x".repeat(200))).len() < 128);
         assert!(alias(&id(&"x".repeat(300))).len() <= ALIAS_BYTES);
     }

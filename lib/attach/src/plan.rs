@@ -1,15 +1,24 @@
 //! What an interface plugin wants: its configuration, understood and free of contradictions.
 
-use ipnetwork::IpNetwork;
+mod bridge;
+mod child;
+mod device;
+
 use std::net::IpAddr;
 
-use weft_cni::result::Dns;
-use weft_cni::{AttachmentId, SpecVersion};
+use ipnetwork::IpNetwork;
+use weft_cni::result::{Dns, IpConfig, Route};
+use weft_cni::{AttachmentId, CniError, Request, SpecVersion};
 use weft_kernel::Mac;
 use weft_kernel::address::DuplicateDetection;
-use weft_kernel::bridge::PortOptions;
+
+pub use bridge::BridgePlan;
+pub use child::{ChildPlan, HostAccess};
+pub use device::{DevicePlan, DeviceSelector};
 
 use crate::ipam::IpamConfig;
+use crate::names::config_digest;
+use crate::sysctls::Sysctls;
 
 /// One attachment to be made.
 #[derive(Debug, Clone)]
@@ -20,10 +29,51 @@ pub struct Plan {
     pub plugin: &'static str,
     /// The version to speak, which limits what a result can say.
     pub version: SpecVersion,
-    /// The host side.
-    pub bridge: BridgePlan,
-    /// The container side.
-    pub container: ContainerPlan,
+    /// The path of the container's namespace.
+    pub netns: String,
+    /// The namespace may be the plugin's own.
+    pub netns_override: bool,
+    /// The configuration.
+    pub settings: Settings,
+    /// A digest of the configuration.
+    pub config_digest: String,
+}
+
+impl Plan {
+    /// The plan of an ADD.
+    ///
+    /// # Errors
+    /// Code 4.
+    pub fn new(
+        plugin: &'static str,
+        request: &Request,
+        settings: Settings,
+    ) -> Result<Self, CniError> {
+        Ok(Self {
+            id: request.attachment_id()?,
+            plugin,
+            version: request.conf.version,
+            netns: request.env.get("CNI_NETNS").unwrap_or_default().to_owned(),
+            netns_override: request.env.netns_override(),
+            settings,
+            config_digest: config_digest(&request.input),
+        })
+    }
+}
+
+/// A configuration, understood.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the container's interface is, and what it is connected to.
+    pub link: LinkPlan,
+    /// Its MAC; derived if none.
+    pub mac: Option<Mac>,
+    /// It is brought up.
+    pub up: bool,
+    /// Duplicate detection of IPv6 addresses.
+    pub detection: DuplicateDetection,
+    /// Kernel parameters of the container, set before the interface is up.
+    pub sysctls: Sysctls,
     /// Where addresses come from.
     pub ipam: Ipam,
     /// Traffic to outside takes the host's address.
@@ -32,78 +82,33 @@ pub struct Plan {
     pub mac_spoof_check: bool,
     /// Resolver settings that replace IPAM's, unless empty.
     pub dns: Dns,
-    /// A digest of the configuration.
-    pub config_digest: String,
 }
 
-/// A bridge and the container's port on it.
+/// What a container's interface is.
 #[derive(Debug, Clone)]
-pub struct BridgePlan {
-    /// The bridge's name.
-    pub name: String,
-    /// The MTU of the bridge, if it is made, and of both ends of the pair.
-    pub mtu: Mtu,
-    /// The bridge holds the gateway addresses and the host forwards.
-    pub is_gateway: bool,
-    /// The container's default route is through the bridge.
-    pub is_default_gateway: bool,
-    /// A conflicting gateway address on the bridge is replaced.
-    pub force_address: bool,
-    /// The bridge takes in all frames.
-    pub promiscuous: bool,
-    /// The port's options.
-    pub port: PortOptions,
-    /// The VLAN of untagged frames.
-    pub vlan: Option<u16>,
-    /// The VLANs of tagged frames, ascending.
-    pub trunk: Vec<u16>,
-    /// The port stays in the bridge's default VLAN too.
-    pub preserve_default_vlan: bool,
-    /// Link-local group addresses the bridge forwards.
-    pub group_forward_mask: Option<u16>,
-    /// A host interface to be made a port.
-    pub uplink: Option<String>,
-    /// What nobody uses any more is removed.
-    pub cleanup: bool,
+pub enum LinkPlan {
+    /// One end of a pair, the other a port of a bridge.
+    Bridge(BridgePlan),
+    /// On a parent.
+    Child(ChildPlan),
+    /// The host's.
+    Device(DevicePlan),
 }
 
-impl BridgePlan {
-    /// The interface that holds the gateway addresses.
-    pub fn gateway_link(&self) -> String {
-        match self.vlan {
-            Some(vlan) => format!("{}.{vlan}", self.name),
-            None => self.name.clone(),
-        }
-    }
-
-    /// Whether the bridge has to tell VLANs apart.
-    pub fn filters_vlans(&self) -> bool {
-        self.vlan.is_some() || !self.trunk.is_empty()
+impl LinkPlan {
+    /// Whether the container is in the host's namespace.
+    pub fn is_host_network(&self) -> bool {
+        matches!(self, Self::Device(DevicePlan::Shared(_)))
     }
 }
 
 /// An MTU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mtu {
-    /// The bridge's, if there is one, else that of the interface with the default route.
+    /// A bridge's, if there is one, else that of the interface with the default route; a parent's.
     Auto,
     /// So many bytes.
     Bytes(u32),
-}
-
-/// The interface in the container.
-#[derive(Debug, Clone)]
-pub struct ContainerPlan {
-    /// The namespace's path.
-    pub netns: String,
-    /// The namespace may be the plugin's own.
-    pub netns_override: bool,
-    /// Its MAC; derived if none.
-    pub mac: Option<Mac>,
-    /// It is brought up.
-    pub up: bool,
-    /// Duplicate detection of IPv6 addresses.
-    pub detection: DuplicateDetection,
 }
 
 /// Where addresses come from.
@@ -115,6 +120,19 @@ pub enum Ipam {
     Store(Box<IpamConfig>),
     /// From another plugin.
     Delegate(crate::ipam::DelegateIpam),
+    /// From the plugin before in the chain.
+    Given(Given),
+}
+
+/// What the result of the plugin before says.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// Addresses.
+    pub ips: Vec<IpConfig>,
+    /// Routes.
+    pub routes: Vec<Route>,
+    /// Resolver settings.
+    pub dns: Dns,
 }
 
 /// How the source address of traffic to outside is rewritten.

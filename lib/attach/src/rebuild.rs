@@ -4,7 +4,7 @@
 //! addresses. Nothing is invented: what is not found in the kernel is not in the new store.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use weft_cni::AttachmentId;
 use weft_kernel::link::{self, Link};
@@ -18,6 +18,7 @@ use weft_store::{
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::{id_of_alias, network_owner, owner};
+use crate::namespaces;
 use crate::ruleset;
 use crate::steps::idle::LINKS_LOCK;
 
@@ -90,10 +91,7 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
 }
 
 fn is_alive(record: &AttachmentRecord) -> bool {
-    record.netns.as_ref().is_some_and(|netns| {
-        NetNs::open(Path::new(&netns.path))
-            .is_ok_and(|there| there.identity() == (netns.dev, netns.ino))
-    })
+    record.netns.as_ref().is_some_and(namespaces::is_there)
 }
 
 /// An address that two attachments have is leased to the first; both keep it.
@@ -125,7 +123,7 @@ struct Containers {
 impl Containers {
     fn find(host: &mut Host) -> Result<Self, AttachError> {
         let mut by_id = BTreeMap::new();
-        for path in candidate_paths() {
+        for path in namespaces::visible() {
             let Ok(netns) = NetNs::open(&path) else {
                 continue;
             };
@@ -155,28 +153,19 @@ impl Containers {
             .collect();
         let options = port.port.map(|port| port.options).unwrap_or_default();
         let mac = |link: &Link| link.mac.map(|mac| mac.to_string()).unwrap_or_default();
-        let mut record = AttachmentRecord {
-            id,
-            plugin: "weft-bridge".to_owned(),
-            created_at: 0,
-            netns: None,
-            host_links: vec![HostLink {
-                name: port.name.clone(),
-                mac: mac(port),
-                bridge: bridge.map(str::to_owned),
-                hairpin: options.hairpin,
-                isolated: options.isolated,
-                vlan: None,
-                trunk: Vec::new(),
-            }],
-            container_link: None,
-            addresses: Vec::new(),
-            routes: Vec::new(),
-            nft,
-            shared,
-            delegate: None,
-            config_digest: String::new(),
-        };
+        let mut record = AttachmentRecord::new(id, "weft-bridge");
+        record.created_at = 0;
+        record.nft = nft;
+        record.shared = shared;
+        record.host_links = vec![HostLink {
+            name: port.name.clone(),
+            mac: mac(port),
+            bridge: bridge.map(str::to_owned),
+            hairpin: options.hairpin,
+            isolated: options.isolated,
+            vlan: None,
+            trunk: Vec::new(),
+        }];
         let netns = port.peer_netns_id.and_then(|id| self.by_id.get(&id));
         let Some(netns) = netns else {
             return Ok(record);
@@ -212,41 +201,5 @@ impl Containers {
                 .collect();
         }
         Ok(record)
-    }
-}
-
-/// Namespaces that are bound to a path (`ip netns`, container runtimes), and those of processes.
-fn candidate_paths() -> Vec<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mut paths: Vec<PathBuf> = mounts.lines().filter_map(bound_namespace).collect();
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let is_process = |path: &PathBuf| {
-        path.file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let processes = entries.map(|entry| entry.path()).filter(is_process);
-    paths.extend(processes.map(|process| process.join("ns/net")));
-    paths
-}
-
-/// The mount point in a line of proc_pid_mountinfo(5) that binds a network namespace.
-fn bound_namespace(line: &str) -> Option<PathBuf> {
-    let mut fields = line.split(' ').skip(3);
-    let (root, mount_point) = (fields.next()?, fields.next()?);
-    root.starts_with("net:[")
-        .then(|| PathBuf::from(mount_point.replace("\\040", " ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bound_namespaces_are_found_among_mounts() {
-        let netns = "371 28 0:4 net:[4026532316] /run/netns/a rw shared:216 - nsfs nsfs rw";
-        assert_eq!(bound_namespace(netns), Some("/run/netns/a".into()));
-        let other = "28 23 0:25 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,mode=755";
-        assert_eq!(bound_namespace(other), None);
     }
 }

@@ -1,27 +1,28 @@
 //! STATUS: whether an ADD would succeed, without trying one.
 
 use weft_cni::{AttachmentId, ContainerId, IfName, Request};
+use weft_kernel::child::{ChildKind, has_driver};
 use weft_kernel::forwarding::{self, IpFamily};
 use weft_kernel::nft::NftSocket;
 use weft_store::{AttachmentRecord, HostLink};
 
+use crate::add::shared_device;
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, IpamConfig, OWN_TYPE, is_exhausted};
-use crate::plan::BridgePlan;
-use crate::steps::{bridge, uplink};
+use crate::plan::{BridgePlan, ChildPlan, DevicePlan, Ipam, LinkPlan, Settings};
+use crate::steps::{bridge, device, parent, uplink};
 
-/// Answers for a bridge network: store, addresses, bridge, uplink, nf_tables, forwarding.
+/// Answers for a network: store, addresses, what its interfaces are connected to, nf_tables,
+/// forwarding.
 ///
 /// # Errors
 /// [`AttachError::NotReady`] (codes 50 and 51), or what a delegate says.
-pub fn status(
-    host: &mut Host,
-    request: &Request,
-    plan: &BridgePlan,
-    ipam: Option<&IpamConfig>,
-    uses_nft: bool,
-) -> Result<(), AttachError> {
+pub fn status(host: &mut Host, request: &Request, settings: &Settings) -> Result<(), AttachError> {
+    let ipam = match &settings.ipam {
+        Ipam::Store(config) => Some(&**config),
+        Ipam::None | Ipam::Delegate(_) | Ipam::Given(_) => None,
+    };
     let records = ipam_status(host, request, ipam)?;
     if let Some(plugin) = request
         .conf
@@ -32,6 +33,59 @@ pub fn status(
             .forward("STATUS")
             .or_else(ignore_unknown_verb)?;
     }
+    match &settings.link {
+        LinkPlan::Bridge(plan) => {
+            let uses_nft = settings.masquerade.is_some() || settings.mac_spoof_check;
+            bridge_status(host, plan, &records, ipam, uses_nft)
+        }
+        LinkPlan::Child(plan) => child_status(host, plan, &records),
+        LinkPlan::Device(DevicePlan::Shared(name)) => shared_device(host, name.as_deref())
+            .map(drop)
+            .map_err(unavailable),
+        // While a container has it, it is not there for another.
+        LinkPlan::Device(DevicePlan::Moved(selector)) => {
+            device::look(host, selector).map(drop).map_err(unavailable)
+        }
+    }
+}
+
+fn child_status(
+    host: &mut Host,
+    plan: &ChildPlan,
+    records: &[AttachmentRecord],
+) -> Result<(), AttachError> {
+    for kind in [Some(plan.kind), plan.vlan.map(|id| ChildKind::Vlan { id })]
+        .into_iter()
+        .flatten()
+    {
+        if !has_driver(host.route()?, kind)? {
+            return Err(unavailable(AttachError::NoDriver(kind)));
+        }
+    }
+    // Another container's namespace cannot be looked into in advance.
+    if plan.link_in_container {
+        return Ok(());
+    }
+    let found = match parent::look(host, None, plan) {
+        Ok(found) => found,
+        Err(error) if records.iter().any(|record| record.parent.is_some()) => {
+            return suffering(format!("{error}, and has containers"));
+        }
+        Err(error) => return Err(unavailable(error)),
+    };
+    let refused = host
+        .store
+        .read(|transaction| parent::refuse_other_modes(transaction, found.name(), plan.kind));
+    refused.map_err(unavailable)
+}
+
+fn bridge_status(
+    host: &mut Host,
+    plan: &BridgePlan,
+    records: &[AttachmentRecord],
+    ipam: Option<&IpamConfig>,
+    uses_nft: bool,
+) -> Result<(), AttachError> {
     let existing = bridge::look(host, plan).map_err(unavailable)?;
     if let Some(name) = &plan.uplink {
         let index = existing.as_ref().map(|link| link.index);

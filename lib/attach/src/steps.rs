@@ -1,10 +1,16 @@
 //! What attachments are made of, one kind of kernel object a file: how it is made, and how it goes.
 
 pub(crate) mod bridge;
+pub(crate) mod child;
 pub(crate) mod container;
+pub(crate) mod default_route;
+pub(crate) mod device;
 pub(crate) mod gateway;
+pub(crate) mod host_access;
 pub(crate) mod idle;
 pub(crate) mod links;
+pub(crate) mod parent;
+pub(crate) mod tuning;
 pub(crate) mod uplink;
 pub(crate) mod users;
 pub(crate) mod veth;
@@ -18,6 +24,7 @@ use ipnetwork::IpNetwork;
 pub(crate) struct Created {
     pub(crate) bridge: Option<String>,
     pub(crate) vlan_gateway: Option<String>,
+    pub(crate) vlan_link: Option<String>,
     pub(crate) uplink: Option<String>,
     pub(crate) addresses: Vec<(String, IpNetwork)>,
     pub(crate) replaced_addresses: Vec<(String, IpNetwork)>,

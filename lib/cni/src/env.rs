@@ -69,6 +69,10 @@ pub const VARIABLES: &[Variable] = &[
         doc: "seconds to wait for the store's lock, default 30",
     },
     Variable {
+        name: "WEFT_SYSCTL_ALLOWLIST",
+        doc: "which sysctls plugins may set: a file of regular expressions, one a line, default /etc/cni/tuning/allowlist.conf; without the file all below net",
+    },
+    Variable {
         name: "WEFT_LOG",
         doc: "error, warn (default), info, debug or trace",
     },
@@ -138,6 +142,12 @@ impl Env {
     /// Where what outlives a reboot is kept.
     pub fn data_dir(&self) -> PathBuf {
         PathBuf::from(self.get("WEFT_DATA_DIR").unwrap_or("/var/lib/weft"))
+    }
+
+    /// The file that says which sysctls plugins may set.
+    pub fn sysctl_allowlist(&self) -> PathBuf {
+        let default = "/etc/cni/tuning/allowlist.conf";
+        PathBuf::from(self.get("WEFT_SYSCTL_ALLOWLIST").unwrap_or(default))
     }
 
     /// How long to wait for the store's lock.

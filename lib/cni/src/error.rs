@@ -99,6 +99,9 @@ codes! {
     /// DEL or GC could not remove everything.
     Incomplete = 110, "something could not be removed",
         "repeat the DEL or GC once the cause that the details name is gone";
+    /// The kernel has no driver for the interface.
+    DriverMissing = 111, "the kernel lacks a driver",
+        "load the module that the message names, or use a kernel built with its option";
     /// A bug: a plugin stopped where it must not.
     Internal = 199, "internal error",
         "please report it, with the message";

@@ -120,6 +120,22 @@ impl KernelError {
         )
     }
 
+    /// Whether the kernel does not know what it was asked for: a driver or an option it was built
+    /// without.
+    pub fn is_unsupported(&self) -> bool {
+        self.errno() == Some(Errno::EOPNOTSUPP)
+    }
+
+    /// Whether the request makes no sense to the kernel.
+    pub fn is_invalid(&self) -> bool {
+        self.errno() == Some(Errno::EINVAL)
+    }
+
+    /// Whether the object is in somebody else's use.
+    pub fn is_busy(&self) -> bool {
+        self.errno() == Some(Errno::EBUSY)
+    }
+
     /// The whole chain of causes as one text.
     pub fn full_text(&self) -> String {
         match std::error::Error::source(self) {

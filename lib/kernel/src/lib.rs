@@ -6,11 +6,13 @@
 
 pub mod address;
 pub mod bridge;
+pub mod child;
 pub mod error;
 pub mod forwarding;
 pub mod host;
 pub mod link;
 pub mod mac;
+pub mod neighbour;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

@@ -20,8 +20,14 @@ pub(crate) mod kind {
     pub(crate) const DELETE_ADDRESS: u16 = 21;
     pub(crate) const GET_ADDRESS: u16 = 22;
     pub(crate) const NEW_ROUTE: u16 = 24;
+    pub(crate) const DELETE_ROUTE: u16 = 25;
     pub(crate) const GET_ROUTE: u16 = 26;
+    pub(crate) const NEW_NEIGHBOUR: u16 = 28;
+    pub(crate) const DELETE_NEIGHBOUR: u16 = 29;
+    pub(crate) const GET_NEIGHBOUR: u16 = 30;
     pub(crate) const GET_SETTINGS: u16 = 82;
     pub(crate) const GET_NAMESPACE_ID: u16 = 90;
+    pub(crate) const NEW_PROPERTY: u16 = 108;
+    pub(crate) const DELETE_PROPERTY: u16 = 109;
     pub(crate) const GET_VLAN: u16 = 114;
 }

@@ -32,6 +32,8 @@ pub struct RouteSpec {
     pub mtu: Option<u32>,
     /// Maximal segment size to advertise.
     pub advmss: Option<u32>,
+    /// The source address of the host's own packets by this route.
+    pub source: Option<IpAddr>,
 }
 
 fn family(is_ipv4: bool) -> AddressFamily {
@@ -57,6 +59,12 @@ impl RouteSpec {
         );
     }
 
+    /// Removes the route.
+    pub fn delete(&self, batch: &mut Batch) {
+        let words = format!("remove route {} from link {}", self.dst, self.link);
+        batch.push(kind::DELETE_ROUTE, &self.message(), 0, words);
+    }
+
     fn message(&self) -> RouteMessage {
         let mut route = RouteMessage::default();
         route.header.address_family = family(self.dst.is_ipv4());
@@ -80,6 +88,9 @@ impl RouteSpec {
         route
             .attributes
             .extend(self.priority.map(RouteAttribute::Priority));
+        route
+            .attributes
+            .extend(self.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
         if let Some(table) = self.table {
             route.header.table = RouteHeader::RT_TABLE_UNSPEC;
             route.attributes.push(RouteAttribute::Table(table));
@@ -151,12 +162,14 @@ fn read(message: &RouteMessage) -> Option<RouteSpec> {
         scope: Some(message.header.scope.into()),
         mtu: None,
         advmss: None,
+        source: None,
     };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip(address)?,
             RouteAttribute::Gateway(address) => route.gateway = ip(address),
             RouteAttribute::Oif(index) => route.link = *index,
+            RouteAttribute::PrefSource(address) => route.source = ip(address),
             RouteAttribute::Priority(priority) => route.priority = Some(*priority),
             RouteAttribute::Table(table) => route.table = Some(*table),
             RouteAttribute::Metrics(metrics) => route.read_metrics(metrics),

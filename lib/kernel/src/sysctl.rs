@@ -26,6 +26,19 @@ pub fn write(name: &str, value: &str) -> Result<(), KernelError> {
     })
 }
 
+/// Reads a parameter, without the line's end.
+///
+/// # Errors
+/// [`KernelError::Sysctl`].
+pub fn read(name: &str) -> Result<String, KernelError> {
+    let text = fs::read_to_string(path(name)).map_err(|source| KernelError::Sysctl {
+        name: name.to_owned(),
+        operation: "cannot be read",
+        source,
+    })?;
+    Ok(text.trim_end().to_owned())
+}
+
 /// Whether the parameter exists: a kernel without IPv6 has no `net/ipv6`.
 pub fn exists(name: &str) -> bool {
     path(name).exists()

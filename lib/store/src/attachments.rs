@@ -51,6 +51,26 @@ impl Transaction<'_> {
         })
     }
 
+    /// Replaces a record by another of the same attachment, with the same leases. One that is not
+    /// there is inserted.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn replace_attachment(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
+        let before = self.attachment(&record.id)?;
+        // Acquired first: what both have is never idle in between.
+        for object in &record.shared {
+            self.acquire_shared(object)?;
+        }
+        for object in before.iter().flat_map(|before| &before.shared) {
+            self.release_shared(object)?;
+        }
+        self.put(record_key(&record.id), record)?;
+        self.log_change(&Change::Attached {
+            id: record.id.clone(),
+        })
+    }
+
     /// The record of an attachment.
     ///
     /// # Errors

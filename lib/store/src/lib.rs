@@ -27,7 +27,8 @@ pub use lock::FileLock;
 pub use maintenance::{Dump, Finding};
 pub use range::{Range, RangeError};
 pub use record::{
-    AddressRecord, AttachmentRecord, ContainerLink, Delegate, HostLink, NetnsRecord, NftRecord,
+    AddressRecord, AttachmentRecord, ContainerLink, Delegate, DeviceRecord, HostLink, HostRoute,
+    NetnsRecord, NftRecord, ParentRecord, TuningRecord,
 };
 pub use shared::{SharedObject, SharedState};
 pub use sticky::StickyLeases;

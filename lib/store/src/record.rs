@@ -28,6 +28,21 @@ pub struct AttachmentRecord {
     /// The interface in the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_link: Option<ContainerLink>,
+    /// What the interface in the container sits on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentRecord>,
+    /// The interface of the host that was moved into the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceRecord>,
+    /// The container is in the host's namespace: nothing of it is Weft's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host_network: bool,
+    /// The host's way to the container, where there is none by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_routes: Vec<HostRoute>,
+    /// What weft-tuning changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<TuningRecord>,
     /// Its addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressRecord>,
@@ -99,6 +114,113 @@ pub struct ContainerLink {
     /// next has another.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_own_mac: bool,
+}
+
+/// What an interface in a container sits on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentRecord {
+    /// The parent's name.
+    pub name: String,
+    /// The parent is in the container too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_container: bool,
+    /// The driver of the interface on it: macvlan, ipvlan.
+    pub driver: String,
+    /// Its mode, and its flag if that is not the usual one: "bridge", "l3 private".
+    pub mode: String,
+}
+
+/// An interface of the host that is in a container, and how it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceRecord {
+    /// Its name on the host.
+    pub name: String,
+    /// The name it has besides, by which it is found wherever it is and whatever it is called.
+    pub alternative_name: String,
+    /// Its index.
+    pub index: u32,
+    /// Its address.
+    pub mac: String,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Whether it was up.
+    pub up: bool,
+    /// Its addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpNetwork>,
+}
+
+/// A route of the host to one address of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostRoute {
+    /// The container's address.
+    pub address: IpAddr,
+    /// The interface of the host.
+    pub link: String,
+    /// The host's address.
+    pub source: IpAddr,
+    /// The container's MAC and the host interface's, where they do not ask each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macs: Option<(String, String)>,
+}
+
+/// Settings as they were before weft-tuning.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TuningRecord {
+    /// The interface in the container.
+    pub ifname: String,
+    /// Kernel parameters of the container's namespace: name with slashes, value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sysctls: Vec<(String, String)>,
+    /// The MAC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// The MTU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// The host's end of the pair and its MTU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_mtu: Option<(String, u32)>,
+    /// Promiscuous mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promiscuous: Option<bool>,
+    /// All multicast.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_multicast: Option<bool>,
+    /// The length of the transmit queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tx_queue_len: Option<u32>,
+}
+
+impl AttachmentRecord {
+    /// A record with nothing in it yet.
+    pub fn new(id: AttachmentId, plugin: &str) -> Self {
+        Self {
+            id,
+            plugin: plugin.to_owned(),
+            created_at: std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            netns: None,
+            host_links: Vec::new(),
+            container_link: None,
+            parent: None,
+            device: None,
+            host_network: false,
+            host_routes: Vec::new(),
+            tuning: None,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            nft: Vec::new(),
+            shared: Vec::new(),
+            delegate: None,
+            config_digest: String::new(),
+        }
+    }
 }
 
 /// An address of an attachment.

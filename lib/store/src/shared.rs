@@ -41,6 +41,25 @@ pub enum SharedObject {
         /// The interface's name.
         link: String,
     },
+    /// The mode in which ipvlan or a macvlan in passthru mode uses a parent: there can be only one.
+    ParentMode {
+        /// The parent's name.
+        parent: String,
+        /// Driver and mode.
+        mode: String,
+    },
+    /// An interface for the frames of a parent with one tag.
+    VlanLink {
+        /// The parent's name.
+        parent: String,
+        /// The interface's name.
+        link: String,
+    },
+    /// The host's own interface on a parent, by which it reaches its containers.
+    HostAccess {
+        /// The interface's name.
+        link: String,
+    },
     /// An element of an nf_tables set that is a network's.
     NftElement {
         /// The element.

@@ -50,24 +50,15 @@ fn range(subnet: &str) -> Range {
 }
 
 fn record(container: &str, address: IpAddr, shared: Vec<SharedObject>) -> AttachmentRecord {
-    AttachmentRecord {
-        id: id(container),
-        plugin: "test".into(),
-        created_at: 1,
-        netns: None,
-        host_links: Vec::new(),
-        container_link: None,
-        addresses: vec![AddressRecord {
-            address: ipnetwork::IpNetwork::new(address, 24).unwrap(),
-            gateway: None,
-            pool: Some("net".into()),
-        }],
-        routes: Vec::new(),
-        nft: Vec::new(),
-        shared,
-        delegate: None,
-        config_digest: String::new(),
-    }
+    let mut record = AttachmentRecord::new(id(container), "test");
+    record.created_at = 1;
+    record.addresses = vec![AddressRecord {
+        address: ipnetwork::IpNetwork::new(address, 24).unwrap(),
+        gateway: None,
+        pool: Some("net".into()),
+    }];
+    record.shared = shared;
+    record
 }
 
 fn attach(store: &Store, container: &str, shared: &[SharedObject]) -> Result<IpAddr, StoreError> {

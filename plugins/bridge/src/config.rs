@@ -1,36 +1,17 @@
-//! From configuration to plan.
+//! Reading the configuration.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use serde_json::Value;
-use weft_attach::ipam::{DelegateIpam, IpamConfig, OWN_TYPE};
-use weft_attach::{BridgePlan, ContainerPlan, Ipam, Masquerade, Mtu, Plan, config_digest};
-use weft_cni::args::CniArgs;
+use weft_attach::{BridgePlan, LinkPlan, Masquerade, Settings, Sysctls, conf};
 use weft_cni::conf::{Fields, Problems};
-use weft_cni::result::Dns;
-use weft_cni::{CniError, IfName, Request};
-use weft_kernel::Mac;
-use weft_kernel::address::DuplicateDetection;
+use weft_cni::{CniError, Request};
 use weft_kernel::bridge::PortOptions;
 
-use crate::NAME;
 use crate::keys::{BRIDGE_KEYS, MASQUERADE_KEYS, TRUNK_KEYS};
 
 const DEFAULT_BRIDGE: &str = "cni0";
-const MAC: &str = "must be a unicast MAC address";
-
-/// The configuration, understood.
-pub(crate) struct Settings {
-    pub(crate) bridge: BridgePlan,
-    pub(crate) ipam: Ipam,
-    pub(crate) masquerade: Option<Masquerade>,
-    pub(crate) mac_spoof_check: bool,
-    mac: Option<Mac>,
-    up: bool,
-    detection: DuplicateDetection,
-    dns: Dns,
-}
 
 /// Reads the configuration; every problem is in the error.
 pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
@@ -40,16 +21,14 @@ pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
     let flag = |key| fields.boolean(key).unwrap_or(false);
     let up = !flag("disableContainerInterface");
     let settings = Settings {
-        bridge: bridge(&fields),
-        ipam: ipam(request, &args, &problems),
+        link: LinkPlan::Bridge(bridge(&fields)),
+        ipam: conf::ipam(request, &args, &problems),
         masquerade: masquerade(&fields),
         mac_spoof_check: flag("macspoofchk"),
-        mac: mac(request, &args, &fields),
+        mac: conf::mac(request, &args, &fields),
         up,
-        detection: match flag("enabledad") {
-            true => DuplicateDetection::Run,
-            false => DuplicateDetection::Skip,
-        },
+        detection: conf::detection(&fields),
+        sysctls: Sysctls::read(&fields, request),
         dns: request.conf.dns(&problems),
     };
     weft_attach::ipam::refuse_mistyped(&fields);
@@ -60,33 +39,9 @@ pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
     Ok(settings)
 }
 
-/// The plan of an ADD.
-pub(crate) fn plan(request: &Request) -> Result<Plan, CniError> {
-    let id = request.attachment_id()?;
-    let settings = read(request)?;
-    Ok(Plan {
-        id,
-        plugin: NAME,
-        version: request.conf.version,
-        bridge: settings.bridge,
-        container: ContainerPlan {
-            netns: request.env.get("CNI_NETNS").unwrap_or_default().to_owned(),
-            netns_override: request.env.netns_override(),
-            mac: settings.mac,
-            up: settings.up,
-            detection: settings.detection,
-        },
-        ipam: settings.ipam,
-        masquerade: settings.masquerade,
-        mac_spoof_check: settings.mac_spoof_check,
-        dns: settings.dns,
-        config_digest: config_digest(&request.input),
-    })
-}
-
 fn bridge(fields: &Fields<'_>) -> BridgePlan {
     let flag = |key| fields.boolean(key).unwrap_or(false);
-    let name = link_name(fields, "bridge").unwrap_or_else(|| DEFAULT_BRIDGE.to_owned());
+    let name = conf::link_name(fields, "bridge").unwrap_or_else(|| DEFAULT_BRIDGE.to_owned());
     let (hairpin, promiscuous) = (flag("hairpinMode"), flag("promiscMode"));
     if hairpin && promiscuous {
         fields
@@ -97,7 +52,7 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
         .number("vlan", 0..=4094)
         .and_then(|id| u16::try_from(id).ok());
     let plan = BridgePlan {
-        mtu: mtu(fields),
+        mtu: conf::mtu(fields),
         is_gateway: flag("isGateway") || flag("isDefaultGateway"),
         is_default_gateway: flag("isDefaultGateway"),
         force_address: flag("forceAddress"),
@@ -110,7 +65,7 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
         trunk: trunk(fields),
         preserve_default_vlan: flag("preserveDefaultVlan"),
         group_forward_mask: group_forward_mask(fields),
-        uplink: link_name(fields, "uplink"),
+        uplink: conf::link_name(fields, "uplink"),
         cleanup: flag("cleanup"),
         name,
     };
@@ -121,36 +76,6 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
         ));
     }
     plan
-}
-
-fn link_name(fields: &Fields<'_>, key: &str) -> Option<String> {
-    let text = fields.string(key)?;
-    match IfName::try_from(text) {
-        Ok(name) => Some(name.to_string()),
-        Err(error) => {
-            fields.invalid(key, &format!("{text:?}"), error.rule);
-            None
-        }
-    }
-}
-
-fn mtu(fields: &Fields<'_>) -> Mtu {
-    if fields
-        .value("mtu")
-        .and_then(Value::as_str)
-        .is_some_and(|text| text == "auto")
-    {
-        return Mtu::Auto;
-    }
-    match fields.number("mtu", 0..=65_535) {
-        None | Some(0) => Mtu::Auto,
-        // RFC 791: what every IPv4 link has to carry.
-        Some(bytes) if bytes < 68 => {
-            fields.invalid("mtu", &bytes, "must be at least 68");
-            Mtu::Auto
-        }
-        Some(bytes) => Mtu::Bytes(bytes),
-    }
 }
 
 fn group_forward_mask(fields: &Fields<'_>) -> Option<u16> {
@@ -216,42 +141,4 @@ fn masquerade(fields: &Fields<'_>) -> Option<Masquerade> {
         to,
         ipv4_only,
     })
-}
-
-/// conf < `CNI_ARGS` < `args.cni` < `runtimeConfig`.
-fn mac(request: &Request, args: &CniArgs, fields: &Fields<'_>) -> Option<Mac> {
-    let conf = fields.value("mac");
-    let environment = args.get("MAC").map(Value::from);
-    let sources = [
-        ("runtimeConfig.mac", request.conf.runtime_config("mac")),
-        ("args.cni.mac", request.conf.args_cni("mac")),
-        ("CNI_ARGS MAC", environment.as_ref()),
-        ("mac", conf),
-    ];
-    let is_given = |value: &&Value| value.as_str().is_none_or(|text| !text.is_empty());
-    let (path, value) = sources
-        .into_iter()
-        .find_map(|(path, value)| Some((path, value.filter(is_given)?)))?;
-    let parsed = value.as_str().and_then(|text| text.parse::<Mac>().ok());
-    match parsed.filter(Mac::is_usable) {
-        Some(mac) => Some(mac),
-        None => {
-            fields.problems().invalid(path, value, MAC);
-            None
-        }
-    }
-}
-
-fn ipam(request: &Request, args: &CniArgs, problems: &Problems) -> Ipam {
-    match (request.conf.ipam(), request.conf.ipam_type()) {
-        (None, _) => Ipam::None,
-        (Some(_), Some(OWN_TYPE)) => {
-            Ipam::Store(Box::new(IpamConfig::read(&request.conf, args, problems)))
-        }
-        (Some(_), Some(other)) => Ipam::Delegate(DelegateIpam::new(other, request)),
-        (Some(_), None) => {
-            problems.conflict("ipam.type: missing");
-            Ipam::None
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The configuration keys, as documentation shows them.
 
+use weft_attach::conf;
 use weft_cni::conf::KeySpec;
 
 /// Keys of the plugin's configuration.
@@ -83,12 +84,7 @@ pub const BRIDGE_KEYS: &[KeySpec] = &[
         "false",
         "no frames between isolated ports",
     ),
-    KeySpec::new(
-        "enabledad",
-        "boolean",
-        "false",
-        "wait for duplicate detection of IPv6 addresses",
-    ),
+    conf::DETECTION,
     KeySpec::new(
         "disableContainerInterface",
         "boolean",
@@ -101,6 +97,7 @@ pub const BRIDGE_KEYS: &[KeySpec] = &[
         "derived",
         "the container's MAC; also CNI_ARGS MAC, args.cni.mac, runtimeConfig.mac",
     ),
+    conf::SYSCTL,
     KeySpec::new(
         "groupFwdMask",
         "number",

@@ -5,18 +5,17 @@ use weft_cni::CniResult;
 use weft_cni::result::{Dns, IpConfig, Route};
 use weft_kernel::Mac;
 use weft_store::{
-    AddressRecord, AttachmentRecord, ContainerLink, Delegate, HostLink, NetnsRecord, SharedObject,
+    AddressRecord, AttachmentRecord, ContainerLink, Delegate, NetnsRecord, TuningRecord,
 };
 
-use super::Surroundings;
+use super::side::Side;
 use super::undo::with_cleanup_failure;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::ipam::allocate;
-use crate::names::{container_mac, host_link_name, host_mac};
+use crate::names::container_mac;
 use crate::plan::{Ipam, Plan};
-use crate::ruleset;
-use crate::steps::gateway;
+use crate::steps::tuning;
 
 /// The result's parts that come from IPAM.
 #[derive(Debug, Clone, Default)]
@@ -34,21 +33,25 @@ pub(super) fn record(
     host: &mut Host,
     plan: &Plan,
     inside: &Container,
-    around: &Surroundings,
+    side: &Side,
 ) -> Result<(AttachmentRecord, Leased), AttachError> {
-    let draft = |addresses: &Leased| draft(plan, inside, around, addresses);
-    match &plan.ipam {
-        Ipam::None => {
-            let leased = Leased::default();
-            let record = draft(&leased);
-            host.store
-                .write(|transaction| transaction.insert_attachment(&record))?;
+    let sysctls = tuning::originals(inside, &plan.settings.sysctls)?;
+    let draft = |addresses: &Leased| draft(plan, inside, side, addresses, &sysctls);
+    match &plan.settings.ipam {
+        Ipam::None | Ipam::Given(_) => {
+            let leased = leased_before(plan, side);
+            let record = draft(&leased)?;
+            host.store.write(|transaction| {
+                side.refuse_conflicts(plan, transaction)?;
+                Ok::<_, AttachError>(transaction.insert_attachment(&record)?)
+            })?;
             Ok((record, leased))
         }
         Ipam::Store(config) => {
             let sticky = &host.sticky;
             host.store.write(|transaction| {
                 transaction.refuse_duplicate(&plan.id)?;
+                side.refuse_conflicts(plan, transaction)?;
                 let allocation = allocate(config, sticky, &plan.id, transaction)?;
                 let leased = Leased {
                     addresses: allocation.addresses,
@@ -56,24 +59,26 @@ pub(super) fn record(
                     routes: config.routes.clone(),
                     dns: config.dns.clone(),
                 };
-                let record = draft(&leased);
+                let record = draft(&leased)?;
                 transaction.insert_attachment(&record)?;
                 Ok((record, leased))
             })
         }
         Ipam::Delegate(delegate) => {
-            let mut before = draft(&Leased::default());
+            let mut before = draft(&Leased::default())?;
             before.delegate = Some(Delegate {
                 plugin: delegate.plugin.clone(),
             });
-            host.store
-                .write(|transaction| transaction.insert_attachment(&before))?;
+            host.store.write(|transaction| {
+                side.refuse_conflicts(plan, transaction)?;
+                Ok::<_, AttachError>(transaction.insert_attachment(&before)?)
+            })?;
             let outcome = delegate
                 .add()
                 .map_err(AttachError::from)
                 .and_then(|answer| {
                     let leased = leased_by_delegate(&answer);
-                    let mut record = draft(&leased);
+                    let mut record = draft(&leased)?;
                     record.delegate = before.delegate.clone();
                     host.store.write(|transaction| {
                         transaction.remove_attachment(&plan.id)?;
@@ -88,7 +93,7 @@ pub(super) fn record(
 
 /// The specification: a delegate that fails an ADD is called again with DEL.
 fn undo_delegate(host: &mut Host, plan: &Plan, error: AttachError) -> AttachError {
-    if let Ipam::Delegate(delegate) = &plan.ipam
+    if let Ipam::Delegate(delegate) = &plan.settings.ipam
         && let Err(second) = delegate.del()
     {
         tracing::warn!(%second, "IPAM DEL after a failed ADD");
@@ -99,14 +104,34 @@ fn undo_delegate(host: &mut Host, plan: &Plan, error: AttachError) -> AttachErro
     with_cleanup_failure(error, removed.err().map(AttachError::from))
 }
 
-fn leased_by_delegate(answer: &CniResult) -> Leased {
-    let address = |ip: &IpConfig| AddressRecord {
+/// Addresses that are there without IPAM: the host's, or those of the plugin before.
+fn leased_before(plan: &Plan, side: &Side) -> Leased {
+    match &plan.settings.ipam {
+        Ipam::Given(given) => Leased {
+            addresses: given.ips.iter().map(address_of).collect(),
+            is_remembered: false,
+            routes: given.routes.clone(),
+            dns: given.dns.clone(),
+        },
+        Ipam::None | Ipam::Store(_) | Ipam::Delegate(_) => Leased {
+            addresses: side.own_addresses(),
+            ..Leased::default()
+        },
+    }
+}
+
+/// An address that somebody else manages.
+fn address_of(ip: &IpConfig) -> AddressRecord {
+    AddressRecord {
         address: ip.address,
         gateway: ip.gateway,
         pool: None,
-    };
+    }
+}
+
+fn leased_by_delegate(answer: &CniResult) -> Leased {
     Leased {
-        addresses: answer.ips.iter().map(address).collect(),
+        addresses: answer.ips.iter().map(address_of).collect(),
         is_remembered: false,
         routes: answer.routes.clone(),
         dns: answer.dns.clone(),
@@ -116,129 +141,62 @@ fn leased_by_delegate(answer: &CniResult) -> Leased {
 fn draft(
     plan: &Plan,
     inside: &Container,
-    around: &Surroundings,
+    side: &Side,
     leased: &Leased,
-) -> AttachmentRecord {
+    sysctls: &[(String, String)],
+) -> Result<AttachmentRecord, AttachError> {
     let (dev, ino) = inside.netns.identity();
     let networks: Vec<IpNetwork> = leased.addresses.iter().map(|one| one.address).collect();
-    let mac = own_mac(plan, &networks);
-    let port_name = host_link_name(&plan.id);
-    let guarded = plan.mac_spoof_check.then_some((port_name.as_str(), mac));
-    let masquerade = plan.masquerade.as_ref();
-    let nft = ruleset::endpoint_elements(&networks, masquerade, guarded);
-    AttachmentRecord {
-        id: plan.id.clone(),
-        plugin: plan.plugin.to_owned(),
-        created_at: std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-        netns: Some(NetnsRecord {
-            path: plan.container.netns.clone(),
-            dev,
-            ino,
-        }),
-        host_links: vec![HostLink {
-            name: port_name.clone(),
-            mac: host_mac(&plan.id).to_string(),
-            bridge: Some(plan.bridge.name.clone()),
-            hairpin: plan.bridge.port.hairpin,
-            isolated: plan.bridge.port.isolated,
-            vlan: plan.bridge.vlan,
-            trunk: plan.bridge.trunk.clone(),
-        }],
-        container_link: Some(ContainerLink {
-            name: plan.id.ifname.to_string(),
-            mac: mac.to_string(),
-            mtu: around.mtu,
-            up: plan.container.up,
-            has_own_mac: plan.container.mac.is_some(),
-        }),
-        routes: routes(plan, leased),
-        shared: shared_objects(plan, leased, &networks, !nft.is_empty()),
-        addresses: leased.addresses.clone(),
-        nft,
-        delegate: None,
-        config_digest: plan.config_digest.clone(),
-    }
-}
-
-fn own_mac(plan: &Plan, networks: &[IpNetwork]) -> Mac {
-    let derived = || container_mac(&plan.id, networks.first().map(|network| network.ip()));
-    plan.container.mac.unwrap_or_else(derived)
-}
-
-/// IPAM's routes, and a default route per family where the plan wants one and IPAM gave none.
-fn routes(plan: &Plan, leased: &Leased) -> Vec<Route> {
-    let mut routes = leased.routes.clone();
-    if !plan.bridge.is_default_gateway {
-        return routes;
-    }
-    for one in &leased.addresses {
-        let is_ipv4 = one.address.is_ipv4();
-        let has_default = routes
-            .iter()
-            .any(|route| route.is_default() && route.dst.is_ipv4() == is_ipv4);
-        if let (false, Some(gateway)) = (has_default, gateway::gateway_of(one)) {
-            let everywhere: IpNetwork = match is_ipv4 {
-                true => IpNetwork::V4(ipnetwork::Ipv4Network::from(
-                    std::net::Ipv4Addr::UNSPECIFIED,
-                )),
-                false => IpNetwork::V6(ipnetwork::Ipv6Network::from(
-                    std::net::Ipv6Addr::UNSPECIFIED,
-                )),
-            };
-            if let Ok(dst) = IpNetwork::new(everywhere.ip(), 0) {
-                routes.push(Route::new(dst, Some(gateway)));
-            }
-        }
-    }
-    routes
-}
-
-fn shared_objects(
-    plan: &Plan,
-    leased: &Leased,
-    networks: &[IpNetwork],
-    uses_nft: bool,
-) -> Vec<SharedObject> {
-    let elements = ruleset::network_elements(networks, plan.masquerade.as_ref());
-    let mut shared: Vec<SharedObject> = elements
-        .into_iter()
-        .map(|element| SharedObject::NftElement { element })
-        .collect();
-    let bridge = &plan.bridge;
-    if !bridge.cleanup {
-        return shared;
-    }
-    if uses_nft {
-        shared.push(SharedObject::Ruleset);
-    }
-    shared.push(SharedObject::Bridge {
-        name: bridge.name.clone(),
+    let mut record = AttachmentRecord::new(plan.id.clone(), plan.plugin);
+    record.netns = Some(NetnsRecord {
+        path: plan.netns.clone(),
+        dev,
+        ino,
     });
-    if let Some(link) = &bridge.uplink {
-        shared.push(SharedObject::Uplink {
-            bridge: bridge.name.clone(),
-            link: link.clone(),
+    record.container_link = Some(ContainerLink {
+        name: plan.id.ifname.to_string(),
+        mac: own_mac(plan, side, &networks).to_string(),
+        mtu: side.mtu(plan),
+        up: plan.settings.up,
+        has_own_mac: plan.settings.mac.is_some(),
+    });
+    record.addresses.clone_from(&leased.addresses);
+    record.routes.clone_from(&leased.routes);
+    record.config_digest.clone_from(&plan.config_digest);
+    if !sysctls.is_empty() {
+        record.tuning = Some(TuningRecord {
+            ifname: plan.id.ifname.to_string(),
+            sysctls: sysctls.to_vec(),
+            ..TuningRecord::default()
         });
     }
-    if bridge.is_gateway {
-        let link = bridge.gateway_link();
-        if bridge.vlan.is_some() {
-            let bridge = bridge.name.clone();
-            shared.push(SharedObject::VlanGateway {
-                bridge,
-                link: link.clone(),
-            });
+    side.complete(plan, leased, &networks, &mut record)?;
+    Ok(record)
+}
+
+fn own_mac(plan: &Plan, side: &Side, networks: &[IpNetwork]) -> Mac {
+    let derived = || container_mac(&plan.id, networks.first().map(|network| network.ip()));
+    let fixed = || side.fixed_mac(plan);
+    plan.settings.mac.or_else(fixed).unwrap_or_else(derived)
+}
+
+/// The default routes that are missing among IPAM's, one per family, with the first address of that
+/// family.
+pub(super) fn default_routes(leased: &Leased) -> Vec<(IpNetwork, &AddressRecord)> {
+    let mut missing = Vec::new();
+    for everywhere in ["0.0.0.0/0", "::/0"] {
+        let Ok(dst) = everywhere.parse::<IpNetwork>() else {
+            continue;
+        };
+        let is_same = |network: &IpNetwork| network.is_ipv4() == dst.is_ipv4();
+        let has_default = leased
+            .routes
+            .iter()
+            .any(|route| route.is_default() && is_same(&route.dst));
+        let first = leased.addresses.iter().find(|one| is_same(&one.address));
+        if let (false, Some(first)) = (has_default, first) {
+            missing.push((dst, first));
         }
-        shared.extend(
-            gateway::gateway_addresses(&leased.addresses)
-                .into_iter()
-                .map(|address| SharedObject::GatewayAddress {
-                    link: link.clone(),
-                    address,
-                }),
-        );
     }
-    shared
+    missing
 }

@@ -5,58 +5,53 @@ use weft_cni::result::{Interface, IpConfig};
 use weft_store::{AddressRecord, AttachmentRecord};
 
 use super::record::Leased;
-use crate::plan::Plan;
-use crate::steps::bridge::BridgeFacts;
-use crate::steps::{gateway, vlan_gateway};
+use crate::plan::{LinkPlan, Plan};
+use crate::steps::gateway;
+
+/// An interface that is there now.
+pub(super) struct MadeInterface<'a> {
+    pub(super) name: &'a str,
+    pub(super) mac: &'a str,
+    pub(super) mtu: u32,
+    /// The path of its namespace; empty for the host's.
+    pub(super) sandbox: &'a str,
+}
+
+pub(super) fn interface(made: &MadeInterface<'_>) -> Interface {
+    Interface {
+        name: made.name.to_owned(),
+        mac: made.mac.to_owned(),
+        mtu: Some(made.mtu),
+        sandbox: made.sandbox.to_owned(),
+        ..Interface::default()
+    }
+}
 
 pub(super) fn result(
     plan: &Plan,
     record: &AttachmentRecord,
     leased: Leased,
-    facts: &BridgeFacts,
+    interfaces: Vec<Interface>,
 ) -> CniResult {
-    const CONTAINER: usize = 2;
-    let interface = |name: &str, mac: String, sandbox: &str| Interface {
-        name: name.to_owned(),
-        mac,
-        mtu: Some(facts.mtu),
-        sandbox: sandbox.to_owned(),
-        ..Interface::default()
-    };
-    let bridge_mac = facts.mac.map(|mac| mac.to_string()).unwrap_or_default();
-    let bridge = Interface {
-        mtu: Some(facts.bridge_mtu),
-        ..interface(&plan.bridge.name, bridge_mac, "")
-    };
-    let mut interfaces = vec![bridge];
-    for port in &record.host_links {
-        interfaces.push(interface(&port.name, port.mac.clone(), ""));
-    }
-    if let Some(own) = &record.container_link {
-        interfaces.push(interface(&own.name, own.mac.clone(), &plan.container.netns));
-    }
-    if plan.bridge.is_gateway && plan.bridge.vlan.is_some() && !record.addresses.is_empty() {
-        let link = plan.bridge.gateway_link();
-        let mac = vlan_gateway::mac(&link).to_string();
-        interfaces.push(interface(&link, mac, ""));
-    }
-    let gateway = |one: &AddressRecord| match plan.bridge.is_gateway {
-        true => gateway::gateway_of(one),
-        false => one.gateway,
+    let own = interfaces.iter().position(|one| !one.sandbox.is_empty());
+    let gateway = |one: &AddressRecord| match &plan.settings.link {
+        LinkPlan::Bridge(bridge) if bridge.is_gateway => gateway::gateway_of(one),
+        LinkPlan::Child(child) if child.is_routed() => None,
+        _ => one.gateway,
     };
     let ips = record.addresses.iter().map(|one| IpConfig {
-        interface: Some(CONTAINER),
+        interface: own,
         address: one.address,
         gateway: gateway(one),
     });
     CniResult {
-        interfaces,
         ips: ips.collect(),
+        interfaces,
         routes: record.routes.clone(),
-        dns: if plan.dns.is_empty() {
+        dns: if plan.settings.dns.is_empty() {
             leased.dns
         } else {
-            plan.dns.clone()
+            plan.settings.dns.clone()
         },
     }
 }

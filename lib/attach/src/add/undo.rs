@@ -6,7 +6,7 @@ use weft_store::{AttachmentRecord, FileLock, SharedObject, Sharing};
 use crate::del::detach;
 use crate::error::AttachError;
 use crate::host::Host;
-use crate::plan::{Ipam, Plan};
+use crate::plan::{Ipam, LinkPlan, Plan};
 use crate::ruleset;
 use crate::steps::idle::LINKS_LOCK;
 use crate::steps::{Created, bridge, gateway, uplink, users, vlan_gateway};
@@ -23,7 +23,7 @@ pub(super) fn undo(
 ) -> AttachError {
     drop(lock);
     let mut failures = Vec::new();
-    if let Ipam::Delegate(delegate) = &plan.ipam {
+    if let Ipam::Delegate(delegate) = &plan.settings.ipam {
         failures.extend(delegate.del().err().map(AttachError::from));
     }
     failures.extend(detach(host, &[record]).err());
@@ -37,7 +37,10 @@ pub(super) fn undo(
 /// What somebody who came meanwhile needs stays.
 fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), AttachError> {
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
-    let bridge = plan.bridge.name.clone();
+    let bridge = match &plan.settings.link {
+        LinkPlan::Bridge(bridge) => bridge.name.clone(),
+        LinkPlan::Child(_) | LinkPlan::Device(_) => String::new(),
+    };
     let mut failures = Vec::new();
     // An address that replaced another one has no right to stay, whoever is there.
     let has_replaced = !created.replaced_addresses.is_empty();

@@ -48,20 +48,11 @@ pub fn serve_add(
     let addresses = host.store.write(|transaction| {
         transaction.refuse_duplicate(&id)?;
         let addresses = allocate(&config, &host.sticky, &id, transaction)?.addresses;
-        transaction.insert_attachment(&AttachmentRecord {
-            id: id.clone(),
-            plugin: plugin.to_owned(),
-            created_at: transaction.now(),
-            netns,
-            host_links: Vec::new(),
-            container_link: None,
-            addresses: addresses.clone(),
-            routes: Vec::new(),
-            nft: Vec::new(),
-            shared: Vec::new(),
-            delegate: None,
-            config_digest: config_digest(&request.input),
-        })?;
+        let mut record = AttachmentRecord::new(id.clone(), plugin);
+        record.netns = netns;
+        record.addresses = addresses.clone();
+        record.config_digest = config_digest(&request.input);
+        transaction.insert_attachment(&record)?;
         Ok::<_, AttachError>(addresses)
     })?;
     remember(&config, &host.sticky, &addresses);

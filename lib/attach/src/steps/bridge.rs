@@ -1,13 +1,11 @@
 //! The bridge: found or made, never taken from somebody else.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use weft_kernel::bridge::{self, NewBridge};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
-use weft_kernel::{Mac, host as machine, route, sysctl};
+use weft_kernel::{Mac, host as machine, sysctl};
 
-use super::Created;
+use super::{Created, default_route};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::bridge_mac;
@@ -59,25 +57,15 @@ pub(crate) fn mtu(
     }
 }
 
-/// The MTU of the interface with the default route, of either family; Ethernet's if there is none.
+/// The MTU of the interface with the default route; Ethernet's if there is none.
 fn default_route_mtu(host: &mut Host) -> Result<u32, AttachError> {
     const ETHERNET: u32 = 1500;
-    // Any address will do: 192.0.2.1 and 2001:db8::1 are for documentation (RFC 5737, RFC 3849).
-    let anywhere: [IpAddr; 2] = [
-        Ipv4Addr::new(192, 0, 2, 1).into(),
-        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
-    ];
-    for destination in anywhere {
-        let socket = host.route()?;
-        if let Some(index) = route::output_link(socket, destination)?
-            && let Some(uplink) = link::find_index(socket, index)?
-            // The loopback interface's 65536 is no guide for what is sent on a wire.
-            && uplink.mtu <= 9216
-        {
-            return Ok(uplink.mtu);
-        }
-    }
-    Ok(ETHERNET)
+    let uplink = default_route::interface(host.route()?)?;
+    // The loopback interface's 65536 is no guide for what is sent on a wire.
+    Ok(uplink
+        .map(|uplink| uplink.mtu)
+        .filter(|mtu| *mtu <= 9216)
+        .unwrap_or(ETHERNET))
 }
 
 /// Makes the bridge if it is missing and sets what the plan asks for.

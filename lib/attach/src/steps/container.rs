@@ -14,15 +14,22 @@ use weft_store::{AddressRecord, AttachmentRecord, ContainerLink};
 use super::gateway::gateway_of;
 use crate::error::AttachError;
 use crate::host::Container;
+use crate::sysctls::Sysctls;
 
 /// How the interface behaves.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings {
+pub(crate) struct Settings<'a> {
     /// Of IPv6 addresses.
     pub(crate) detection: DuplicateDetection,
     /// It announces its addresses when it comes up: gratuitous ARP, unsolicited neighbour
     /// advertisements.
     pub(crate) announces: bool,
+    /// Kernel parameters.
+    pub(crate) sysctls: &'a Sysctls,
+    /// Free text to know it by.
+    pub(crate) alias: Option<&'a str>,
+    /// A MAC that it did not get when it was made.
+    pub(crate) mac: Option<Mac>,
 }
 
 /// Refuses if the name is taken.
@@ -43,7 +50,7 @@ pub(crate) fn configure(
     container: &mut Container,
     record: &AttachmentRecord,
     own: &ContainerLink,
-    settings: Settings,
+    settings: Settings<'_>,
 ) -> Result<(), AttachError> {
     let detection = settings.detection;
     if !own.up {
@@ -58,10 +65,13 @@ pub(crate) fn configure(
             why: "vanished from the container while it was being configured".to_owned(),
         })?;
     set_ipv6(container, own, &record.addresses, settings)?;
+    settings.sysctls.apply(container)?;
     let mut batch = Batch::new();
-    if settings.announces {
+    if settings.announces || settings.alias.is_some() || settings.mac.is_some() {
         let change = Change {
-            announces_ipv4: true,
+            announces_ipv4: settings.announces,
+            alias: settings.alias,
+            mac: settings.mac,
             ..Change::default()
         };
         change.apply(&own.name, &mut batch);
@@ -98,7 +108,7 @@ fn set_ipv6(
     container: &Container,
     own: &ContainerLink,
     addresses: &[AddressRecord],
-    settings: Settings,
+    settings: Settings<'_>,
 ) -> Result<(), AttachError> {
     if !addresses.iter().any(|one| one.address.is_ipv6()) {
         return Ok(());
@@ -139,6 +149,7 @@ pub(crate) fn spec(route: &Route, index: u32, addresses: &[AddressRecord]) -> Ro
         scope: route.scope.and_then(|scope| u8::try_from(scope).ok()),
         mtu: route.mtu,
         advmss: route.advmss,
+        source: None,
     }
 }
 

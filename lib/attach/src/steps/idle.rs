@@ -2,7 +2,7 @@
 
 use weft_store::{NftRecord, SharedObject, Sharing};
 
-use super::{bridge, gateway, uplink, users, vlan_gateway};
+use super::{bridge, gateway, host_access, parent, uplink, users, vlan_gateway};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ruleset;
@@ -63,8 +63,10 @@ pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
 fn order(object: &SharedObject) -> u8 {
     match object {
         SharedObject::GatewayAddress { .. } => 0,
-        SharedObject::VlanGateway { .. } => 1,
-        SharedObject::Uplink { .. } => 2,
+        SharedObject::VlanGateway { .. }
+        | SharedObject::HostAccess { .. }
+        | SharedObject::ParentMode { .. } => 1,
+        SharedObject::Uplink { .. } | SharedObject::VlanLink { .. } => 2,
         SharedObject::Bridge { .. } => 3,
         SharedObject::NftElement { .. } => 4,
         SharedObject::Ruleset => 5,
@@ -82,7 +84,9 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
         SharedObject::VlanGateway { link, .. } => vlan_gateway::remove(host, link),
         SharedObject::Uplink { bridge, link } => uplink::remove(host, link, bridge),
         SharedObject::Bridge { name } => bridge::remove(host, name),
-        SharedObject::NftElement { .. } => Ok(()),
+        SharedObject::HostAccess { link } => host_access::remove(host, link),
+        SharedObject::VlanLink { link, .. } => parent::remove_vlan(host, link),
+        SharedObject::ParentMode { .. } | SharedObject::NftElement { .. } => Ok(()),
         SharedObject::Ruleset => ruleset::delete_tables(host),
     }
 }

@@ -31,7 +31,10 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
         SharedObject::Uplink { bridge, .. } | SharedObject::Bridge { name: bridge } => {
             ports.any(|port| port.bridge.as_ref() == Some(bridge))
         }
-        SharedObject::NftElement { .. } => record.shared.contains(object),
+        SharedObject::NftElement { .. }
+        | SharedObject::HostAccess { .. }
+        | SharedObject::VlanLink { .. }
+        | SharedObject::ParentMode { .. } => record.shared.contains(object),
         SharedObject::Ruleset => !record.nft.is_empty(),
     }
 }

@@ -209,8 +209,13 @@ impl NetConf {
 
     /// `args.cni.KEY`.
     pub fn args_cni(&self, key: &str) -> Option<&Value> {
+        lookup(self.all_args_cni()?, key)
+    }
+
+    /// `args.cni`, whole.
+    pub fn all_args_cni(&self) -> Option<&Map<String, Value>> {
         let args = lookup(&self.object, "args")?.as_object()?;
-        lookup(lookup(args, "cni")?.as_object()?, key)
+        lookup(args, "cni")?.as_object()
     }
 
     /// The attachments GC must keep: `cni.dev/valid-attachments`, else `cni.dev/attachments`

@@ -1,0 +1,249 @@
+//! ADD for a port of a bridge.
+
+use std::time::{Duration, Instant};
+
+use ipnetwork::IpNetwork;
+use weft_cni::result::{Interface, Route};
+use weft_kernel::link::{self, Link};
+use weft_store::{AttachmentRecord, ContainerLink, HostLink, SharedObject};
+
+use super::record::{Leased, default_routes};
+use super::result::{MadeInterface, interface};
+use crate::error::AttachError;
+use crate::host::{Container, Host};
+use crate::names::{alias, container_mac, host_link_name, host_mac};
+use crate::plan::{BridgePlan, Plan};
+use crate::ruleset;
+use crate::steps::bridge::{self, BridgeFacts};
+use crate::steps::container::Settings;
+use crate::steps::veth::{ContainerEnd, VlanSettings};
+use crate::steps::{Created, container, gateway, uplink, veth, vlan_gateway};
+
+pub(super) struct BridgeSide {
+    bridge: Option<Link>,
+    pub(super) uplink: Option<Link>,
+    pub(super) mtu: u32,
+}
+
+impl BridgeSide {
+    pub(super) fn look(host: &mut Host, plan: &BridgePlan) -> Result<Self, AttachError> {
+        let bridge = bridge::look(host, plan)?;
+        let index = bridge.as_ref().map(|link| link.index);
+        let uplink = match &plan.uplink {
+            Some(name) => Some(uplink::look(host, name, index)?),
+            None => None,
+        };
+        let mtu = bridge::mtu(host, plan, bridge.as_ref())?;
+        Ok(Self {
+            bridge,
+            uplink,
+            mtu,
+        })
+    }
+
+    pub(super) fn apply(
+        &self,
+        host: &mut Host,
+        plans: (&Plan, &BridgePlan),
+        record: &AttachmentRecord,
+        inside: &mut Container,
+        settings: Settings<'_>,
+        created: &mut Created,
+    ) -> Result<Vec<Interface>, AttachError> {
+        let (plan, bridge_plan) = plans;
+        let facts = bridge::ensure(host, bridge_plan, self.bridge.as_ref(), self.mtu, created)?;
+        if let Some(uplink) = &self.uplink {
+            uplink::ensure(host, uplink, facts.index, created)?;
+        }
+        apply_gateway(host, bridge_plan, record, &facts, created)?;
+        if let (Some(port), Some(own)) = (record.host_links.first(), &record.container_link) {
+            let mac = own
+                .mac
+                .parse()
+                .unwrap_or_else(|_| container_mac(&plan.id, None));
+            let end = ContainerEnd {
+                name: &own.name,
+                mac,
+                netns: Some(&inside.netns),
+            };
+            let bridge = (facts.index, facts.mtu);
+            let own_mac = host_mac(&plan.id);
+            veth::create(host, port, own_mac, &alias(&plan.id), bridge, &end)?;
+            let vlans = VlanSettings {
+                native: bridge_plan.vlan,
+                trunk: &bridge_plan.trunk,
+                keep_default: bridge_plan.preserve_default_vlan,
+            };
+            veth::set_vlans(host, &port.name, vlans)?;
+            container::configure(inside, record, own, settings)?;
+            if settings.announces {
+                announce(host, &port.name, inside, own)?;
+            }
+        }
+        Ok(interfaces(plan, bridge_plan, record, &facts))
+    }
+}
+
+/// What the interface announced when it came up was lost if its port did not forward yet (that
+/// follows the carrier, a moment later): once it does, setting the MAC again repeats it.
+fn announce(
+    host: &mut Host,
+    port: &str,
+    inside: &mut Container,
+    own: &ContainerLink,
+) -> Result<(), AttachError> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let there = link::find(host.route()?, port)?;
+        if there
+            .and_then(|link| link.port)
+            .is_some_and(|port| port.is_forwarding)
+        {
+            break;
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    container::announce(inside, own)
+}
+
+fn apply_gateway(
+    host: &mut Host,
+    plan: &BridgePlan,
+    record: &AttachmentRecord,
+    facts: &BridgeFacts,
+    created: &mut Created,
+) -> Result<(), AttachError> {
+    if !plan.is_gateway || record.addresses.is_empty() {
+        return Ok(());
+    }
+    let link = plan.gateway_link();
+    let index = match plan.vlan {
+        Some(vlan) => vlan_gateway::ensure(host, &link, vlan, (facts.index, facts.mtu), created)?,
+        None => facts.index,
+    };
+    let wanted = gateway::gateway_addresses(&record.addresses);
+    gateway::ensure_addresses(host, &link, index, &wanted, plan.force_address, created)?;
+    gateway::ensure_forwarding(host, &record.addresses, created)
+}
+
+/// Names the port, its nf_tables elements, and what it shares.
+pub(super) fn complete(
+    plan: &Plan,
+    bridge: &BridgePlan,
+    leased: &Leased,
+    networks: &[IpNetwork],
+    record: &mut AttachmentRecord,
+) {
+    let port_name = host_link_name(&plan.id);
+    let mac = record.container_link.as_ref().map(|own| own.mac.parse());
+    let guarded = match mac {
+        Some(Ok(mac)) if plan.settings.mac_spoof_check => Some((port_name.as_str(), mac)),
+        _ => None,
+    };
+    let masquerade = plan.settings.masquerade.as_ref();
+    record.nft = ruleset::endpoint_elements(networks, masquerade, guarded);
+    record.host_links = vec![HostLink {
+        name: port_name.clone(),
+        mac: host_mac(&plan.id).to_string(),
+        bridge: Some(bridge.name.clone()),
+        hairpin: bridge.port.hairpin,
+        isolated: bridge.port.isolated,
+        vlan: bridge.vlan,
+        trunk: bridge.trunk.clone(),
+    }];
+    record.routes = routes(bridge, leased);
+    record.shared = shared_objects(plan, bridge, leased, networks, !record.nft.is_empty());
+}
+
+/// IPAM's routes, and a default route per family where the plan wants one and IPAM gave none.
+fn routes(plan: &BridgePlan, leased: &Leased) -> Vec<Route> {
+    let mut routes = leased.routes.clone();
+    if plan.is_default_gateway {
+        for (dst, one) in default_routes(leased) {
+            if let Some(gateway) = gateway::gateway_of(one) {
+                routes.push(Route::new(dst, Some(gateway)));
+            }
+        }
+    }
+    routes
+}
+
+fn shared_objects(
+    plan: &Plan,
+    bridge: &BridgePlan,
+    leased: &Leased,
+    networks: &[IpNetwork],
+    uses_nft: bool,
+) -> Vec<SharedObject> {
+    let elements = ruleset::network_elements(networks, plan.settings.masquerade.as_ref());
+    let mut shared: Vec<SharedObject> = elements
+        .into_iter()
+        .map(|element| SharedObject::NftElement { element })
+        .collect();
+    if !bridge.cleanup {
+        return shared;
+    }
+    if uses_nft {
+        shared.push(SharedObject::Ruleset);
+    }
+    shared.push(SharedObject::Bridge {
+        name: bridge.name.clone(),
+    });
+    if let Some(link) = &bridge.uplink {
+        shared.push(SharedObject::Uplink {
+            bridge: bridge.name.clone(),
+            link: link.clone(),
+        });
+    }
+    if bridge.is_gateway {
+        let link = bridge.gateway_link();
+        if bridge.vlan.is_some() {
+            let bridge = bridge.name.clone();
+            shared.push(SharedObject::VlanGateway {
+                bridge,
+                link: link.clone(),
+            });
+        }
+        shared.extend(
+            gateway::gateway_addresses(&leased.addresses)
+                .into_iter()
+                .map(|address| SharedObject::GatewayAddress {
+                    link: link.clone(),
+                    address,
+                }),
+        );
+    }
+    shared
+}
+
+/// Bridge, port, the container's end, the VLAN's gateway.
+fn interfaces(
+    plan: &Plan,
+    bridge: &BridgePlan,
+    record: &AttachmentRecord,
+    facts: &BridgeFacts,
+) -> Vec<Interface> {
+    let bridge_mac = facts.mac.map(|mac| mac.to_string()).unwrap_or_default();
+    let one = |name: &str, mac: &str, mtu: u32, sandbox: &str| {
+        interface(&MadeInterface {
+            name,
+            mac,
+            mtu,
+            sandbox,
+        })
+    };
+    let mut interfaces = vec![one(&bridge.name, &bridge_mac, facts.bridge_mtu, "")];
+    for port in &record.host_links {
+        interfaces.push(one(&port.name, &port.mac, facts.mtu, ""));
+    }
+    if let Some(own) = &record.container_link {
+        interfaces.push(one(&own.name, &own.mac, facts.mtu, &plan.netns));
+    }
+    if bridge.is_gateway && bridge.vlan.is_some() && !record.addresses.is_empty() {
+        let link = bridge.gateway_link();
+        let mac = vlan_gateway::mac(&link).to_string();
+        interfaces.push(one(&link, &mac, facts.mtu, ""));
+    }
+    interfaces
+}

@@ -1,0 +1,190 @@
+//! What every interface plugin reads alike from its configuration.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde_json::Value;
+use weft_cni::args::CniArgs;
+use weft_cni::conf::{Fields, KeySpec, Problems};
+use weft_cni::{IfName, Request};
+use weft_kernel::Mac;
+use weft_kernel::address::DuplicateDetection;
+
+use crate::ipam::{DelegateIpam, IpamConfig, OWN_TYPE};
+use crate::plan::{ChildPlan, HostAccess, Ipam, Mtu};
+
+/// The name of an interface of the host.
+pub fn link_name(fields: &Fields<'_>, key: &str) -> Option<String> {
+    let text = fields.string(key).filter(|text| !text.is_empty())?;
+    match IfName::try_from(text) {
+        Ok(name) => Some(name.to_string()),
+        Err(error) => {
+            fields.invalid(key, &format!("{text:?}"), error.rule);
+            None
+        }
+    }
+}
+
+/// `mtu`: a number of bytes, or "auto", or 0 for the same.
+pub fn mtu(fields: &Fields<'_>) -> Mtu {
+    if fields
+        .value("mtu")
+        .and_then(Value::as_str)
+        .is_some_and(|text| text == "auto")
+    {
+        return Mtu::Auto;
+    }
+    match fields.number("mtu", 0..=65_535) {
+        None | Some(0) => Mtu::Auto,
+        // RFC 791: what every IPv4 link has to carry.
+        Some(bytes) if bytes < 68 => {
+            fields.invalid("mtu", &bytes, "must be at least 68");
+            Mtu::Auto
+        }
+        Some(bytes) => Mtu::Bytes(bytes),
+    }
+}
+
+/// `enabledad`.
+pub fn detection(fields: &Fields<'_>) -> DuplicateDetection {
+    match fields.boolean("enabledad") {
+        Some(true) => DuplicateDetection::Run,
+        _ => DuplicateDetection::Skip,
+    }
+}
+
+/// The container's MAC: conf < `CNI_ARGS` < `args.cni` < `runtimeConfig`.
+pub fn mac(request: &Request, args: &CniArgs, fields: &Fields<'_>) -> Option<Mac> {
+    const MUST: &str = "must be a unicast MAC address";
+    let environment = args.get("MAC").map(Value::from);
+    let sources = [
+        ("runtimeConfig.mac", request.conf.runtime_config("mac")),
+        ("args.cni.mac", request.conf.args_cni("mac")),
+        ("CNI_ARGS MAC", environment.as_ref()),
+        ("mac", fields.value("mac")),
+    ];
+    let is_given = |value: &&Value| value.as_str().is_none_or(|text| !text.is_empty());
+    let (path, value) = sources
+        .into_iter()
+        .find_map(|(path, value)| Some((path, value.filter(is_given)?)))?;
+    let parsed = value.as_str().and_then(|text| text.parse::<Mac>().ok());
+    match parsed.filter(Mac::is_usable) {
+        Some(mac) => Some(mac),
+        None => {
+            fields.problems().invalid(path, value, MUST);
+            None
+        }
+    }
+}
+
+/// Where addresses come from.
+pub fn ipam(request: &Request, args: &CniArgs, problems: &Problems) -> Ipam {
+    match (request.conf.ipam(), request.conf.ipam_type()) {
+        (None, _) => Ipam::None,
+        (Some(_), Some(OWN_TYPE)) => {
+            Ipam::Store(Box::new(IpamConfig::read(&request.conf, args, problems)))
+        }
+        (Some(_), Some(other)) => Ipam::Delegate(DelegateIpam::new(other, request)),
+        (Some(_), None) => {
+            problems.conflict("ipam.type: missing");
+            Ipam::None
+        }
+    }
+}
+
+/// A value that is one of a few words.
+pub fn word<T: FromStr<Err = ()>>(fields: &Fields<'_>, key: &str, must: &str) -> Option<T> {
+    let text = fields.string(key).filter(|text| !text.is_empty())?;
+    let word = text.parse().ok();
+    if word.is_none() {
+        fields.invalid(key, &format!("{text:?}"), must);
+    }
+    word
+}
+
+/// `hostAccess`.
+pub fn host_access(fields: &Fields<'_>) -> HostAccess {
+    const MUST: &str = "must be true, false, an address, or an address per family";
+    let list = match fields.value("hostAccess") {
+        Some(Value::Array(_)) => fields.parsed_list::<IpAddr>("hostAccess", MUST),
+        Some(Value::String(text)) if text.contains(['.', ':']) => {
+            fields.parsed("hostAccess", MUST).into_iter().collect()
+        }
+        _ => {
+            return match fields.boolean("hostAccess") {
+                Some(true) => HostAccess::Parent,
+                _ => HostAccess::None,
+            };
+        }
+    };
+    for is_ipv4 in [true, false] {
+        if list.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count() > 1 {
+            fields.invalid(
+                "hostAccess",
+                &"",
+                "must have one address per family at most",
+            );
+        }
+    }
+    HostAccess::Addresses(list)
+}
+
+/// A master inside the container is none of the host's.
+pub fn refuse_in_container(plan: &ChildPlan, fields: &Fields<'_>) {
+    if !plan.link_in_container {
+        return;
+    }
+    if plan.host_access != HostAccess::None {
+        fields
+            .problems()
+            .conflict("hostAccess and linkInContainer: cannot both be set");
+    }
+    if plan.vlan.is_some() {
+        fields
+            .problems()
+            .conflict("vlan and linkInContainer: cannot both be set");
+    }
+}
+
+/// `master`.
+pub const MASTER: KeySpec = KeySpec::new(
+    "master",
+    "string",
+    "default route",
+    "the interface that the containers' sit on; by default that with the default route",
+);
+/// `mtu` of an interface on a master.
+pub const CHILD_MTU: KeySpec = KeySpec::new(
+    "mtu",
+    "number or \"auto\"",
+    "auto",
+    "MTU in bytes, the master's at most; auto (or 0): the master's",
+);
+/// `linkInContainer`.
+pub const LINK_IN_CONTAINER: KeySpec = KeySpec::new(
+    "linkInContainer",
+    "boolean",
+    "false",
+    "the master is in the container's namespace",
+);
+/// `hostAccess`.
+pub const HOST_ACCESS: KeySpec = KeySpec::new(
+    "hostAccess",
+    "boolean, address or list",
+    "false",
+    "host and containers reach each other: from the master's address, or from those given here, one per family",
+);
+/// `enabledad`.
+pub const DETECTION: KeySpec = KeySpec::new(
+    "enabledad",
+    "boolean",
+    "false",
+    "wait for duplicate detection of IPv6 addresses",
+);
+/// `sysctl`.
+pub const SYSCTL: KeySpec = KeySpec::new(
+    "sysctl",
+    "object",
+    "",
+    "kernel parameters of the container below net, set before the interface is up; IFNAME stands for it",
+);

@@ -1,0 +1,58 @@
+//! What all interface plugins do alike, whatever their interface is.
+
+use weft_cni::{CniError, CniResult, Plugin, Request};
+
+use crate::host::Host;
+use crate::plan::{Plan, Settings};
+
+/// An interface plugin: its name, and how it reads its configuration. The rest is in this crate.
+#[derive(Debug, Clone, Copy)]
+pub struct InterfacePlugin {
+    /// The executable's name.
+    pub name: &'static str,
+    /// Reads the configuration; every problem is in the error.
+    pub read: fn(&Request) -> Result<Settings, CniError>,
+}
+
+impl InterfacePlugin {
+    /// Checks a configuration without a container.
+    ///
+    /// # Errors
+    /// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
+    pub fn validate(&self, request: &Request) -> Result<(), CniError> {
+        (self.read)(request).map(drop)
+    }
+}
+
+impl Plugin for InterfacePlugin {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn add(&self, request: &Request) -> Result<CniResult, CniError> {
+        let plan = Plan::new(self.name, request, (self.read)(request)?)?;
+        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        Ok(crate::add(&mut host, &plan)?)
+    }
+
+    fn del(&self, request: &Request) -> Result<(), CniError> {
+        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        Ok(crate::del(&mut host, request)?)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), CniError> {
+        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        Ok(crate::check(&mut host, request)?)
+    }
+
+    fn gc(&self, request: &Request) -> Result<(), CniError> {
+        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        Ok(crate::gc(&mut host, request)?)
+    }
+
+    fn status(&self, request: &Request) -> Result<(), CniError> {
+        let settings = (self.read)(request)?;
+        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        Ok(crate::status(&mut host, request, &settings)?)
+    }
+}

@@ -1,0 +1,59 @@
+//! Finding the namespace of a container again.
+
+use std::path::{Path, PathBuf};
+
+use weft_kernel::NetNs;
+use weft_store::NetnsRecord;
+
+fn open(path: &Path, netns: &NetnsRecord) -> Option<NetNs> {
+    let there = NetNs::open(path).ok()?;
+    (there.identity() == (netns.dev, netns.ino)).then_some(there)
+}
+
+/// Whether the namespace is where it was.
+pub(crate) fn is_there(netns: &NetnsRecord) -> bool {
+    open(Path::new(&netns.path), netns).is_some()
+}
+
+/// The namespace, where it was or wherever it can be seen: its path goes before it does if a
+/// process lives on inside.
+pub(crate) fn find(netns: &NetnsRecord) -> Option<NetNs> {
+    open(Path::new(&netns.path), netns)
+        .or_else(|| visible().iter().find_map(|path| open(path, netns)))
+}
+
+/// Namespaces that are bound to a path (`ip netns`, container runtimes), and those of processes.
+pub(crate) fn visible() -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut paths: Vec<PathBuf> = mounts.lines().filter_map(bound_namespace).collect();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_process = |path: &PathBuf| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let processes = entries.map(|entry| entry.path()).filter(is_process);
+    paths.extend(processes.map(|process| process.join("ns/net")));
+    paths
+}
+
+/// The mount point in a line of proc_pid_mountinfo(5) that binds a network namespace.
+fn bound_namespace(line: &str) -> Option<PathBuf> {
+    let mut fields = line.split(' ').skip(3);
+    let (root, mount_point) = (fields.next()?, fields.next()?);
+    root.starts_with("net:[")
+        .then(|| PathBuf::from(mount_point.replace("\\040", " ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bound_namespaces_are_found_among_mounts() {
+        let netns = "371 28 0:4 net:[4026532316] /run/netns/a rw shared:216 - nsfs nsfs rw";
+        assert_eq!(bound_namespace(netns), Some("/run/netns/a".into()));
+        let other = "28 23 0:25 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,mode=755";
+        assert_eq!(bound_namespace(other), None);
+    }
+}

@@ -1,0 +1,51 @@
+//! What weft-bridge wants.
+
+use weft_kernel::bridge::PortOptions;
+
+use super::Mtu;
+
+/// A bridge and the container's port on it.
+#[derive(Debug, Clone)]
+pub struct BridgePlan {
+    /// The bridge's name.
+    pub name: String,
+    /// The MTU of the bridge, if it is made, and of both ends of the pair.
+    pub mtu: Mtu,
+    /// The bridge holds the gateway addresses and the host forwards.
+    pub is_gateway: bool,
+    /// The container's default route is through the bridge.
+    pub is_default_gateway: bool,
+    /// A conflicting gateway address on the bridge is replaced.
+    pub force_address: bool,
+    /// The bridge takes in all frames.
+    pub promiscuous: bool,
+    /// The port's options.
+    pub port: PortOptions,
+    /// The VLAN of untagged frames.
+    pub vlan: Option<u16>,
+    /// The VLANs of tagged frames, ascending.
+    pub trunk: Vec<u16>,
+    /// The port stays in the bridge's default VLAN too.
+    pub preserve_default_vlan: bool,
+    /// Link-local group addresses the bridge forwards.
+    pub group_forward_mask: Option<u16>,
+    /// A host interface to be made a port.
+    pub uplink: Option<String>,
+    /// What nobody uses any more is removed.
+    pub cleanup: bool,
+}
+
+impl BridgePlan {
+    /// The interface that holds the gateway addresses.
+    pub fn gateway_link(&self) -> String {
+        match self.vlan {
+            Some(vlan) => format!("{}.{vlan}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// Whether the bridge has to tell VLANs apart.
+    pub fn filters_vlans(&self) -> bool {
+        self.vlan.is_some() || !self.trunk.is_empty()
+    }
+}

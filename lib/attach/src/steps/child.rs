@@ -1,0 +1,83 @@
+//! A container's interface on a parent.
+
+use weft_kernel::child::{ChildKind, ChildLink};
+use weft_kernel::link;
+use weft_kernel::netlink::{Batch, RouteSocket};
+use weft_kernel::{Mac, NetNs};
+use weft_store::AttachmentRecord;
+
+use super::parent::explain;
+use crate::error::AttachError;
+use crate::host::{Container, Host};
+use crate::names::{ALIAS_PREFIX, alias};
+use crate::namespaces;
+
+/// What is to be made.
+#[derive(Debug)]
+pub(crate) struct NewChild<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: ChildKind,
+    /// Name and index, in the container's namespace if `in_container`.
+    pub(crate) parent: (&'a str, u32),
+    pub(crate) in_container: bool,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) mtu: u32,
+}
+
+/// Makes the interface in the container's namespace, down.
+pub(crate) fn create(
+    host: &mut Host,
+    inside: &mut Container,
+    new: &NewChild<'_>,
+) -> Result<(), AttachError> {
+    let (parent, index) = new.parent;
+    let link = ChildLink {
+        name: new.name,
+        kind: new.kind,
+        parent: index,
+        mac: new.mac,
+        mtu: new.mtu,
+        netns: (!new.in_container).then_some(&inside.netns),
+        up: false,
+    };
+    let mut batch = Batch::new();
+    link.create(&mut batch);
+    let made = match new.in_container {
+        true => inside.route.commit(batch),
+        false => host.route()?.commit(batch),
+    };
+    made.map_err(|error| explain(error.into(), new.kind, parent))
+}
+
+/// Deletes the interface from its container, if that is still there. It goes with its namespace,
+/// but a namespace may outlive the attachment, and the parent stays in use as long.
+pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), AttachError> {
+    let (Some(parent), Some(own), Some(netns)) =
+        (&record.parent, &record.container_link, &record.netns)
+    else {
+        return Ok(());
+    };
+    let Some(netns) = namespaces::find(netns) else {
+        return Ok(());
+    };
+    let home = NetNs::current()?;
+    let mut socket = RouteSocket::open_in(&netns, &home)?;
+    let Some(there) = link::find(&mut socket, &own.name)? else {
+        return Ok(());
+    };
+    // An ADD that was killed early leaves the name free for somebody else.
+    let is_own = there.alias == alias(&record.id)
+        || (!there.alias.starts_with(ALIAS_PREFIX)
+            && there
+                .child
+                .is_some_and(|kind| kind.driver() == parent.driver));
+    if !is_own {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    link::delete(&own.name, &mut batch);
+    match socket.commit(batch) {
+        Err(error) if !error.is_absent() => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,263 @@
+//! An interface of the host that moves into a container, and back.
+//!
+//! It gets an alternative name before it goes. By that it is found wherever it is and whatever
+//! somebody called it there, also when its namespace has ended and the kernel has put it back.
+
+use std::path::{Path, PathBuf};
+
+use weft_kernel::address::{self, DuplicateDetection};
+use weft_kernel::link::{self, Change, Link};
+use weft_kernel::netlink::{Batch, RouteSocket};
+use weft_kernel::{Mac, NetNs};
+use weft_store::{AttachmentRecord, DeviceRecord};
+
+use crate::error::AttachError;
+use crate::host::{Container, Host};
+use crate::namespaces;
+use crate::plan::DeviceSelector;
+
+fn conflict(name: &str, why: impl Into<String>) -> AttachError {
+    AttachError::Conflict {
+        key: "device",
+        name: name.to_owned(),
+        why: why.into(),
+    }
+}
+
+/// The interface that a selector means.
+pub(crate) fn look(host: &mut Host, selector: &DeviceSelector) -> Result<Link, AttachError> {
+    let socket = host.route()?;
+    let found = match selector {
+        DeviceSelector::Name(name) => named(socket, name)?,
+        DeviceSelector::Mac(mac) => with_mac(socket, *mac)?,
+        DeviceSelector::Path(path) => of_device(socket, Path::new(path), path)?,
+        DeviceSelector::Bus(id) => {
+            let buses = ["pci", "auxiliary"];
+            let path = buses
+                .map(|bus| PathBuf::from(format!("/sys/bus/{bus}/devices/{id}")))
+                .into_iter()
+                .find(|path| path.exists())
+                .ok_or_else(|| conflict(id, "is on neither the PCI nor the auxiliary bus"))?;
+            of_device(socket, &path, id)?
+        }
+    };
+    if found.is_loopback {
+        return Err(conflict(&found.name, "is the loopback interface"));
+    }
+    if let Some(index) = found.controller {
+        let why = format!("is part of the interface with index {index}: take it out first");
+        return Err(conflict(&found.name, why));
+    }
+    Ok(found)
+}
+
+fn named(socket: &mut RouteSocket, name: &str) -> Result<Link, AttachError> {
+    link::find(socket, name)?.ok_or_else(|| {
+        let why = "does not exist on the host; another container may have it";
+        conflict(name, why)
+    })
+}
+
+fn with_mac(socket: &mut RouteSocket, mac: Mac) -> Result<Link, AttachError> {
+    let all = link::list(socket)?;
+    // Interfaces on it (VLANs, macvlan) may have the same address: the hardware comes first.
+    let mut matching: Vec<Link> = all
+        .into_iter()
+        .filter(|link| link.mac == Some(mac))
+        .collect();
+    matching.sort_by_key(|link| (link.child.is_some(), link.index));
+    let text = mac.to_string();
+    matching
+        .into_iter()
+        .next()
+        .ok_or_else(|| conflict(&text, "is the MAC of no interface of the host"))
+}
+
+/// The interface of a device, by sysfs.
+fn of_device(socket: &mut RouteSocket, path: &Path, shown: &str) -> Result<Link, AttachError> {
+    let canonical = path
+        .canonicalize()
+        .map_err(|error| conflict(shown, format!("cannot be found: {error}")))?;
+    if !canonical.starts_with("/sys/devices") {
+        return Err(conflict(shown, "is not below /sys/devices"));
+    }
+    // The path may be the interface's own directory, or its device's.
+    let own = canonical
+        .parent()
+        .is_some_and(|parent| parent.ends_with("net"))
+        .then(|| canonical.clone());
+    let listed = || {
+        let entries = std::fs::read_dir(canonical.join("net")).ok()?;
+        entries.flatten().map(|entry| entry.path()).min()
+    };
+    let name = own
+        .or_else(listed)
+        .and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    match name {
+        Some(name) => named(socket, &name),
+        None => {
+            let driver = std::fs::read_link(canonical.join("driver")).ok();
+            let driver = driver
+                .as_ref()
+                .and_then(|path| path.file_name()?.to_str())
+                .unwrap_or("no driver");
+            let why = format!("has no network interface ({driver} has it)");
+            Err(conflict(shown, why))
+        }
+    }
+}
+
+/// How the interface is before it goes.
+pub(crate) fn record(
+    host: &mut Host,
+    device: &Link,
+    alternative_name: String,
+) -> Result<DeviceRecord, AttachError> {
+    let there = address::list(host.route()?, device.index)?;
+    let is_kept = |address: &ipnetwork::IpNetwork| match address {
+        ipnetwork::IpNetwork::V6(v6) => !v6.ip().is_unicast_link_local(),
+        ipnetwork::IpNetwork::V4(_) => true,
+    };
+    Ok(DeviceRecord {
+        name: device.name.clone(),
+        alternative_name,
+        index: device.index,
+        mac: device.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu: device.mtu,
+        up: device.is_up,
+        addresses: there
+            .into_iter()
+            .map(|assigned| assigned.address)
+            .filter(is_kept)
+            .collect(),
+    })
+}
+
+/// Moves the interface into the container, where it is called `ifname`.
+pub(crate) fn take(
+    host: &mut Host,
+    inside: &Container,
+    device: &DeviceRecord,
+    ifname: &str,
+) -> Result<(), AttachError> {
+    let mut batch = Batch::new();
+    link::add_alternative_name(device.index, &device.alternative_name, &mut batch);
+    link::move_to(device.index, &inside.netns, ifname, &mut batch);
+    Ok(host.route()?.commit(batch)?)
+}
+
+/// Brings the interface back as it was, wherever it is. One that is nowhere went with its
+/// namespace, as virtual ones do.
+pub(crate) fn give_back(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+    let Some(device) = &record.device else {
+        return Ok(());
+    };
+    let home = NetNs::current()?;
+    if let Some(netns) = record.netns.as_ref().and_then(namespaces::find)
+        && netns != home
+    {
+        let mut inside = RouteSocket::open_in(&netns, &home)?;
+        if let Some(there) = find_again(&mut inside, device, record)? {
+            move_home(&mut inside, &home, &there, device)?;
+        }
+    }
+    let socket = host.route()?;
+    match link::find(socket, &device.alternative_name)? {
+        Some(there) => restore(socket, &there, device),
+        None => Ok(()),
+    }
+}
+
+/// By its alternative name; without that (an older kernel, somebody took it away) by name or index,
+/// if the address is right.
+fn find_again(
+    inside: &mut RouteSocket,
+    device: &DeviceRecord,
+    record: &AttachmentRecord,
+) -> Result<Option<Link>, AttachError> {
+    if let Some(there) = link::find(inside, &device.alternative_name)? {
+        return Ok(Some(there));
+    }
+    let is_it = |link: &Link| {
+        let has = |mac: Option<Mac>| mac.is_some_and(|mac| mac.to_string() == device.mac);
+        !link.is_loopback && (has(link.permanent_mac) || has(link.mac))
+    };
+    for candidate in [
+        link::find(inside, record.id.ifname.as_str())?,
+        link::find_index(inside, device.index)?,
+    ] {
+        if let Some(there) = candidate.filter(is_it) {
+            return Ok(Some(there));
+        }
+    }
+    Ok(None)
+}
+
+fn move_home(
+    inside: &mut RouteSocket,
+    home: &NetNs,
+    there: &Link,
+    device: &DeviceRecord,
+) -> Result<(), AttachError> {
+    let mut batch = Batch::new();
+    if !there.alternative_names.contains(&device.alternative_name) {
+        link::add_alternative_name(there.index, &device.alternative_name, &mut batch);
+    }
+    // Its own name may be taken by now: it gets one that nobody has, and its own afterwards.
+    link::set_down(there.index, &mut batch);
+    link::move_to(there.index, home, &free_name(device), &mut batch);
+    Ok(inside.commit(batch)?)
+}
+
+/// A name for the moment: the alternative one cannot be used twice.
+fn free_name(device: &DeviceRecord) -> String {
+    let tail: String = device.alternative_name.chars().skip(4).collect();
+    format!("wefd{tail}")
+}
+
+/// Name, address, MTU, addresses and state as they were.
+fn restore(
+    socket: &mut RouteSocket,
+    there: &Link,
+    device: &DeviceRecord,
+) -> Result<(), AttachError> {
+    let mut batch = Batch::new();
+    let mac = device.mac.parse::<Mac>().ok();
+    let change = Change {
+        mac: mac.filter(|mac| there.mac != Some(*mac)),
+        mtu: (there.mtu != device.mtu).then_some(device.mtu),
+        ..Change::default()
+    };
+    if there.name != device.name {
+        link::set_down(there.index, &mut batch);
+        link::rename(there.index, &device.name, &mut batch);
+    }
+    // By the name that it has until the last of these requests, whether or not it was renamed.
+    change.apply(&device.alternative_name, &mut batch);
+    let is_there: Vec<_> = address::list(socket, there.index)?
+        .iter()
+        .map(|assigned| assigned.address)
+        .collect();
+    for address in &device.addresses {
+        if !is_there.contains(address) {
+            address::add(there.index, address, DuplicateDetection::Run, &mut batch);
+        }
+    }
+    if device.up {
+        link::set_up(there.index, &mut batch);
+    }
+    link::remove_alternative_name(there.index, &device.alternative_name, &mut batch);
+    for outcome in socket.send_all(batch)? {
+        match outcome {
+            Err(error) if error.is_present() => {
+                tracing::warn!(
+                    %error,
+                    "the interface is back on the host, but not under its old name {}",
+                    device.name
+                );
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}

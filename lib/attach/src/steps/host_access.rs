@@ -1,0 +1,262 @@
+//! The host's way to containers on a parent.
+//!
+//! A parent does not talk to the interfaces that sit on it. So the host gets one of its own, and a
+//! route by it to each container's address. Neither side asks for the other's MAC: both are told.
+//! The host's interface answers no ARP and has no address, so that nobody outside ever takes it
+//! for the parent.
+
+use ipnetwork::IpNetwork;
+use weft_kernel::child::{ChildKind, ChildLink};
+use weft_kernel::link::{self, Change, Link};
+use weft_kernel::netlink::Batch;
+use weft_kernel::route::{self, RouteSpec};
+use weft_kernel::{Mac, NetNs, address, neighbour};
+use weft_store::{AddressRecord, AttachmentRecord, HostRoute};
+
+use super::parent::explain;
+use crate::error::AttachError;
+use crate::host::{Container, Host};
+use crate::names::bridge_mac;
+use crate::plan::{ChildPlan, HostAccess};
+
+const ALIAS: &str = "weft host access";
+/// RT_SCOPE_LINK (linux/rtnetlink.h).
+const LINK_SCOPE: u8 = 253;
+
+/// The host's addresses that containers can reach it by: those the plan names, else the parent's.
+pub(crate) fn sources(
+    host: &mut Host,
+    plan: &ChildPlan,
+    parent: Option<&Link>,
+) -> Result<Vec<IpNetwork>, AttachError> {
+    match (&plan.host_access, parent) {
+        (HostAccess::None, _) | (HostAccess::Parent, None) => Ok(Vec::new()),
+        (HostAccess::Addresses(list), _) => Ok(list.iter().map(|ip| (*ip).into()).collect()),
+        (HostAccess::Parent, Some(parent)) => {
+            let there = address::list(host.route()?, parent.index)?;
+            let usable = |address: &IpNetwork| match address {
+                IpNetwork::V6(v6) => !v6.ip().is_unicast_link_local(),
+                IpNetwork::V4(_) => true,
+            };
+            Ok(there
+                .into_iter()
+                .map(|assigned| assigned.address)
+                .filter(usable)
+                .collect())
+        }
+    }
+}
+
+/// The routes for a container's addresses.
+pub(crate) fn routes(
+    link: &str,
+    sources: &[IpNetwork],
+    addresses: &[AddressRecord],
+    macs: Option<&(Mac, Mac)>,
+) -> Result<Vec<HostRoute>, AttachError> {
+    let route =
+        |one: &AddressRecord| {
+            let same_family = || {
+                sources
+                    .iter()
+                    .filter(|source| source.is_ipv4() == one.address.is_ipv4())
+            };
+            let near = same_family().find(|source| one.address.contains(source.ip()));
+            let source = near.or_else(|| same_family().next()).ok_or_else(|| {
+            let family = if one.address.is_ipv4() { "IPv4" } else { "IPv6" };
+            AttachError::Conflict {
+                key: "hostAccess",
+                name: one.address.to_string(),
+                why: format!(
+                    "cannot be reached: the master has no {family} address; name one of the host's \
+                     as hostAccess"
+                ),
+            }
+        })?;
+            Ok(HostRoute {
+                address: one.address.ip(),
+                link: link.to_owned(),
+                source: source.ip(),
+                macs: macs.map(|(container, host)| (container.to_string(), host.to_string())),
+            })
+        };
+    addresses.iter().map(route).collect()
+}
+
+/// The MAC of the host's interface.
+pub(crate) fn mac(link: &str) -> Mac {
+    bridge_mac(link, &weft_kernel::host::machine_id().unwrap_or_default())
+}
+
+/// Makes the host's interface if it is missing; its index.
+pub(crate) fn ensure(
+    host: &mut Host,
+    name: &str,
+    kind: ChildKind,
+    parent: (&str, u32, u32),
+) -> Result<u32, AttachError> {
+    let (parent_name, parent_index, mtu) = parent;
+    let socket = host.route()?;
+    if let Some(there) = link::find(socket, name)? {
+        return Ok(there.index);
+    }
+    let mut batch = Batch::new();
+    let new = ChildLink::<NetNs> {
+        name,
+        kind,
+        parent: parent_index,
+        mac: matches!(kind, ChildKind::Macvlan { .. }).then(|| mac(name)),
+        mtu,
+        netns: None,
+        up: false,
+    };
+    new.create(&mut batch);
+    let change = Change {
+        alias: Some(ALIAS),
+        without_ipv6_address: mtu >= super::veth::IPV6_MINIMUM_MTU,
+        answers_no_arp: true,
+        up: true,
+        ..Change::default()
+    };
+    change.apply(name, &mut batch);
+    match socket.commit(batch) {
+        Ok(()) => {}
+        // Another ADD made it in the meantime.
+        Err(error) if error.is_present() => {}
+        Err(error) => return Err(explain(error.into(), kind, parent_name)),
+    }
+    let there = link::find(socket, name)?;
+    there
+        .map(|link| link.index)
+        .ok_or_else(|| AttachError::Conflict {
+            key: "hostAccess",
+            name: name.to_owned(),
+            why: "vanished while it was being made".to_owned(),
+        })
+}
+
+fn parsed(macs: Option<&(String, String)>) -> Option<(Mac, Mac)> {
+    let (container, host) = macs?;
+    Some((container.parse().ok()?, host.parse().ok()?))
+}
+
+fn spec(route: &HostRoute, index: u32) -> RouteSpec {
+    RouteSpec {
+        dst: route.address.into(),
+        gateway: None,
+        link: index,
+        priority: None,
+        table: None,
+        scope: route.address.is_ipv4().then_some(LINK_SCOPE),
+        mtu: None,
+        advmss: None,
+        source: Some(route.source),
+    }
+}
+
+/// Adds the routes of the host to a container.
+pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(), AttachError> {
+    let mut batch = Batch::new();
+    for route in routes {
+        spec(route, index).add(&mut batch);
+        if let Some((container, _)) = parsed(route.macs.as_ref()) {
+            neighbour::set_permanent(index, route.address, container, &mut batch);
+        }
+    }
+    Ok(host.route()?.commit(batch)?)
+}
+
+/// Adds the container's way back, which goes with its interface. A source address outside its
+/// subnet needs a route of its own.
+pub(crate) fn add_inside(
+    inside: &mut Container,
+    record: &AttachmentRecord,
+) -> Result<(), AttachError> {
+    let Some(own) = &record.container_link else {
+        return Ok(());
+    };
+    let Some(there) = link::find(&mut inside.route, &own.name)? else {
+        return Ok(());
+    };
+    let mut batch = Batch::new();
+    for route in &record.host_routes {
+        let is_near = record
+            .addresses
+            .iter()
+            .any(|one| one.address.contains(route.source));
+        let back = HostRoute {
+            address: route.source,
+            source: route.address,
+            ..route.clone()
+        };
+        if !is_near {
+            spec(&back, there.index).add(&mut batch);
+        }
+        if let Some((_, host)) = parsed(route.macs.as_ref()) {
+            neighbour::set_permanent(there.index, route.source, host, &mut batch);
+        }
+    }
+    for outcome in inside.route.send_all(batch)? {
+        match outcome {
+            // Two addresses of the container, one of the host.
+            Err(error) if error.is_present() => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes the host's routes to a container.
+pub(crate) fn remove_routes(host: &mut Host, routes: &[HostRoute]) -> Result<(), AttachError> {
+    let mut batch = Batch::new();
+    for route in routes {
+        let socket = host.route()?;
+        if let Some(there) = link::find(socket, &route.link)? {
+            spec(route, there.index).delete(&mut batch);
+            if route.macs.is_some() {
+                neighbour::delete(there.index, route.address, &mut batch);
+            }
+        }
+    }
+    for outcome in host.route()?.send_all(batch)? {
+        match outcome {
+            Err(error) if error.is_absent() => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// What of the host's way to a container is missing.
+pub(crate) fn missing(host: &mut Host, routes: &[HostRoute]) -> Result<Vec<String>, AttachError> {
+    let mut missing = Vec::new();
+    for wanted in routes {
+        let socket = host.route()?;
+        let Some(there) = link::find(socket, &wanted.link)? else {
+            missing.push(format!("host interface {} is missing", wanted.link));
+            continue;
+        };
+        if !there.is_up {
+            missing.push(format!("host interface {} is down", wanted.link));
+        }
+        if route::output_link(socket, wanted.address)? != Some(there.index) {
+            let (address, link) = (wanted.address, &wanted.link);
+            missing.push(format!("the host has no route to {address} by {link}"));
+        }
+        if let Some((container, _)) = parsed(wanted.macs.as_ref())
+            && neighbour::permanent(socket, there.index, wanted.address)? != Some(container)
+        {
+            let (address, link) = (wanted.address, &wanted.link);
+            missing.push(format!("the host lacks neighbour {address} on {link}"));
+        }
+    }
+    Ok(missing)
+}
+
+/// Deletes the host's interface if Weft made it.
+pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), AttachError> {
+    match link::find(host.route()?, name)? {
+        Some(there) if there.alias == ALIAS => super::links::delete_alone(host, name),
+        _ => Ok(()),
+    }
+}

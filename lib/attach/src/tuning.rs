@@ -1,0 +1,347 @@
+//! Settings of an interface that another plugin of the chain has made, and of its namespace.
+//!
+//! They become part of the attachment's record, with what was there before; a record is made if the
+//! other plugin is not Weft's. Whoever removes the attachment puts everything back.
+
+use weft_cni::{AttachmentId, CniResult, Request};
+use weft_kernel::link::{self, Change, Link};
+use weft_kernel::netlink::Batch;
+use weft_kernel::{Mac, NetNs, sysctl};
+use weft_store::{AttachmentRecord, NetnsRecord, StoreError, TuningRecord};
+
+use crate::check::{Differences, require_prev_result};
+use crate::del::detach;
+use crate::error::AttachError;
+use crate::host::{Container, Host};
+use crate::steps::tuning::{originals, restore};
+use crate::sysctls::Sysctls;
+
+/// What is to be set; what is not given stays.
+#[derive(Debug, Clone, Default)]
+pub struct Tuning {
+    /// Kernel parameters of the container's namespace.
+    pub sysctls: Sysctls,
+    /// MAC.
+    pub mac: Option<Mac>,
+    /// MTU, of both ends of a pair.
+    pub mtu: Option<u32>,
+    /// All frames are taken in.
+    pub promiscuous: Option<bool>,
+    /// All multicast frames are taken in.
+    pub all_multicast: Option<bool>,
+    /// Length of the transmit queue in packets.
+    pub tx_queue_len: Option<u32>,
+}
+
+impl Tuning {
+    fn change(&self) -> Change<'static> {
+        Change {
+            mac: self.mac,
+            mtu: self.mtu,
+            tx_queue_len: self.tx_queue_len,
+            promiscuous: self.promiscuous,
+            all_multicast: self.all_multicast,
+            ..Change::default()
+        }
+    }
+}
+
+/// The interface, and the host's end if it is one of a pair.
+struct Target {
+    own: Link,
+    peer: Option<Link>,
+}
+
+impl Target {
+    fn find(host: &mut Host, inside: &mut Container, ifname: &str) -> Result<Self, AttachError> {
+        let own = link::find(&mut inside.route, ifname)?.ok_or_else(|| AttachError::Conflict {
+            key: "CNI_IFNAME",
+            name: ifname.to_owned(),
+            why: "does not exist in the container: tuning comes after the plugin that makes it"
+                .to_owned(),
+        })?;
+        let is_pair = own.kind.as_deref() == Some("veth") && own.peer_netns_id.is_some();
+        let peer = match own.parent.filter(|_| is_pair) {
+            Some(index) => link::find_index(host.route()?, index)?,
+            None => None,
+        };
+        // The other end may be in a third namespace, whose indices mean nothing here.
+        let peer = peer
+            .filter(|peer| peer.kind.as_deref() == Some("veth") && peer.parent == Some(own.index));
+        Ok(Self { own, peer })
+    }
+}
+
+/// Applies settings and returns the result of the plugins before with what has changed.
+///
+/// # Errors
+/// Any; everything is as it was then.
+pub fn add(
+    host: &mut Host,
+    plugin: &'static str,
+    request: &Request,
+    wanted: &Tuning,
+) -> Result<CniResult, AttachError> {
+    let mut result = require_prev_result(request)?;
+    let id = request.attachment_id()?;
+    let path = request.env.get("CNI_NETNS").unwrap_or_default();
+    let mut inside = Container::open(path, request.env.netns_override())?;
+    let target = Target::find(host, &mut inside, id.ifname.as_str())?;
+    let before = before(&inside, &target, wanted)?;
+    let record = host.store.write(|transaction| {
+        let there = transaction.attachment(&id)?;
+        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, path, &inside.netns));
+        record.tuning = Some(merged(record.tuning.take(), before));
+        transaction.replace_attachment(&record)?;
+        Ok::<_, StoreError>(record)
+    })?;
+    if let Err(error) = apply(host, &mut inside, &target, wanted) {
+        let mut errors = vec![error];
+        errors.extend(restore(host, &record).err());
+        errors.extend(forget(host, &record).err());
+        AttachError::collect("tuning", errors)?;
+    }
+    tell(&mut result, &target, wanted);
+    Ok(result)
+}
+
+/// The record of an interface that is not Weft's.
+fn foreign(id: &AttachmentId, plugin: &str, path: &str, netns: &NetNs) -> AttachmentRecord {
+    let mut record = AttachmentRecord::new(id.clone(), plugin);
+    let (dev, ino) = netns.identity();
+    record.netns = Some(NetnsRecord {
+        path: path.to_owned(),
+        dev,
+        ino,
+    });
+    record
+}
+
+fn before(
+    inside: &Container,
+    target: &Target,
+    wanted: &Tuning,
+) -> Result<TuningRecord, AttachError> {
+    let own = &target.own;
+    let peer = target.peer.as_ref();
+    Ok(TuningRecord {
+        ifname: own.name.clone(),
+        sysctls: originals(inside, &wanted.sysctls)?,
+        mac: wanted.mac.and_then(|_| own.mac.map(|mac| mac.to_string())),
+        mtu: wanted.mtu.map(|_| own.mtu),
+        host_mtu: wanted
+            .mtu
+            .and_then(|_| peer.map(|peer| (peer.name.clone(), peer.mtu))),
+        promiscuous: wanted.promiscuous.map(|_| own.is_promiscuous),
+        all_multicast: wanted.all_multicast.map(|_| own.is_all_multicast),
+        tx_queue_len: wanted.tx_queue_len.map(|_| own.tx_queue_len),
+    })
+}
+
+/// What was noted first was there before anybody changed it.
+fn merged(first: Option<TuningRecord>, second: TuningRecord) -> TuningRecord {
+    let Some(mut first) = first else {
+        return second;
+    };
+    for (name, value) in second.sysctls {
+        if !first.sysctls.iter().any(|(there, _)| *there == name) {
+            first.sysctls.push((name, value));
+        }
+    }
+    TuningRecord {
+        ifname: second.ifname,
+        sysctls: first.sysctls,
+        mac: first.mac.or(second.mac),
+        mtu: first.mtu.or(second.mtu),
+        host_mtu: first.host_mtu.or(second.host_mtu),
+        promiscuous: first.promiscuous.or(second.promiscuous),
+        all_multicast: first.all_multicast.or(second.all_multicast),
+        tx_queue_len: first.tx_queue_len.or(second.tx_queue_len),
+    }
+}
+
+fn apply(
+    host: &mut Host,
+    inside: &mut Container,
+    target: &Target,
+    wanted: &Tuning,
+) -> Result<(), AttachError> {
+    wanted.sysctls.apply(inside)?;
+    let mut batch = Batch::new();
+    wanted.change().apply(&target.own.name, &mut batch);
+    inside.route.commit(batch)?;
+    if let (Some(mtu), Some(peer)) = (wanted.mtu, &target.peer) {
+        let mut batch = Batch::new();
+        let change = Change {
+            mtu: Some(mtu),
+            ..Change::default()
+        };
+        change.apply(&peer.name, &mut batch);
+        host.route()?.commit(batch)?;
+    }
+    Ok(())
+}
+
+/// The result says what is now.
+fn tell(result: &mut CniResult, target: &Target, wanted: &Tuning) {
+    for interface in &mut result.interfaces {
+        let is_own = interface.name == target.own.name && !interface.sandbox.is_empty();
+        let is_peer = target
+            .peer
+            .as_ref()
+            .is_some_and(|peer| peer.name == interface.name && interface.sandbox.is_empty());
+        if let Some(mac) = wanted.mac.filter(|_| is_own) {
+            interface.mac = mac.to_string();
+        }
+        if is_own || is_peer {
+            interface.mtu = wanted.mtu.or(interface.mtu);
+        }
+    }
+}
+
+/// Takes the settings out of a record, and a record away of which nothing else is left.
+fn forget(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+    Ok(host.store.write(|transaction| {
+        let Some(mut there) = transaction.attachment(&record.id)? else {
+            return Ok(());
+        };
+        there.tuning = None;
+        if is_empty(&there) {
+            transaction.remove_attachment(&there.id)
+        } else {
+            transaction.replace_attachment(&there)
+        }
+    })?)
+}
+
+/// Whether there is nothing in a record that anybody would have to remove.
+fn is_empty(record: &AttachmentRecord) -> bool {
+    record.container_link.is_none()
+        && record.host_links.is_empty()
+        && record.addresses.is_empty()
+        && record.nft.is_empty()
+        && record.shared.is_empty()
+        && record.delegate.is_none()
+}
+
+/// Puts everything back. Without a record there is nothing that could be put back.
+///
+/// # Errors
+/// Only what could not be put back.
+pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let network = request.conf.name.clone();
+    let (container, ifname) = request.env.container()?;
+    let target = crate::del::Target {
+        network: &network,
+        container: &container,
+        ifname: ifname.as_ref(),
+    };
+    let records = match target.read_records(host) {
+        Ok(records) => records,
+        // A store that cannot be read keeps no container from being removed.
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::warn!(%error, "DEL without the store: weft store rebuild mends it");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut errors = Vec::new();
+    for record in &records {
+        if record.tuning.is_none() {
+            continue;
+        }
+        // Of a record that is all its own everything goes; of another's only this part.
+        let outcome = match is_empty(record) {
+            true => detach(host, &[record]),
+            false => restore(host, record).and_then(|()| forget(host, record)),
+        };
+        errors.extend(outcome.err());
+    }
+    AttachError::collect("DEL", errors)
+}
+
+/// Compares the interface and its namespace with the configuration.
+///
+/// # Errors
+/// [`AttachError::Differs`] with every difference.
+pub fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Result<(), AttachError> {
+    require_prev_result(request)?;
+    let id = request.attachment_id()?;
+    let path = request.env.get("CNI_NETNS").unwrap_or_default();
+    let mut inside = Container::open(path, request.env.netns_override())?;
+    let mut found = Differences::default();
+    let there = host.store.read(|transaction| transaction.attachment(&id))?;
+    if there.is_none_or(|record| record.tuning.is_none()) {
+        found.add("no record of its tuning in Weft's store");
+    }
+    let name = id.ifname.as_str();
+    if link::find(&mut inside.route, name)?.is_none() {
+        found.add(format!("interface {name} is missing in the container"));
+        return found.into_result(&id);
+    }
+    let target = Target::find(host, &mut inside, name)?;
+    let own = &target.own;
+    let mut compare = |what: &str, actual: Option<String>, wanted: Option<String>| {
+        if let Some(wanted) = wanted.filter(|wanted| actual.as_ref() != Some(wanted)) {
+            let actual = actual.unwrap_or_default();
+            found.add(format!("{what} is {actual} instead of {wanted}"));
+        }
+    };
+    let text = |value: Option<u32>| value.map(|value| value.to_string());
+    let flag = |value: Option<bool>| value.map(|value| value.to_string());
+    let own_mac = own.mac.map(|mac| mac.to_string());
+    compare(
+        &format!("MAC of {name}"),
+        own_mac,
+        wanted.mac.map(|mac| mac.to_string()),
+    );
+    compare(
+        &format!("MTU of {name}"),
+        text(Some(own.mtu)),
+        text(wanted.mtu),
+    );
+    if let Some(peer) = &target.peer {
+        let what = format!("MTU of {}", peer.name);
+        compare(&what, text(Some(peer.mtu)), text(wanted.mtu));
+    }
+    let length = text(Some(own.tx_queue_len));
+    compare(
+        &format!("txQLen of {name}"),
+        length,
+        text(wanted.tx_queue_len),
+    );
+    let promiscuous = flag(Some(own.is_promiscuous));
+    compare(
+        &format!("promisc of {name}"),
+        promiscuous,
+        flag(wanted.promiscuous),
+    );
+    let multicast = flag(Some(own.is_all_multicast));
+    compare(
+        &format!("allmulti of {name}"),
+        multicast,
+        flag(wanted.all_multicast),
+    );
+    let values = inside.run(|| {
+        let read = |(name, wanted): (&str, &str)| {
+            let actual = sysctl::read(name).ok();
+            (name.to_owned(), actual, wanted.to_owned())
+        };
+        wanted.sysctls.iter().map(read).collect::<Vec<_>>()
+    })?;
+    for (name, actual, wanted) in values {
+        // Lists of numbers are shown with tabs, however they were written.
+        let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let what = format!("sysctl {name}");
+        compare(&what, actual.map(words), Some(words(wanted)));
+    }
+    found.into_result(&id)
+}
+
+/// Whether tuning would work: its configuration is right, and the store can be used.
+///
+/// # Errors
+/// Code 50.
+pub fn status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    crate::status::ipam_status(host, request, None).map(drop)
+}

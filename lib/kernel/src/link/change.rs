@@ -1,0 +1,199 @@
+//! Changing and deleting links.
+
+use netlink_packet_core::DefaultNla;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoPortData, InfoPortKind, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
+};
+
+use super::by_index;
+use crate::bridge::PortOptions;
+use crate::mac::Mac;
+use crate::netlink::{Batch, kind};
+
+/// Changes to a link that exists, found by name: what can be set only after it was made.
+#[derive(Debug, Default)]
+pub struct Change<'a> {
+    /// Free text, shown by `ip link` (256 bytes at most).
+    pub alias: Option<&'a str>,
+    /// No IPv6 link-local address of its own: a bridge port needs none.
+    pub without_ipv6_address: bool,
+    /// Gratuitous ARP when it comes up (`arp_notify`). By netlink, because a look-up below
+    /// `/proc/sys/net` costs more with every namespace there is.
+    pub announces_ipv4: bool,
+    /// It answers no ARP request (`arp_ignore` 8).
+    pub answers_no_arp: bool,
+    /// Bridge port options.
+    pub port: Option<&'a PortOptions>,
+    /// MAC.
+    pub mac: Option<Mac>,
+    /// MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Length of the transmit queue in packets.
+    pub tx_queue_len: Option<u32>,
+    /// All frames are taken in.
+    pub promiscuous: Option<bool>,
+    /// All multicast frames are taken in.
+    pub all_multicast: Option<bool>,
+    /// Bring it up.
+    pub up: bool,
+}
+
+impl Change<'_> {
+    /// Asks for the change of the link called `name`.
+    pub fn apply(&self, name: &str, batch: &mut Batch) {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        link.attributes.extend(
+            self.alias
+                .map(|text| LinkAttribute::IfAlias(text.to_owned())),
+        );
+        let mut families = Vec::new();
+        if self.without_ipv6_address {
+            let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+            families.push(AfSpecUnspec::Inet6(vec![mode]));
+        }
+        if self.announces_ipv4 {
+            families.push(AfSpecUnspec::Other(ipv4_setting(
+                IPV4_DEVCONF_ARP_NOTIFY,
+                1,
+            )));
+        }
+        if self.answers_no_arp {
+            families.push(AfSpecUnspec::Other(ipv4_setting(
+                IPV4_DEVCONF_ARP_IGNORE,
+                8,
+            )));
+        }
+        if !families.is_empty() {
+            link.attributes.push(LinkAttribute::AfSpecUnspec(families));
+        }
+        if let Some(options) = self.port {
+            link.attributes.push(LinkAttribute::LinkInfo(vec![
+                LinkInfo::PortKind(InfoPortKind::Bridge),
+                LinkInfo::PortData(InfoPortData::BridgePort(options.attributes())),
+            ]));
+        }
+        let mac = self.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec()));
+        link.attributes.extend(mac);
+        link.attributes.extend(self.mtu.map(LinkAttribute::Mtu));
+        link.attributes
+            .extend(self.tx_queue_len.map(LinkAttribute::TxQueueLen));
+        let flags = [
+            (LinkFlags::Up, self.up.then_some(true)),
+            (LinkFlags::Promisc, self.promiscuous),
+            (LinkFlags::Allmulti, self.all_multicast),
+        ];
+        for (flag, wanted) in flags {
+            if let Some(on) = wanted {
+                link.header.change_mask |= flag;
+                link.header.flags.set(flag, on);
+            }
+        }
+        batch.push(kind::NEW_LINK, &link, 0, format!("configure {name}"));
+    }
+}
+
+/// linux/ip.h.
+const IPV4_DEVCONF_ARP_IGNORE: u16 = 19;
+/// linux/ip.h.
+const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
+
+/// IFLA_AF_SPEC / AF_INET / IFLA_INET_CONF: one setting by its number.
+fn ipv4_setting(number: u16, value: u32) -> DefaultNla {
+    const AF_INET: u16 = 2;
+    const IFLA_INET_CONF: u16 = 1;
+    let setting = crate::nft::attribute_bytes(number, &value.to_ne_bytes());
+    DefaultNla::new(
+        AF_INET,
+        crate::nft::attribute_bytes(IFLA_INET_CONF, &setting),
+    )
+}
+
+fn set_flag(index: u32, flag: LinkFlags, on: bool, words: String, batch: &mut Batch) {
+    let mut link = by_index(index);
+    link.header.flags = if on { flag } else { LinkFlags::empty() };
+    link.header.change_mask = flag;
+    batch.push(kind::SET_LINK, &link, 0, words);
+}
+
+/// Brings a link up.
+pub fn set_up(index: u32, batch: &mut Batch) {
+    set_flag(
+        index,
+        LinkFlags::Up,
+        true,
+        format!("bring link {index} up"),
+        batch,
+    );
+}
+
+/// Takes a link down.
+pub fn set_down(index: u32, batch: &mut Batch) {
+    set_flag(
+        index,
+        LinkFlags::Up,
+        false,
+        format!("take link {index} down"),
+        batch,
+    );
+}
+
+/// Switches promiscuous mode on.
+pub fn set_promiscuous(index: u32, batch: &mut Batch) {
+    set_flag(
+        index,
+        LinkFlags::Promisc,
+        true,
+        format!("make link {index} promiscuous"),
+        batch,
+    );
+}
+
+/// Makes a link a port of a bridge, or of none.
+pub fn set_controller(index: u32, controller: Option<u32>, batch: &mut Batch) {
+    let mut link = by_index(index);
+    link.attributes
+        .push(LinkAttribute::Controller(controller.unwrap_or(0)));
+    let words = match controller {
+        Some(bridge) => format!("make link {index} a port of bridge {bridge}"),
+        None => format!("release link {index} from its bridge"),
+    };
+    batch.push(kind::SET_LINK, &link, 0, words);
+}
+
+/// Sets a link's MAC. Setting the one it has makes the kernel announce its addresses, if it is told
+/// to announce them (`arp_notify`, `ndisc_notify`).
+pub fn set_mac(index: u32, mac: Mac, batch: &mut Batch) {
+    let mut link = by_index(index);
+    link.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+    let words = format!("set the MAC of link {index} to {mac}");
+    batch.push(kind::SET_LINK, &link, 0, words);
+}
+
+/// Puts a link, by name, into a group of links.
+pub fn set_group(name: &str, group: u32, batch: &mut Batch) {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    link.attributes.push(LinkAttribute::Group(group));
+    batch.push(
+        kind::SET_LINK,
+        &link,
+        0,
+        format!("mark link {name} for deletion"),
+    );
+}
+
+/// Deletes every link of a group: one RCU wait for all of them.
+pub fn delete_group(group: u32, batch: &mut Batch) {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::Group(group));
+    batch.push(kind::DELETE_LINK, &link, 0, "delete the marked links");
+}
+
+/// Deletes a link by name.
+pub fn delete(name: &str, batch: &mut Batch) {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    batch.push(kind::DELETE_LINK, &link, 0, format!("delete link {name}"));
+}

@@ -1,0 +1,80 @@
+//! Neighbours: which MAC an address has, told instead of asked for.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+
+use crate::error::KernelError;
+use crate::mac::Mac;
+use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
+
+fn message(link: u32, address: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    message.header.ifindex = link;
+    let address = match address {
+        IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+        IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+    };
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(address));
+    message
+}
+
+/// Sets the MAC of a neighbour for good, whatever was known of it.
+pub fn set_permanent(link: u32, address: IpAddr, mac: Mac, batch: &mut Batch) {
+    let mut message = message(link, address);
+    message.header.state = NeighbourState::Permanent;
+    message
+        .attributes
+        .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    let words = format!("set the MAC of {address} on link {link} to {mac}");
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    batch.push(kind::NEW_NEIGHBOUR, &message, flags, words);
+}
+
+/// Forgets a neighbour.
+pub fn delete(link: u32, address: IpAddr, batch: &mut Batch) {
+    let words = format!("forget neighbour {address} on link {link}");
+    batch.push(kind::DELETE_NEIGHBOUR, &message(link, address), 0, words);
+}
+
+/// The MAC that was set for good for an address.
+///
+/// # Errors
+/// The socket's.
+pub fn permanent(
+    socket: &mut RouteSocket,
+    link: u32,
+    address: IpAddr,
+) -> Result<Option<Mac>, KernelError> {
+    let words = format!("look up neighbour {address} on link {link}");
+    let answer = match socket.get(
+        kind::GET_NEIGHBOUR,
+        &bytes_of(&message(link, address)),
+        &words,
+    ) {
+        Ok(answer) => parsed::<NeighbourMessage>(&answer, &words)?,
+        Err(error) if error.errno().is_some() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if answer.header.state != NeighbourState::Permanent {
+        return Ok(None);
+    }
+    Ok(answer
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => Mac::from_slice(bytes),
+            _ => None,
+        }))
+}

@@ -1,0 +1,137 @@
+//! weft-host: containers in the host's network, or with an interface of the host for themselves.
+//!
+//! Without a device the container must be in the host's network namespace. Nothing is made; the
+//! result shows the host's interface and addresses, and the attachment is recorded, so that it is
+//! known like any other. With a device (the keys of the reference plugin `host-device`) that
+//! interface moves into the container, and back with DEL. [`HOST_KEYS`] lists the keys; the work is
+//! done by `weft-attach`.
+
+use weft_attach::{
+    DevicePlan, DeviceSelector, InterfacePlugin, Ipam, LinkPlan, Settings, Sysctls, conf,
+};
+use weft_cni::conf::{Fields, KeySpec, Problems};
+use weft_cni::{CniError, Request};
+
+/// The plugin.
+pub const HOST: InterfacePlugin = InterfacePlugin {
+    name: "weft-host",
+    read,
+};
+
+/// Keys of the plugin's configuration.
+pub const HOST_KEYS: &[KeySpec] = &[
+    KeySpec::new(
+        "device",
+        "string",
+        "none",
+        "the name of the interface that moves into the container",
+    ),
+    KeySpec::new("hwaddr", "MAC address", "none", "or its MAC"),
+    KeySpec::new(
+        "kernelpath",
+        "string",
+        "none",
+        "or the path of its device below /sys/devices",
+    ),
+    KeySpec::new(
+        "pciBusID",
+        "string",
+        "none",
+        "or its device's address on the PCI or the auxiliary bus; also runtimeConfig.deviceID",
+    ),
+    KeySpec::new(
+        "interface",
+        "string",
+        "default route",
+        "without a device: the interface that stands for the host in the result",
+    ),
+    KeySpec::new(
+        "mac",
+        "MAC address",
+        "its own",
+        "with a device: another MAC while it is in the container",
+    ),
+    conf::DETECTION,
+    conf::SYSCTL,
+];
+
+fn read(request: &Request) -> Result<Settings, CniError> {
+    let problems = Problems::default();
+    let args = request.env.args()?;
+    let fields = request.conf.fields(HOST_KEYS, &problems);
+    let selected = selector(request, &fields);
+    let ipam = conf::ipam(request, &args, &problems);
+    let sysctls = Sysctls::read(&fields, request);
+    if selected.is_none() {
+        if !matches!(ipam, Ipam::None) {
+            problems.conflict("ipam: only with a device; the host's addresses are its own");
+        }
+        if !sysctls.is_empty() {
+            problems.conflict("sysctl: only with a device; the host's parameters are its own");
+        }
+    }
+    let device = match selected {
+        Some(selector) => DevicePlan::Moved(selector),
+        None => DevicePlan::Shared(conf::link_name(&fields, "interface")),
+    };
+    let settings = Settings {
+        link: LinkPlan::Device(device),
+        ipam,
+        masquerade: None,
+        mac_spoof_check: false,
+        mac: conf::mac(request, &args, &fields),
+        up: true,
+        detection: conf::detection(&fields),
+        sysctls,
+        dns: request.conf.dns(&problems),
+    };
+    weft_attach::ipam::refuse_mistyped(&fields);
+    problems.into_result(request.conf.strict)?;
+    Ok(settings)
+}
+
+/// A runtime's device before the configuration's, and only one of those.
+fn selector(request: &Request, fields: &Fields<'_>) -> Option<DeviceSelector> {
+    let text = |key| {
+        fields
+            .string(key)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
+    let requested = request.conf.runtime_config("deviceID");
+    if let Some(id) = requested
+        .and_then(|id| id.as_str())
+        .filter(|id| !id.is_empty())
+    {
+        return bus_id(fields, id).map(DeviceSelector::Bus);
+    }
+    let mac = text("hwaddr")
+        .and_then(|_| fields.parsed("hwaddr", "must be a MAC address"))
+        .map(DeviceSelector::Mac);
+    let found: Vec<DeviceSelector> = [
+        conf::link_name(fields, "device").map(DeviceSelector::Name),
+        mac,
+        text("kernelpath").map(DeviceSelector::Path),
+        text("pciBusID")
+            .and_then(|id| bus_id(fields, &id))
+            .map(DeviceSelector::Bus),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if found.len() > 1 {
+        fields
+            .problems()
+            .conflict("device, hwaddr, kernelpath, pciBusID: only one of them can be set");
+    }
+    found.into_iter().next()
+}
+
+/// A bus address is one name in a directory.
+fn bus_id(fields: &Fields<'_>, id: &str) -> Option<String> {
+    if id.contains('/') || id.starts_with('.') {
+        fields.invalid("pciBusID", &id, "must be an address such as 0000:00:1f.6");
+        return None;
+    }
+    Some(id.to_owned())
+}

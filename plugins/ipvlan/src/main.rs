@@ -1,0 +1,7 @@
+//! weft-ipvlan: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weft_cni::run(&weft_ipvlan::IPVLAN)
+}

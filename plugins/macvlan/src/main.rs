@@ -1,0 +1,7 @@
+//! weft-macvlan: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weft_cni::run(&weft_macvlan::MACVLAN)
+}
