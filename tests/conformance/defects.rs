@@ -11,6 +11,7 @@ fn masq(w: &World) -> Value {
 }
 
 fn masquerade_leak(w: &World) -> Result<(), NotApplicable> {
+    w.bridge_only()?;
     let conf = masq(w);
     for is_gone in [false, true] {
         let mut container = w.host.container();
@@ -196,6 +197,7 @@ fn bandwidth_panic(w: &World) -> Result<(), NotApplicable> {
 }
 
 fn stable_bridge_mac(w: &World) -> Result<(), NotApplicable> {
+    w.bridge_only()?;
     let conf = w.conf_with(&json!({"isGateway": false, "isDefaultGateway": false}));
     let mut macs = std::collections::BTreeSet::new();
     for _ in 0..8 {
@@ -295,7 +297,10 @@ pub(crate) const ITEMS: &[Item] = &[
         number: "R13",
         kind: 'B',
         title: "bridge: two interfaces and masquerade",
-        check: crate::del::other_interface_untouched,
+        check: |w| {
+            w.bridge_only()?;
+            crate::del::other_interface_untouched(w)
+        },
     },
     Item {
         number: "R14",

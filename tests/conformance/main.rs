@@ -8,17 +8,26 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use weft_testkit::Suite;
+use weft_testkit::{Driver, Suite};
 use weft_tests::{Verdict, items, run};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let Some(dir) = arguments.next().map(PathBuf::from) else {
-        println!("usage: weft-conform DIRECTORY-OF-PLUGINS [ITEM…]");
+        println!("usage: weft-conform DIRECTORY-OF-PLUGINS [bridge|macvlan|ipvlan] [ITEM…]");
         return ExitCode::from(2);
     };
-    let only: Vec<String> = arguments.collect();
-    let suite = Suite::in_dir(&dir);
+    let mut only: Vec<String> = arguments.collect();
+    let driver = match only.first().map(String::as_str) {
+        Some("bridge") => Some(Driver::Bridge),
+        Some("macvlan") => Some(Driver::Macvlan),
+        Some("ipvlan") => Some(Driver::Ipvlan),
+        _ => None,
+    };
+    if driver.is_some() {
+        only.remove(0);
+    }
+    let suite = Suite::in_dir(&dir).with(driver.unwrap_or(Driver::Bridge));
     std::panic::set_hook(Box::new(|_| {}));
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for item in items() {

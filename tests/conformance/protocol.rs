@@ -12,7 +12,7 @@ const VERSIONS: [&str; 7] = [
 ];
 
 fn plugins(w: &World) -> [&'static str; 3] {
-    [w.suite.bridge, w.suite.ipam, w.suite.loopback]
+    [w.suite.plugin, w.suite.ipam, w.suite.loopback]
 }
 
 fn version(w: &World, plugin: &str, input: &[u8]) -> Value {
@@ -64,14 +64,14 @@ fn supported_versions(w: &World) -> Result<(), NotApplicable> {
 fn version_echo(w: &World) -> Result<(), NotApplicable> {
     for asked in VERSIONS {
         let input = json!({"cniVersion": asked}).to_string();
-        let answer = version(w, w.suite.bridge, input.as_bytes());
+        let answer = version(w, w.suite.plugin, input.as_bytes());
         assert_eq!(answer["cniVersion"], asked);
     }
     Ok(())
 }
 
 fn literal_versions(w: &World) -> Result<(), NotApplicable> {
-    let answer = version(w, w.suite.bridge, b"{}");
+    let answer = version(w, w.suite.plugin, b"{}");
     for version in VERSIONS {
         let is_listed = answer["supportedVersions"]
             .as_array()

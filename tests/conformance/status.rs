@@ -18,10 +18,10 @@ fn not_ready(w: &World) -> Result<(), NotApplicable> {
     assert_eq!(w.verb("STATUS", &status).code(), 50, "no free address");
     let late = w.host.container();
     assert!(!w.call("ADD", &full, &late).is_success());
-    w.host.sh("ip link set wtest0 down");
+    w.host.sh(&format!("ip link set {} down", w.network_link()));
     let wide = w.conf_with(&json!({"cniVersion": "1.1.0"}));
     assert_eq!(w.verb("STATUS", &wide).code(), 51, "the bridge is down");
-    w.host.sh("ip link set wtest0 up");
+    w.host.sh(&format!("ip link set {} up", w.network_link()));
     w.verb("STATUS", &wide).ok();
     Ok(())
 }
@@ -107,6 +107,8 @@ pub(crate) const ITEMS: &[Item] = &[
         check: |w| {
             let container = w.host.container();
             w.add(&conf(w), &container);
+            // A master that is down is refused by ADD itself, whatever STATUS has said.
+            w.bridge_only()?;
             w.host.sh("ip link set wtest0 down");
             let next = w.host.container();
             w.add(&conf(w), &next);

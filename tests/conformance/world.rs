@@ -1,7 +1,7 @@
 //! What an item works with: a host, the suite, and short ways to say the usual things.
 
 use serde_json::Value;
-use weft_testkit::{Call, Container, Host, Outcome, Suite};
+use weft_testkit::{Call, Container, Driver, Host, Outcome, Suite};
 
 use crate::NotApplicable;
 
@@ -17,16 +17,51 @@ pub struct World {
 impl World {
     /// A new host for a suite.
     pub fn new(suite: &Suite) -> Self {
+        let host = Host::new();
+        suite.prepare(&host);
         Self {
             suite: suite.clone(),
-            host: Host::new(),
+            host,
         }
     }
 
-    /// A bridge network called `net`, 10.1.0.0/24, cniVersion 1.0.0.
+    /// Only of a bridge can this be said.
+    pub fn bridge_only(&self) -> Result<(), NotApplicable> {
+        match self.suite.driver {
+            Driver::Bridge => Ok(()),
+            other => Err(NotApplicable(format!("{other:?} has no bridge"))),
+        }
+    }
+
+    /// The interface of the host that the suite's networks depend on.
+    pub fn network_link(&self) -> &'static str {
+        match self.suite.driver {
+            Driver::Bridge => "wtest0",
+            Driver::Macvlan | Driver::Ipvlan => "lan0",
+        }
+    }
+
+    /// The container's interface in a result.
+    pub fn own_interface(result: &Value) -> &Value {
+        let all = result["interfaces"].as_array().unwrap();
+        all.iter().find(|one| one["name"] == "eth0").unwrap()
+    }
+
+    /// The master of the suite's networks goes.
+    pub fn lose_master(&self) -> Result<(), NotApplicable> {
+        match self.suite.driver {
+            Driver::Bridge => Err(NotApplicable("the bridge plugin has no master".into())),
+            Driver::Macvlan | Driver::Ipvlan => {
+                self.host.sh("ip link del lan0");
+                Ok(())
+            }
+        }
+    }
+
+    /// A network called `net`, 10.1.0.0/24, cniVersion 1.0.0.
     pub fn conf(&self) -> Value {
         self.suite
-            .bridge_conf("net", "10.1.0.0/24", self.host.dir())
+            .network_conf("net", "10.1.0.0/24", self.host.dir())
     }
 
     /// The same with another version.
@@ -142,7 +177,7 @@ impl World {
     pub fn exhaust(&self) -> (Value, Vec<Container>) {
         let conf = self
             .suite
-            .bridge_conf("net", "10.1.0.0/29", self.host.dir());
+            .network_conf("net", "10.1.0.0/29", self.host.dir());
         let containers: Vec<Container> = (0..5).map(|_| self.host.container()).collect();
         for container in &containers {
             self.add(&conf, container);

@@ -20,7 +20,7 @@ impl Net {
     pub(crate) fn conf(&self, keys: &Value) -> Value {
         let mut conf = self
             .suite
-            .bridge_conf("net", "10.1.0.0/24", self.host.dir());
+            .network_conf("net", "10.1.0.0/24", self.host.dir());
         for (key, value) in keys.as_object().unwrap() {
             conf[key] = value.clone();
         }

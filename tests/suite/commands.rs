@@ -118,7 +118,7 @@ fn the_runtimes_side_drives_the_reference_too() {
     let suite = Suite::weft();
     let host = Host::new();
     std::fs::create_dir_all(host.dir().join("conf")).unwrap();
-    let mut conf = Suite::reference().bridge_conf("ref", "10.6.0.0/24", host.dir());
+    let mut conf = Suite::reference().network_conf("ref", "10.6.0.0/24", host.dir());
     conf["cniVersion"] = "0.4.0".into();
     std::fs::write(host.dir().join("conf/ref.conf"), conf.to_string()).unwrap();
     let container = host.container();
@@ -165,7 +165,7 @@ fn collecting_by_hand_spares_the_living() {
     let suite = Suite::weft();
     let host = Host::new();
     std::fs::create_dir_all(host.dir().join("conf")).unwrap();
-    let mut conf = suite.bridge_conf("net", "10.1.0.0/24", host.dir());
+    let mut conf = suite.network_conf("net", "10.1.0.0/24", host.dir());
     conf["cniVersion"] = "1.1.0".into();
     std::fs::write(host.dir().join("conf/net.conf"), conf.to_string()).unwrap();
     let cache = host.dir().join("cache").display().to_string();

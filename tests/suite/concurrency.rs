@@ -106,7 +106,7 @@ impl Storm<'_> {
 fn storm(backend: BackendKind, workers: u64, operations: usize) {
     let suite = Suite::weft();
     let host = Host::with_backend(backend);
-    let mut conf = suite.bridge_conf("net", "10.1.0.0/20", host.dir());
+    let mut conf = suite.network_conf("net", "10.1.0.0/20", host.dir());
     conf["ipMasq"] = json!(true);
     let warm = host.container();
     Call::new(&suite, "ADD", &conf)
@@ -172,7 +172,7 @@ fn a_storm_leaves_nothing_on_sled() {
 fn fifty_go_at_once() {
     let suite = Suite::weft();
     let host = Host::new();
-    let conf = suite.bridge_conf("net", "10.1.0.0/24", host.dir());
+    let conf = suite.network_conf("net", "10.1.0.0/24", host.dir());
     let containers: Vec<Container> = (0..50).map(|_| host.container()).collect();
     let all = |verb: &str| {
         std::thread::scope(|scope| {

@@ -23,7 +23,7 @@ enum Network {
 
 /// A network with everything this plugin makes, dual stack.
 fn conf(suite: &Suite, host: &Host, network: Network) -> Value {
-    let mut conf = suite.bridge_conf("net", "10.1.0.0/24", host.dir());
+    let mut conf = suite.network_conf("net", "10.1.0.0/24", host.dir());
     conf["cniVersion"] = "1.1.0".into();
     conf["ipMasq"] = json!({"exclude": ["10.200.0.0/16"]});
     conf["macspoofchk"] = true.into();

@@ -11,7 +11,7 @@ fn several_subnets_share_a_bridge() {
     let first = net.conf(&json!({}));
     let mut second = net
         .suite
-        .bridge_conf("second", "10.2.0.0/24", net.host.dir());
+        .network_conf("second", "10.2.0.0/24", net.host.dir());
     second["bridge"] = "wtest0".into();
     let ((a, _), (b, _)) = (net.add(&first), net.add(&second));
     assert!(a.reaches("10.1.0.1") && b.reaches("10.2.0.1"));

@@ -6,7 +6,7 @@ use weft_testkit::{Call, Host, HostState, system_calls};
 use crate::bridge::Net;
 
 fn on_bridge(net: &Net, name: &str, bridge: &str, subnet: &str, keys: &Value) -> Value {
-    let mut conf = net.suite.bridge_conf(name, subnet, net.host.dir());
+    let mut conf = net.suite.network_conf(name, subnet, net.host.dir());
     conf["bridge"] = bridge.into();
     for (key, value) in keys.as_object().unwrap() {
         conf[key] = value.clone();

@@ -237,7 +237,7 @@ fn a_directory_that_cannot_be_written_is_named() {
 fn sled_does_the_same_work() {
     let suite = Suite::weft();
     let host = Host::with_backend(BackendKind::Sled);
-    let mut conf = suite.bridge_conf("net", "10.1.0.0/24", host.dir());
+    let mut conf = suite.network_conf("net", "10.1.0.0/24", host.dir());
     conf["ipMasq"] = true.into();
     let container = host.container();
     let call = |verb: &str, conf: &Value| {

@@ -1,14 +1,16 @@
 //! DEL: from a record, else from names that derive from the identity, else from prevResult.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use weft_cni::{AttachmentId, CniResult, ContainerId, IfName, NetworkName, Request};
+use weft_kernel::NetNs;
 use weft_store::{AttachmentRecord, HostLink, StoreError};
 
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, OWN_TYPE};
-use crate::names::host_link_name;
+use crate::names::{alias, host_link_name};
 use crate::ruleset;
 use crate::steps::{child, device, host_access, idle, links, tuning};
 
@@ -25,6 +27,7 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         network: &network,
         container: &container,
         ifname: ifname.as_ref(),
+        netns: request.env.get("CNI_NETNS"),
     };
     let records = target.read_records(host);
     // IPAM first: should it fail, the rest is done all the same.
@@ -69,6 +72,8 @@ pub struct Target<'a> {
     pub container: &'a ContainerId,
     /// The interface; none for all.
     pub ifname: Option<&'a IfName>,
+    /// The path of the container's namespace, where to look for what has no record.
+    pub netns: Option<&'a str>,
 }
 
 impl Target<'_> {
@@ -117,7 +122,7 @@ fn detach_records(
             tracing::warn!(%error, "DEL without the store: weft store rebuild mends it");
             return target
                 .id()
-                .map_or(Ok(()), |id| remove_derived(host, &id, prev));
+                .map_or(Ok(()), |id| remove_derived(host, &id, target.netns, prev));
         }
         Err(error) => return Err(error.into()),
     };
@@ -126,15 +131,21 @@ fn detach_records(
     }
     let mut errors = Vec::new();
     if let Some(id) = target.id() {
-        errors.extend(remove_derived(host, &id, prev).err());
+        errors.extend(remove_derived(host, &id, target.netns, prev).err());
     }
     errors.extend(idle::remove_idle(host).err());
     AttachError::collect("DEL", errors)
 }
 
-/// Without a record there can still be a link, whose name derives from the identity, and nf_tables
-/// elements of the addresses in the result, if they carry the attachment's mark.
-fn remove_derived(host: &mut Host, id: &AttachmentId, prev: &CniResult) -> Result<(), AttachError> {
+/// Without a record there can still be a link, whose name derives from the identity or, in the
+/// container, whose alias names it, and nf_tables elements of the addresses in the result, if they
+/// carry the attachment's mark.
+fn remove_derived(
+    host: &mut Host,
+    id: &AttachmentId,
+    netns: Option<&str>,
+    prev: &CniResult,
+) -> Result<(), AttachError> {
     let name = host_link_name(id);
     let mut errors = Vec::new();
     if !prev.ips.is_empty() {
@@ -142,6 +153,11 @@ fn remove_derived(host: &mut Host, id: &AttachmentId, prev: &CniResult) -> Resul
     }
     if weft_kernel::link::find(host.route()?, &name)?.is_some() {
         errors.extend(links::delete(host, &[name]).err());
+    }
+    // A path that is none any more leads to nothing that could be left.
+    if let Some(netns) = netns.and_then(|path| NetNs::open(Path::new(path)).ok()) {
+        let own = alias(id);
+        errors.extend(child::delete_unrecorded(&netns, &|alias| alias == own).err());
     }
     AttachError::collect("DEL without a record", errors)
 }

@@ -14,7 +14,7 @@ use crate::ipam::{DelegateIpam, OWN_TYPE};
 use crate::names::{id_of_alias, network_owner, owner};
 use crate::namespaces;
 use crate::ruleset;
-use crate::steps::{idle, links};
+use crate::steps::{child, idle, links};
 
 /// How long a sticky lease outlives its last use.
 const STICKY_DAYS: u64 = 30;
@@ -26,16 +26,19 @@ pub struct GcScope {
     pub network: NetworkName,
     /// What stays.
     pub valid: ValidAttachments,
+    /// Whether its interfaces can be seen only inside containers.
+    pub is_inside: bool,
 }
 
 /// Collects as a request says, and lets another IPAM plugin collect.
 ///
 /// # Errors
 /// All failures together.
-pub fn gc(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), AttachError> {
     let scope = GcScope {
         network: request.conf.name.clone(),
         valid: request.conf.valid_attachments()?,
+        is_inside,
     };
     let mut errors = Vec::new();
     errors.extend(collect(host, &scope).err());
@@ -73,6 +76,9 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
         }
     }
     errors.extend(remove_orphaned_links(host, scope).err());
+    if scope.is_inside {
+        errors.extend(remove_orphans_inside(host, scope).err());
+    }
     errors.extend(remove_orphaned_elements(host, scope).err());
     errors.extend(idle::remove_idle(host).err());
     host.sticky
@@ -139,6 +145,31 @@ fn remove_orphaned_links(host: &mut Host, scope: &GcScope) -> Result<(), AttachE
         Ok::<_, AttachError>(orphans)
     })?;
     links::delete(host, &orphans)
+}
+
+/// Interfaces on a parent that have lost their record are seen by nobody but their container: every
+/// namespace there is has to be looked into.
+fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), AttachError> {
+    // A lost record alone is no proof of death.
+    let ValidAttachments::Only(valid) = &scope.valid else {
+        return Ok(());
+    };
+    let mut errors = Vec::new();
+    for netns in namespaces::all() {
+        // Read anew for each: an ADD may have begun since.
+        let records = host
+            .store
+            .read(|transaction| transaction.attachments_of(&scope.network))?;
+        let is_orphan = |alias: &str| {
+            id_of_alias(alias).is_some_and(|id| {
+                id.network == scope.network
+                    && !is_listed(valid, &id)
+                    && !records.iter().any(|record| record.id == id)
+            })
+        };
+        errors.extend(child::delete_unrecorded(&netns, &is_orphan).err());
+    }
+    AttachError::collect("looking into the containers", errors)
 }
 
 /// Elements whose owner has no record, and those of this network if nobody is in it any more. The

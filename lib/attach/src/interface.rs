@@ -3,7 +3,7 @@
 use weft_cni::{CniError, CniResult, Plugin, Request};
 
 use crate::host::Host;
-use crate::plan::{Plan, Settings};
+use crate::plan::{LinkPlan, Plan, Settings};
 
 /// An interface plugin: its name, and how it reads its configuration. The rest is in this crate.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,10 @@ impl Plugin for InterfacePlugin {
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
         let mut host = Host::new(&request.env, Some(&request.conf))?;
-        Ok(crate::gc(&mut host, request)?)
+        // A configuration that cannot be read keeps nobody from collecting what is recorded.
+        let is_inside =
+            (self.read)(request).is_ok_and(|settings| matches!(settings.link, LinkPlan::Child(_)));
+        Ok(crate::gc(&mut host, request, is_inside)?)
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {

@@ -1,5 +1,6 @@
 //! Finding the namespace of a container again.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use weft_kernel::NetNs;
@@ -20,6 +21,17 @@ pub(crate) fn is_there(netns: &NetnsRecord) -> bool {
 pub(crate) fn find(netns: &NetnsRecord) -> Option<NetNs> {
     open(Path::new(&netns.path), netns)
         .or_else(|| visible().iter().find_map(|path| open(path, netns)))
+}
+
+/// Every namespace that can be seen, once.
+pub(crate) fn all() -> Vec<NetNs> {
+    let mut seen = BTreeSet::new();
+    let open = |path: PathBuf| NetNs::open(&path).ok();
+    visible()
+        .into_iter()
+        .filter_map(open)
+        .filter(|netns| seen.insert(netns.identity()))
+        .collect()
 }
 
 /// Namespaces that are bound to a path (`ip netns`, container runtimes), and those of processes.

@@ -235,6 +235,7 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         network: &network,
         container: &container,
         ifname: ifname.as_ref(),
+        netns: None,
     };
     let records = match target.read_records(host) {
         Ok(records) => records,

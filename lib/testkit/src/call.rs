@@ -35,7 +35,7 @@ pub struct Outcome {
 impl Call {
     /// A verb of the plugin that a configuration names.
     pub fn new(suite: &Suite, command: &str, conf: &Value) -> Self {
-        let kind = conf["type"].as_str().unwrap_or(suite.bridge);
+        let kind = conf["type"].as_str().unwrap_or(suite.plugin);
         let path = suite.bin_dir.display().to_string();
         Self {
             program: suite.bin_dir.join(kind),

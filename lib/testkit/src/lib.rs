@@ -27,4 +27,4 @@ pub use fault::{SystemCall, kill_at, system_calls};
 pub use host::{Host, Outside};
 pub use require::{Feature, has, require};
 pub use snapshot::HostState;
-pub use suite::Suite;
+pub use suite::{Driver, Suite};

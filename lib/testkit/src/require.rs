@@ -1,24 +1,44 @@
 //! Features of the kernel that some tests need and some machines lack.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use crate::host::Host;
 
 /// A feature of the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
     /// CONFIG_BRIDGE_VLAN_FILTERING.
     BridgeVlanFiltering,
+    /// CONFIG_IPVLAN.
+    Ipvlan,
+    /// CONFIG_VLAN_8021Q.
+    Vlan8021q,
+}
+
+impl Feature {
+    /// What only a kernel with the feature does, on a host of its own.
+    fn probe(self) -> &'static str {
+        match self {
+            Self::BridgeVlanFiltering => "ip link add probe0 type bridge vlan_filtering 1",
+            Self::Ipvlan => {
+                "ip link add probe0 type veth && ip link add link probe0 name probe1 type ipvlan"
+            }
+            Self::Vlan8021q => {
+                "ip link add probe0 type veth && \
+                 ip link add link probe0 name probe0.5 type vlan id 5"
+            }
+        }
+    }
 }
 
 /// Whether the kernel has a feature.
 pub fn has(feature: Feature) -> bool {
-    static VLAN_FILTERING: OnceLock<bool> = OnceLock::new();
-    match feature {
-        Feature::BridgeVlanFiltering => *VLAN_FILTERING.get_or_init(|| {
-            Host::new().succeeds("ip link add probe0 type bridge vlan_filtering 1")
-        }),
-    }
+    static KNOWN: Mutex<BTreeMap<Feature, bool>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap();
+    *known
+        .entry(feature)
+        .or_insert_with(|| Host::new().succeeds(feature.probe()))
 }
 
 /// Whether a test can go on. If not, a line says so, which `make test` counts; with

@@ -78,7 +78,7 @@ impl Plugin for WeftTuning {
     }
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
-        Ok(weft_attach::gc(&mut host(request)?, request)?)
+        Ok(weft_attach::gc(&mut host(request)?, request, false)?)
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {

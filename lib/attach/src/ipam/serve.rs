@@ -80,6 +80,7 @@ pub fn serve_del(host: &mut Host, request: &Request) -> Result<(), AttachError> 
         network,
         container: &container,
         ifname,
+        netns: None,
     };
     // An IPAM plugin has no rules to look for.
     detach_container(host, target, &CniResult::default())
@@ -130,6 +131,7 @@ pub fn serve_gc(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         &GcScope {
             network: request.conf.name.clone(),
             valid,
+            is_inside: false,
         },
     )
 }

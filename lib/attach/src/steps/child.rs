@@ -1,7 +1,7 @@
 //! A container's interface on a parent.
 
 use weft_kernel::child::{ChildKind, ChildLink};
-use weft_kernel::link;
+use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::{Mac, NetNs};
 use weft_store::AttachmentRecord;
@@ -74,10 +74,37 @@ pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), AttachError> {
     if !is_own {
         return Ok(());
     }
+    delete_links(&mut socket, &[own.name.as_str()])
+}
+
+fn delete_links(socket: &mut RouteSocket, names: &[&str]) -> Result<(), AttachError> {
     let mut batch = Batch::new();
-    link::delete(&own.name, &mut batch);
-    match socket.commit(batch) {
-        Err(error) if !error.is_absent() => Err(error.into()),
-        _ => Ok(()),
+    for name in names {
+        link::delete(name, &mut batch);
     }
+    for outcome in socket.send_all(batch)? {
+        outcome.or_else(|error| match error.is_absent() {
+            true => Ok(()),
+            false => Err(error),
+        })?;
+    }
+    Ok(())
+}
+
+/// Deletes, in one namespace, the interfaces on a parent whose record is lost: their alias tells
+/// whose they are.
+pub(crate) fn delete_unrecorded(
+    netns: &NetNs,
+    is_orphan: &dyn Fn(&str) -> bool,
+) -> Result<(), AttachError> {
+    let home = NetNs::current()?;
+    let mut socket = RouteSocket::open_in(netns, &home)?;
+    let is_ours = |link: &Link| link.child.is_some() && is_orphan(&link.alias);
+    let all = link::list(&mut socket)?;
+    let names: Vec<&str> = all
+        .iter()
+        .filter(|link| is_ours(link))
+        .map(|link| link.name.as_str())
+        .collect();
+    delete_links(&mut socket, &names)
 }

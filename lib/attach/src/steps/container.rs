@@ -80,12 +80,52 @@ pub(crate) fn configure(
         address::add(index, &one.address, detection, &mut batch);
     }
     link::set_up(index, &mut batch);
-    for route in &record.routes {
-        spec(route, index, &record.addresses).add(&mut batch);
-    }
-    container.route.commit(batch)?;
+    commit_with_routes(container, batch, index, record)?;
     if detection == DuplicateDetection::Run {
         await_detection(container, index, &record.addresses)?;
+    }
+    Ok(())
+}
+
+/// Sends the requests so far and the attachment's routes in one go. A destination that another
+/// interface of the container has a route to already gets a second one of lower preference: the
+/// first interface keeps its traffic, and this one takes over when that goes.
+fn commit_with_routes(
+    container: &mut Container,
+    mut batch: Batch,
+    index: u32,
+    record: &AttachmentRecord,
+) -> Result<(), AttachError> {
+    /// IP6_RT_PRIO_USER (linux/ipv6_route.h).
+    const IPV6_PRIORITY: u32 = 1024;
+    let before = batch.len();
+    let routes: Vec<RouteSpec> = record
+        .routes
+        .iter()
+        .map(|route| spec(route, index, &record.addresses))
+        .collect();
+    routes.iter().for_each(|route| route.add(&mut batch));
+    let mut again = Batch::new();
+    for (position, outcome) in container.route.send_all(batch)?.into_iter().enumerate() {
+        let route = position.checked_sub(before).and_then(|at| routes.get(at));
+        match (outcome, route) {
+            (Err(error), Some(route)) if error.is_present() && route.priority.is_none() => {
+                let base = if route.dst.is_ipv4() {
+                    0
+                } else {
+                    IPV6_PRIORITY
+                };
+                let second = RouteSpec {
+                    priority: Some(base.saturating_add(index)),
+                    ..route.clone()
+                };
+                second.add(&mut again);
+            }
+            (outcome, _) => outcome?,
+        }
+    }
+    if !again.is_empty() {
+        container.route.commit(again)?;
     }
     Ok(())
 }

@@ -41,6 +41,11 @@ impl Batch {
         });
     }
 
+    /// How many requests it has.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty()
