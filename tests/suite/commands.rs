@@ -1,26 +1,10 @@
-//! The command line, and the examples that come with Weft.
+//! The command line.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
-use weft_testkit::{Feature, Host, HostState, Outside, Suite, require};
+use weft_testkit::{Host, HostState, Suite};
 
-fn examples() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conflist-examples");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|extension| extension == "conflist")
-    });
-    files.sort();
-    files
-}
-
-fn weft(suite: &Suite, host: &Host, arguments: &[&str]) -> Output {
+pub(crate) fn weft(suite: &Suite, host: &Host, arguments: &[&str]) -> Output {
     let mut command = Command::new(suite.bin_dir.join("weft"));
     command
         .args(arguments)
@@ -32,85 +16,10 @@ fn weft(suite: &Suite, host: &Host, arguments: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn ok(output: &Output) -> String {
+pub(crate) fn ok(output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Every example is what its network needs: two containers reach each other, and outside where it
-/// masquerades; afterwards nothing is left.
-#[test]
-fn every_example_works() {
-    let suite = Suite::weft();
-    assert!(examples().len() >= 4);
-    for file in examples() {
-        let text = std::fs::read_to_string(&file).unwrap();
-        let conf: Value = serde_json::from_str(&text).unwrap();
-        if text.contains("\"vlan\"")
-            && !require(Feature::BridgeVlanFiltering, &file.display().to_string())
-        {
-            continue;
-        }
-        let host = Host::new();
-        let outside = Outside::join(&host);
-        host.sh("ip link add eth1 type veth peer name wire1 && ip link set wire1 up");
-        host.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
-        std::fs::create_dir_all(host.dir().join("conf")).unwrap();
-        std::fs::copy(&file, host.dir().join("conf/example.conflist")).unwrap();
-        let name = conf["name"].as_str().unwrap();
-        let cache = host.dir().join("cache").display().to_string();
-        let cni = |verb: &str, container: &weft_testkit::Container| {
-            let path = container.path().display().to_string();
-            let id = container.id();
-            weft(
-                &suite,
-                &host,
-                &[
-                    "cni",
-                    verb,
-                    name,
-                    &path,
-                    "--container-id",
-                    id,
-                    "--cache-dir",
-                    &cache,
-                ],
-            )
-        };
-        ok(&weft(
-            &suite,
-            &host,
-            &["config", "check", file.to_str().unwrap()],
-        ));
-        let (a, b) = (host.container(), host.container());
-        ok(&cni("add", &a));
-        let result: Value = serde_json::from_str(&ok(&cni("add", &b))).unwrap();
-        ok(&cni("check", &a));
-        for ip in result["ips"].as_array().into_iter().flatten() {
-            let address = ip["address"].as_str().unwrap().split('/').next().unwrap();
-            let isolated = text.contains("portIsolation");
-            assert_eq!(
-                a.succeeds(&format!("ping -n -c 2 -i 0.2 -W 1 {address}")),
-                !isolated,
-                "{} {address}",
-                file.display()
-            );
-        }
-        if text.contains("ipMasq") {
-            assert!(a.reaches("192.0.2.1"), "{}", file.display());
-        }
-        ok(&weft(&suite, &host, &["cni", "status", name]));
-        ok(&cni("del", &a));
-        ok(&cni("del", &b));
-        let dump = host.store().read(|t| t.dump()).unwrap();
-        assert!(
-            dump.attachments.is_empty() && dump.leases.is_empty(),
-            "{}: {dump:?}",
-            file.display()
-        );
-        drop(outside);
-    }
 }
 
 #[test]

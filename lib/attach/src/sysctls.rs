@@ -32,7 +32,9 @@ impl Sysctls {
             return;
         };
         let (path, problems) = (fields.at("sysctl"), fields.problems());
+        // STATUS and GC have no interface: there only the rest can be judged.
         let ifname = request.env.get("CNI_IFNAME").unwrap_or_default();
+        let ifname = if ifname.is_empty() { "IFNAME" } else { ifname };
         let allowed = Allowlist::read(&request.env.sysctl_allowlist());
         let allowed = allowed.unwrap_or_else(|text| {
             problems.conflict(text);
