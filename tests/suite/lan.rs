@@ -1,10 +1,12 @@
 //! A host on a network of its own: a switch that can be told to send frames back where they came
 //! from, and a machine on it.
 
-use weft_testkit::{Container, Host};
+use serde_json::Value;
+use weft_testkit::{Call, Container, Host, HostState, Outcome, Suite};
 
 /// The host has `eth1` on the switch, with [`HOST4`] and [`HOST6`].
 pub(crate) struct Lan {
+    pub(crate) suite: Suite,
     pub(crate) host: Host,
     switch: Container,
     /// 192.168.60.1 and fd60::1, untagged and in VLAN 100.
@@ -36,10 +38,48 @@ impl Lan {
              ip addr add {MACHINE6}/64 dev eth0 nodad"
         ));
         Self {
+            suite: Suite::weft(),
             host,
             switch,
             machine,
         }
+    }
+
+    /// A verb for a container's `eth0`.
+    pub(crate) fn call(&self, verb: &str, conf: &Value, container: &Container) -> Outcome {
+        Call::new(&self.suite, verb, conf)
+            .container(container)
+            .on(&self.host)
+    }
+
+    /// ADD of a new container, which must succeed.
+    #[track_caller]
+    pub(crate) fn add(&self, conf: &Value) -> (Container, Value) {
+        let container = self.host.container();
+        let result = self.call("ADD", conf, &container).ok();
+        (container, result)
+    }
+
+    /// STATUS of a network.
+    pub(crate) fn status(&self, conf: &Value) -> Outcome {
+        let mut conf = conf.clone();
+        conf["cniVersion"] = "1.1.0".into();
+        Call::new(&self.suite, "STATUS", &conf).on(&self.host)
+    }
+
+    /// ADD must fail with a code and these words, STATUS with 50, and nothing may be changed.
+    #[track_caller]
+    pub(crate) fn refuses(&self, conf: &Value, code: u64, words: &[&str]) {
+        let before = HostState::of(&self.host);
+        let error = self.call("ADD", conf, &self.host.container()).error();
+        assert_eq!(error["code"], code, "{error}");
+        let text = format!("{} {}", error["msg"], error["details"]);
+        for word in words {
+            assert!(text.contains(word), "{word} is not in {text}");
+        }
+        let status = self.status(conf).error();
+        assert_eq!(status["code"], 50, "{status}");
+        before.assert_same(&self.host, "a refused ADD");
     }
 
     /// The machine is in VLAN 100 instead.
@@ -56,6 +96,19 @@ impl Lan {
         self.switch.sh("bridge link set dev tohost hairpin on");
     }
 
+    /// The host becomes what it was, as soon as the kernel has done its part (the end of a
+    /// namespace, duplicate address detection).
+    #[track_caller]
+    pub(crate) fn becomes(&self, before: &HostState, what: &str) {
+        for _ in 0..100 {
+            if before.differences(&HostState::of(&self.host)).is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        before.assert_same(&self.host, what);
+    }
+
     /// Whether the host reaches an address.
     pub(crate) fn host_reaches(&self, address: &str) -> bool {
         self.host
@@ -69,8 +122,14 @@ pub(crate) fn pings(container: &Container, address: &str) -> bool {
     container.succeeds(&format!("ping -n -q -c 2 -i 0.3 -W 1 {address}"))
 }
 
+/// The MAC in what `ip -o link` prints.
+pub(crate) fn mac_of(link: &str) -> String {
+    let rest = link.split("link/ether ").nth(1).unwrap();
+    rest.split(' ').next().unwrap().to_owned()
+}
+
 /// The addresses of a result.
-pub(crate) fn addresses(result: &serde_json::Value) -> Vec<String> {
+pub(crate) fn addresses(result: &Value) -> Vec<String> {
     let ips = result["ips"].as_array().into_iter().flatten();
     ips.map(|ip| {
         let text = ip["address"].as_str().unwrap();
