@@ -28,6 +28,10 @@ fn main() -> ExitCode {
     let rounds = if is_short { 10 } else { 50 };
     let mut report = Report::default();
     report.machine();
+    if arguments.iter().any(|argument| argument == "--parents") {
+        cases::on_a_parent(&mut report, rounds);
+        return report.summary();
+    }
     floor::measure(&mut report, rounds);
     cases::one_by_one(&mut report, rounds);
     cases::in_parallel(&mut report);

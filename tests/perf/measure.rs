@@ -25,6 +25,7 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn new(suite: Suite, host: Host, keys: &Value) -> Self {
+        suite.prepare(&host);
         let mut conf = suite.network_conf("bench", "10.100.0.0/16", host.dir());
         for (key, value) in keys.as_object().unwrap() {
             conf[key] = value.clone();

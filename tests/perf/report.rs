@@ -50,6 +50,11 @@ impl Report {
         println!("{what:<44} {:>10} {value:>10.3} {unit}", "");
     }
 
+    /// A line of words.
+    pub(crate) fn remark(&self, text: &str) {
+        println!("{text}");
+    }
+
     /// The closing lines.
     pub(crate) fn summary(self) -> ExitCode {
         println!("\n{} budgets met, {} not", self.within, self.over.len());

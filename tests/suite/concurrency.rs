@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use weft_store::BackendKind;
-use weft_testkit::{Call, Container, Host, HostState, Outcome, Suite};
+use weft_testkit::{Call, Container, Driver, Feature, Host, HostState, Outcome, Suite, require};
 
 /// A small generator of numbers: the tests choose what to kill by it, repeatably.
 struct Random(u64);
@@ -103,11 +103,18 @@ impl Storm<'_> {
     }
 }
 
-fn storm(backend: BackendKind, workers: u64, operations: usize) {
-    let suite = Suite::weft();
+fn storm(driver: Driver, backend: BackendKind, workers: u64, operations: usize) {
+    let suite = Suite::weft().with(driver);
     let host = Host::with_backend(backend);
+    suite.prepare(&host);
     let mut conf = suite.network_conf("net", "10.1.0.0/20", host.dir());
-    conf["ipMasq"] = json!(true);
+    match driver {
+        Driver::Bridge => conf["ipMasq"] = json!(true),
+        Driver::Macvlan | Driver::Ipvlan => {
+            host.sh("ip addr add 10.1.15.254/20 dev lan0");
+            conf["hostAccess"] = true.into();
+        }
+    }
     let warm = host.container();
     Call::new(&suite, "ADD", &conf)
         .container(&warm)
@@ -141,7 +148,7 @@ fn storm(backend: BackendKind, workers: u64, operations: usize) {
         }
     });
     let (done, killed) = (storm.done.into_inner(), storm.killed.into_inner());
-    println!("{backend:?}: {done} operations, {killed} killed");
+    println!("{driver:?} on {backend:?}: {done} operations, {killed} killed");
     assert!(
         done >= operations && killed > operations / 100,
         "{done} operations, {killed} killed"
@@ -159,12 +166,37 @@ fn operations(default: usize) -> usize {
 
 #[test]
 fn a_storm_leaves_nothing_on_redb() {
-    storm(BackendKind::Redb, 200, operations(10_000));
+    storm(Driver::Bridge, BackendKind::Redb, 200, operations(10_000));
 }
 
 #[test]
 fn a_storm_leaves_nothing_on_sled() {
-    storm(BackendKind::Sled, 200, operations(10_000));
+    storm(Driver::Bridge, BackendKind::Sled, 200, operations(10_000));
+}
+
+#[test]
+fn a_storm_on_a_parent_leaves_nothing() {
+    storm(
+        Driver::Macvlan,
+        BackendKind::Redb,
+        50,
+        operations(10_000) / 4,
+    );
+}
+
+#[test]
+fn a_storm_of_ipvlans_leaves_nothing() {
+    if require(
+        Feature::Ipvlan,
+        "concurrency::a_storm_of_ipvlans_leaves_nothing",
+    ) {
+        storm(
+            Driver::Ipvlan,
+            BackendKind::Redb,
+            8,
+            operations(10_000) / 50,
+        );
+    }
 }
 
 /// Many containers go at once: their links are deleted together, none is left.

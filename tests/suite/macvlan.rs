@@ -174,6 +174,14 @@ fn host_access_needs_an_address_of_the_host() {
         "{error}"
     );
     before.assert_same(&lan.host, "a refused ADD");
+    let foreign = self::conf(&json!({"hostAccess": ["192.0.2.77", "3fff::77"]}));
+    let error = lan.call("ADD", &foreign, &lan.host.container()).error();
+    let text = error["msg"].as_str().unwrap();
+    assert!(
+        text.contains("192.0.2.77 is not an address of the host"),
+        "{error}"
+    );
+    before.assert_same(&lan.host, "a refused ADD");
 }
 
 /// A container that died without a DEL: GC takes its ways and what was shared.

@@ -10,7 +10,7 @@ use weft_kernel::child::{ChildKind, ChildLink};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::{self, RouteSpec};
-use weft_kernel::{Mac, NetNs, address, neighbour};
+use weft_kernel::{KernelError, Mac, NetNs, address, neighbour};
 use weft_store::{AddressRecord, AttachmentRecord, HostRoute};
 
 use super::parent::explain;
@@ -154,16 +154,43 @@ fn spec(route: &HostRoute, index: u32) -> RouteSpec {
     }
 }
 
+/// What the kernel's refusal of a route means.
+fn refused(error: KernelError, route: &HostRoute) -> AttachError {
+    let conflict = |name: String, why: &str| AttachError::Conflict {
+        key: "hostAccess",
+        name,
+        why: why.to_owned(),
+    };
+    if error.is_invalid() {
+        let why = "is not an address of the host";
+        return conflict(route.source.to_string(), why);
+    }
+    if error.is_present() {
+        let why = "is routed elsewhere already: ip route get tells where";
+        return conflict(route.address.to_string(), why);
+    }
+    error.into()
+}
+
 /// Adds the routes of the host to a container.
 pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(), AttachError> {
     let mut batch = Batch::new();
     for route in routes {
         spec(route, index).add(&mut batch);
+    }
+    for (outcome, route) in host.route()?.send_all(batch)?.into_iter().zip(routes) {
+        outcome.map_err(|error| refused(error, route))?;
+    }
+    let mut batch = Batch::new();
+    for route in routes {
         if let Some((container, _)) = parsed(route.macs.as_ref()) {
             neighbour::set_permanent(index, route.address, container, &mut batch);
         }
     }
-    Ok(host.route()?.commit(batch)?)
+    match batch.is_empty() {
+        true => Ok(()),
+        false => Ok(host.route()?.commit(batch)?),
+    }
 }
 
 /// Adds the container's way back, which goes with its interface. A source address outside its
