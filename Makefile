@@ -36,14 +36,19 @@ demo: deps build ## two containers on a bridge, from set-up to clean-up
 	@scripts/demo.sh
 
 .PHONY: test
-test: deps build ## all tests: unit, fuzz, integration, crash, concurrency, real runtimes
+test: deps build ## all tests: unit, fuzz, integration, crash, runtimes, another kernel
 	@scripts/test.sh
+
+.PHONY: test-vm
+test-vm: deps build ## the integration tests under Debian's kernel, in a virtual machine
+	@scripts/test-vm.sh
 
 .PHONY: check
 check: ## format, lints, documentation, layers, licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo test --locked -p weft-tests --test suite -- layers::
 	@scripts/licences.sh
 
@@ -54,6 +59,11 @@ conformance: build ## the conformance suite on Weft, or on BIN=/usr/lib/cni
 .PHONY: bench
 bench: deps build ## Weft beside the reference plugins, ratios of one run
 	@$(PRIVATELY) cargo run --locked --quiet --release -p weft-tests --bin weft-bench -- $(BENCH)
+
+.PHONY: bench-vm
+bench-vm: deps build ## the rows of bench that need Debian's kernel, in a virtual machine
+	@cargo build --locked --quiet --release -p weft-tests --bin weft-bench
+	@scripts/vm.sh "$(PRIVATELY) target/release/weft-bench --parents --short"
 
 .PHONY: soak
 soak: build ## the storm of concurrent calls, ten times as long

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building and testing need; does nothing if they are there.
+# Installs the Debian packages that building and testing need, and unpacks the kernel of the virtual
+# machine; does nothing if they are there.
 set -euo pipefail
 
 packages=(
@@ -9,6 +10,7 @@ packages=(
   strace tcpdump python3 time                   # killing at system calls, watching packets, memory
   podman conmon runc containerd busybox-static  # real runtimes
   containernetworking-plugins                   # the reference plugins: oracle and rival
+  qemu-system-x86 kmod xz-utils                 # a machine with Debian's kernel, for what others lack
 )
 
 missing=()
@@ -16,13 +18,14 @@ for package in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' ||
     missing+=("$package")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
-
-if [ "$(id -u)" != 0 ]; then
-  echo "make deps: missing ${missing[*]}; run it as root" >&2
-  exit 1
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "make deps: missing ${missing[*]}; run it as root" >&2
+    exit 1
+  fi
+  echo "installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
-echo "installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+scripts/vm-kernel.sh

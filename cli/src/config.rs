@@ -6,12 +6,12 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 use serde_json::Value;
 use weft_attach::ipam::{IPAM_KEYS, IpamConfig, OWN_TYPE};
-use weft_bridge::BRIDGE_KEYS;
 use weft_cni::conf::{Fields, NetConf, Problems};
 use weft_cni::runtime::ConfList;
 use weft_cni::{CniError, Request, SpecVersion};
 
 use crate::output;
+use crate::plugins::known;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -92,8 +92,9 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
     };
     let mut texts = Vec::new();
     let problems = Problems::default();
-    if kind == weft_bridge::BRIDGE.name {
-        conf.fields(BRIDGE_KEYS, &problems);
+    let plugin = known(kind);
+    if let Some(plugin) = plugin {
+        conf.fields(plugin.keys, &problems);
     }
     if conf.ipam_type() == Some(OWN_TYPE) {
         if let Some(ipam) = conf.ipam() {
@@ -101,7 +102,7 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
         }
         let values = Problems::default();
         IpamConfig::read(&conf, &weft_cni::args::CniArgs::default(), &values);
-        if kind != weft_bridge::BRIDGE.name {
+        if plugin.is_none() {
             texts.extend(values.invalid_values());
         }
     }
@@ -111,18 +112,14 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
             .into_iter()
             .map(|key| format!("unknown key {key}")),
     );
-    if kind == weft_bridge::BRIDGE.name {
+    if let Some(plugin) = plugin {
         let request = Request {
             env: weft_cni::env::Env::default(),
             conf,
             input,
         };
-        texts.extend(
-            weft_bridge::BRIDGE
-                .validate(&request)
-                .err()
-                .map(|error: CniError| error.msg),
-        );
+        let outcome = plugin.validate(&request);
+        texts.extend(outcome.err().map(|error: CniError| error.msg));
     }
     texts
 }

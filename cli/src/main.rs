@@ -3,6 +3,7 @@
 mod cni;
 mod config;
 mod output;
+mod plugins;
 mod reference;
 mod store;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use weft_testkit::Suite;
+use weft_testkit::{Feature, Suite, require};
 
 /// Runs a script of checks in a throw-away host; it prints PASS and FAIL lines.
 fn checks(script: &str, conflist: &str, dual_stack: bool) {
@@ -36,6 +36,21 @@ fn podman_runs_containers_on_weft() {
 #[test]
 fn podman_runs_containers_on_weft_with_both_families() {
     checks("podman.sh", "weft-dual.conflist", true);
+}
+
+#[test]
+fn podman_runs_containers_on_a_macvlan() {
+    checks("podman.sh", "weft-macvlan.conflist", false);
+}
+
+#[test]
+fn podman_runs_containers_on_an_ipvlan() {
+    if require(
+        Feature::Ipvlan,
+        "runtimes::podman_runs_containers_on_an_ipvlan",
+    ) {
+        checks("podman.sh", "weft-ipvlan.conflist", false);
+    }
 }
 
 #[test]

@@ -1,0 +1,67 @@
+//! The plugins whose configuration the command line knows.
+
+use weft_cni::conf::KeySpec;
+use weft_cni::{CniError, Request};
+
+/// A plugin's name, its keys, and how it reads them.
+pub(crate) struct KnownPlugin {
+    pub(crate) name: &'static str,
+    /// What it is, for the reference page.
+    pub(crate) intro: &'static str,
+    pub(crate) keys: &'static [KeySpec],
+    validate: fn(&Request) -> Result<(), CniError>,
+}
+
+impl KnownPlugin {
+    /// Every problem of a configuration.
+    ///
+    /// # Errors
+    /// Code 7 with all of them; code 2 for unknown keys if the configuration is strict.
+    pub(crate) fn validate(&self, request: &Request) -> Result<(), CniError> {
+        (self.validate)(request)
+    }
+}
+
+/// All of them, in the order of the reference page.
+pub(crate) const PLUGINS: &[KnownPlugin] = &[
+    KnownPlugin {
+        name: weft_bridge::BRIDGE.name,
+        intro: "The reference plugin's keys and defaults, and more.",
+        keys: weft_bridge::BRIDGE_KEYS,
+        validate: |request| weft_bridge::BRIDGE.validate(request),
+    },
+    KnownPlugin {
+        name: weft_macvlan::MACVLAN.name,
+        intro: "Interfaces with a MAC of their own on an interface of the host. The keys and \
+                defaults of the reference plugin `macvlan`, and more.",
+        keys: weft_macvlan::MACVLAN_KEYS,
+        validate: |request| weft_macvlan::MACVLAN.validate(request),
+    },
+    KnownPlugin {
+        name: weft_ipvlan::IPVLAN.name,
+        intro: "Interfaces that share the MAC of an interface of the host. The keys and defaults \
+                of the reference plugin `ipvlan`, and more. Without `ipam` addresses and routes \
+                are those of the plugin before.",
+        keys: weft_ipvlan::IPVLAN_KEYS,
+        validate: |request| weft_ipvlan::IPVLAN.validate(request),
+    },
+    KnownPlugin {
+        name: weft_host::HOST.name,
+        intro: "The host's network, or an interface of the host for the container alone. The keys \
+                of the reference plugin `host-device`, and more.",
+        keys: weft_host::HOST_KEYS,
+        validate: |request| weft_host::HOST.validate(request),
+    },
+    KnownPlugin {
+        name: "weft-tuning",
+        intro: "Settings of an interface and its namespace, after the plugin that makes it. The \
+                keys of the reference plugin `tuning`. What was there before comes back with DEL.",
+        keys: weft_tuning::TUNING_KEYS,
+        validate: weft_tuning::validate,
+    },
+];
+
+/// A plugin by the `type` of a configuration.
+pub(crate) fn known(kind: &str) -> Option<&'static KnownPlugin> {
+    PLUGINS.iter().find(|plugin| plugin.name == kind)
+}
