@@ -1,6 +1,7 @@
 //! CHECK: the record against the kernel, changing nothing, reporting every difference.
 
 use ipnetwork::IpNetwork;
+use weft_cni::result::Route;
 use weft_cni::{AttachmentId, CniError, CniResult, Code, Request};
 use weft_kernel::bridge::PortOptions;
 use weft_kernel::forwarding::{self, IpFamily};
@@ -387,7 +388,10 @@ impl Differences {
             }
         }
         for one in wanted {
-            let wanted = spec(one, index, &record.addresses);
+            // Results before version 1.1.0 leave out what the record has: scope, priority, table.
+            let is_same = |known: &&Route| known.dst == one.dst && known.gw == one.gw;
+            let known = record.routes.iter().find(is_same).unwrap_or(one);
+            let wanted = spec(known, index, &record.addresses);
             let matches = |actual: &RouteSpec| {
                 actual.dst == wanted.dst
                     && actual.gateway == wanted.gateway

@@ -138,7 +138,8 @@ pub(crate) fn host_access_name(parent: &str) -> String {
     )
 }
 
-/// The name that an interface of the host has besides while it is in a container.
+/// A name that nobody else gives: that of an interface of the host besides its own while it is in a
+/// container, and of one on a parent until it is there.
 pub(crate) fn alternative_name(id: &AttachmentId) -> String {
     format!("weft{}", id.short_hash(11))
 }

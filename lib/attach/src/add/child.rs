@@ -10,7 +10,7 @@ use super::record::{Leased, default_routes};
 use super::result::{MadeInterface, interface};
 use crate::error::AttachError;
 use crate::host::{Container, Host};
-use crate::names::{alias, host_access_name};
+use crate::names::{alias, alternative_name, host_access_name};
 use crate::plan::{ChildPlan, HostAccess, Plan};
 use crate::steps::container::Settings;
 use crate::steps::parent::{self, Parent};
@@ -129,6 +129,7 @@ impl ChildSide {
         let mac = own.mac.parse::<Mac>().ok();
         let new = child::NewChild {
             name: &own.name,
+            first_name: &alternative_name(&plan.id),
             kind: child_plan.kind,
             parent: (parent, index),
             in_container: child_plan.link_in_container,

@@ -9,13 +9,15 @@ use weft_store::AttachmentRecord;
 use super::parent::explain;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
-use crate::names::{ALIAS_PREFIX, alias};
+use crate::names::{ALIAS_PREFIX, alias, alternative_name};
 use crate::namespaces;
 
 /// What is to be made.
 #[derive(Debug)]
 pub(crate) struct NewChild<'a> {
     pub(crate) name: &'a str,
+    /// A name that nobody has anywhere, for the moment until it is in the container.
+    pub(crate) first_name: &'a str,
     pub(crate) kind: ChildKind,
     /// Name and index, in the container's namespace if `in_container`.
     pub(crate) parent: (&'a str, u32),
@@ -31,8 +33,8 @@ pub(crate) fn create(
     new: &NewChild<'_>,
 ) -> Result<(), AttachError> {
     let (parent, index) = new.parent;
-    let link = ChildLink {
-        name: new.name,
+    let link = |name| ChildLink {
+        name,
         kind: new.kind,
         parent: index,
         mac: new.mac,
@@ -41,12 +43,30 @@ pub(crate) fn create(
         up: false,
     };
     let mut batch = Batch::new();
-    link.create(&mut batch);
-    let made = match new.in_container {
-        true => inside.route.commit(batch),
-        false => host.route()?.commit(batch),
-    };
-    made.map_err(|error| explain(error.into(), new.kind, parent))
+    link(new.name).create(&mut batch);
+    if new.in_container {
+        let made = inside.route.commit(batch);
+        return made.map_err(|error| explain(error.into(), new.kind, parent));
+    }
+    match host.route()?.commit(batch) {
+        // Older kernels (6.1 does) look for the name among the host's own interfaces.
+        Err(error) if error.is_present() => {
+            let mut batch = Batch::new();
+            link(new.first_name).create(&mut batch);
+            let made = host.route()?.commit(batch);
+            made.map_err(|error| explain(error.into(), new.kind, parent))?;
+            rename(inside, new)
+        }
+        outcome => outcome.map_err(|error| explain(error.into(), new.kind, parent)),
+    }
+}
+
+fn rename(inside: &mut Container, new: &NewChild<'_>) -> Result<(), AttachError> {
+    let mut batch = Batch::new();
+    if let Some(there) = link::find(&mut inside.route, new.first_name)? {
+        link::rename(there.index, new.name, &mut batch);
+    }
+    Ok(inside.route.commit(batch)?)
 }
 
 /// Deletes the interface from its container, if that is still there. It goes with its namespace,
@@ -62,6 +82,10 @@ pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), AttachError> {
     };
     let home = NetNs::current()?;
     let mut socket = RouteSocket::open_in(&netns, &home)?;
+    let first_name = alternative_name(&record.id);
+    if link::find(&mut socket, &first_name)?.is_some() {
+        delete_links(&mut socket, &[first_name.as_str()])?;
+    }
     let Some(there) = link::find(&mut socket, &own.name)? else {
         return Ok(());
     };
