@@ -59,6 +59,15 @@ pub(crate) const PLUGINS: &[KnownPlugin] = &[
         keys: weft_tuning::TUNING_KEYS,
         validate: weft_tuning::validate,
     },
+    KnownPlugin {
+        name: "weft-portmap",
+        intro: "Ports of the host that lead to the container, after the plugin that makes its \
+                interface. The keys of the reference plugin `portmap`. What is published comes as \
+                `runtimeConfig.portMappings`, for which the configuration declares \
+                `\"capabilities\": {\"portMappings\": true}`.",
+        keys: weft_portmap::PORTMAP_KEYS,
+        validate: weft_portmap::validate,
+    },
 ];
 
 /// A plugin by the `type` of a configuration.

@@ -7,6 +7,7 @@ use weft_bridge::{MASQUERADE_KEYS, TRUNK_KEYS};
 use weft_cni::Code;
 use weft_cni::conf::{KeySpec, SPEC_KEYS};
 use weft_cni::env::VARIABLES;
+use weft_portmap::MAPPING_KEYS;
 
 use crate::plugins::PLUGINS;
 
@@ -55,6 +56,12 @@ pub(crate) fn configuration() -> String {
         "weft-bridge: `vlanTrunk`",
         "Each entry.",
         TRUNK_KEYS,
+    );
+    table(
+        &mut page,
+        "weft-portmap: `portMappings`",
+        "Each entry.",
+        MAPPING_KEYS,
     );
     table(
         &mut page,

@@ -290,6 +290,51 @@ fn tuning_killed_at_each(victim: &str, first: Option<&str>) {
     }
 }
 
+/// Published ports of an interface that stays: killed anywhere, one DEL takes all of them back.
+fn portmap_killed_at_each(victim: &str, first: Option<&str>) {
+    let suite = Suite::weft();
+    let host = Host::new();
+    let container = host.container();
+    let mut interface = suite.network_conf("net", "10.1.0.0/24", host.dir());
+    interface["ipMasq"] = true.into();
+    interface["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/64"}]]);
+    let call = |verb: &str, conf: &Value| Call::new(&suite, verb, conf).container(&container);
+    let prev = call("ADD", &interface).on(&host).ok();
+    let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "weft-portmap",
+        "masqAll": true, "prevResult": prev, "runtimeConfig": {"portMappings": [
+        {"hostPort": 8080, "containerPort": 80},
+        {"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "127.0.0.1"}]}});
+    call("ADD", &conf).on(&host).ok();
+    call("DEL", &conf).on(&host).ok();
+    let before = HostState::of(&host);
+    let prepare = || {
+        first
+            .iter()
+            .for_each(|verb| drop(call(verb, &conf).on(&host).ok()))
+    };
+    prepare();
+    let (outcome, calls) = system_calls(&call(victim, &conf), &host);
+    outcome.ok();
+    assert!(calls.len() > 30, "only {} system calls traced", calls.len());
+    call("DEL", &conf).on(&host).ok();
+    for at in &calls {
+        prepare();
+        kill_at(&call(victim, &conf), &host, at);
+        call("DEL", &conf).on(&host).ok();
+        before.assert_same(&host, &format!("portmap {victim} killed at {at:?}"));
+    }
+}
+
+#[test]
+fn portmap_add_killed_anywhere_then_del() {
+    portmap_killed_at_each("ADD", None);
+}
+
+#[test]
+fn portmap_del_killed_anywhere_then_del() {
+    portmap_killed_at_each("DEL", Some("ADD"));
+}
+
 #[test]
 fn tuning_add_killed_anywhere_then_del() {
     tuning_killed_at_each("ADD", None);

@@ -171,3 +171,50 @@ fn devices_that_cannot_go_are_refused() {
     let two = device(&json!({"device": "eth1", "hwaddr": "02:00:00:00:00:01"}));
     assert_eq!(lan.call("ADD", &two, &lan.host.container()).code(), 7);
 }
+
+/// Wherever somebody has moved it.
+#[test]
+fn a_device_comes_back_from_a_third_namespace() {
+    let lan = Lan::new();
+    let third = lan.host.container();
+    let path = third.path().display().to_string();
+    let conf = device(&json!({"device": "eth1"}));
+    comes_back(&lan, &conf, |container| {
+        container.sh(&format!(
+            "ip link set eth0 promisc on; ip link set eth0 txqueuelen 77; \
+             ip link set eth0 netns {path}"
+        ));
+    });
+    let link = lan.host.sh("ip -o link show eth1");
+    assert!(
+        link.contains("qlen 1000") && !link.contains("PROMISC"),
+        "{link}"
+    );
+}
+
+#[test]
+fn a_device_with_containers_on_it_is_refused() {
+    let lan = Lan::new();
+    let macvlan = json!({"cniVersion": "1.0.0", "name": "lan", "type": "weft-macvlan",
+        "master": "eth1", "hostAccess": true, "ipam": {"type": "weft-ipam",
+        "ranges": [[{"subnet": "192.168.60.0/24", "rangeStart": "192.168.60.200"}]]}});
+    let (container, _) = lan.add(&macvlan);
+    lan.refuses(&device(&json!({"device": "eth1"})), 7, &[container.id()]);
+    lan.refuses(
+        &device(&json!({"device": "weft-eth1"})),
+        7,
+        &["is Weft's own"],
+    );
+}
+
+/// A store that cannot be read keeps no interface of the host in a container.
+#[test]
+fn a_damaged_store_gives_the_device_back() {
+    let lan = Lan::new();
+    let conf = device(&json!({"device": "eth1"}));
+    let (container, _) = lan.add(&conf);
+    std::fs::write(lan.host.store().path(), "not a database").unwrap();
+    lan.call("DEL", &conf, &container).ok();
+    assert!(!container.succeeds("ip link show eth0"));
+    assert!(lan.host.sh("ip -o link").contains("wefd"));
+}

@@ -280,3 +280,83 @@ fn the_first_default_route_wins() {
     assert!(way("3fff::1").contains("dev eth1"), "{}", way("3fff::1"));
     call("CHECK", &check, "eth1").ok();
 }
+
+/// Whatever the container does to its interface, DEL removes it.
+#[test]
+fn an_interface_is_found_wherever_it_is() {
+    let lan = Lan::new();
+    let conf = conf(&json!({"mode": "passthru"}));
+    let before = HostState::of(&lan.host);
+    let elsewhere = lan.host.container();
+    let path = elsewhere.path().display().to_string();
+    for change in [
+        "ip link set eth0 down && ip link set eth0 name other0".to_owned(),
+        format!("ip link set eth0 netns {path}"),
+    ] {
+        let (container, _) = lan.add(&conf);
+        container.sh(&change);
+        lan.call("DEL", &conf, &container).ok();
+        before.assert_same(&lan.host, &change);
+    }
+    assert!(!elsewhere.succeeds("ip link show eth0"));
+}
+
+/// Two networks of the same addresses: the second one is refused, the first keeps its ways.
+#[test]
+fn a_refused_way_to_a_container_spares_the_first() {
+    let lan = Lan::new();
+    let first = conf(&json!({"hostAccess": true}));
+    let (container, result) = lan.add(&first);
+    let before = HostState::of(&lan.host);
+    let second = conf(&json!({"hostAccess": true, "name": "other"}));
+    let error = lan.call("ADD", &second, &lan.host.container()).error();
+    assert_eq!(error["code"], 7, "{error}");
+    assert!(
+        error["msg"]
+            .as_str()
+            .unwrap()
+            .contains("another attachment's"),
+        "{error}"
+    );
+    before.assert_same(&lan.host, "the refused one");
+    let mut check = first;
+    check["prevResult"] = result;
+    lan.call("CHECK", &check, &container).ok();
+}
+
+/// The host's interface is what it is taken for, or it is refused.
+#[test]
+fn somebody_elses_interface_is_no_way_to_containers() {
+    let lan = Lan::new();
+    lan.host
+        .sh("ip link add weft-eth1 type veth && ip link set weft-eth1 up");
+    let before = HostState::of(&lan.host);
+    let error = lan.call(
+        "ADD",
+        &conf(&json!({"hostAccess": true})),
+        &lan.host.container(),
+    );
+    assert!(
+        error.error()["msg"]
+            .as_str()
+            .unwrap()
+            .contains("is not Weft's interface on eth1")
+    );
+    before.assert_same(&lan.host, "a refused ADD");
+}
+
+/// A parameter that cannot be written fails the ADD, and keeps nothing from being removed.
+#[test]
+fn a_parameter_that_cannot_be_written_leaves_nothing() {
+    let lan = Lan::new();
+    let before = HostState::of(&lan.host);
+    let conf = conf(&json!({"sysctl": {"net.core.rmem_max": "1000000"}}));
+    let container = lan.host.container();
+    let error = lan.call("ADD", &conf, &container).error();
+    assert!(
+        error["msg"].as_str().unwrap().contains("rmem_max"),
+        "{error}"
+    );
+    before.assert_same(&lan.host, "a refused ADD");
+    assert!(!container.succeeds("ip link show eth0"));
+}

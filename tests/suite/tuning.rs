@@ -1,7 +1,7 @@
 //! weft-tuning: what it sets, and that it puts everything back.
 
 use serde_json::{Value, json};
-use weft_testkit::{Call, Container, Suite};
+use weft_testkit::{Call, Container, HostState, Suite};
 
 use crate::bridge::Net;
 
@@ -151,4 +151,32 @@ fn arguments_replace_the_configuration() {
         container.sh("cat /proc/sys/net/core/somaxconn").trim(),
         "501"
     );
+}
+
+/// What a container has made impossible to put back keeps nothing from being removed, and a second
+/// call that fails leaves what the first has set.
+#[test]
+fn a_container_cannot_block_its_removal() {
+    let net = Net::new();
+    let conf = net.conf(&json!({}));
+    let (container, result) = net.add(&conf);
+    let before = HostState::of(&net.host);
+    let keys = json!({"sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"}, "mtu": 1400});
+    let tuned = tuning(&keys, &result);
+    net.call("ADD", &tuned, &container).ok();
+    let wrong = tuning(
+        &json!({"txQLen": 50, "sysctl": {"net.core.rmem_max": "1"}}),
+        &result,
+    );
+    net.call("ADD", &wrong, &container).error();
+    let link = container.sh("ip -o link show eth0");
+    assert!(
+        link.contains("mtu 1400") && link.contains("qlen 1000"),
+        "{link}"
+    );
+    container.sh("echo 500 60999 >/proc/sys/net/ipv4/ip_local_port_range");
+    net.call("DEL", &tuned, &container).ok();
+    assert!(container.sh("ip -o link show eth0").contains("mtu 1500"));
+    before.assert_same(&net.host, "DEL of tuning");
+    net.call("DEL", &conf, &container).ok();
 }

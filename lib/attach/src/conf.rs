@@ -117,6 +117,11 @@ pub fn host_access(fields: &Fields<'_>) -> HostAccess {
             };
         }
     };
+    for ip in &list {
+        if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
+            fields.invalid("hostAccess", ip, "must be an address that others can have");
+        }
+    }
     for is_ipv4 in [true, false] {
         if list.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count() > 1 {
             fields.invalid(

@@ -10,9 +10,9 @@ use weft_store::{AttachmentRecord, HostLink, StoreError};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, OWN_TYPE};
-use crate::names::{alias, host_link_name};
+use crate::names::{alias, alternative_name, host_link_name};
 use crate::ruleset;
-use crate::steps::{child, device, host_access, idle, links, tuning};
+use crate::steps::{child, connections, device, host_access, idle, links, tuning};
 
 /// Detaches what the request names. Whatever is absent already is fine; nothing stops at the
 /// first failure.
@@ -158,6 +158,7 @@ fn remove_derived(
     if let Some(netns) = netns.and_then(|path| NetNs::open(Path::new(path)).ok()) {
         let own = alias(id);
         errors.extend(child::delete_unrecorded(&netns, &|alias| alias == own).err());
+        errors.extend(device::rescue(&netns, &alternative_name(id)).err());
     }
     AttachError::collect("DEL without a record", errors)
 }
@@ -171,6 +172,9 @@ fn remove_derived(
 pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), AttachError> {
     let mut errors = Vec::new();
     errors.extend(ruleset::remove_elements(host, records).err());
+    for record in records {
+        errors.extend(connections::end_published(&record.ports).err());
+    }
     let names: Vec<String> = records
         .iter()
         .flat_map(|record| {

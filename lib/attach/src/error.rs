@@ -41,6 +41,14 @@ pub enum AttachError {
         /// What is in the way.
         why: String,
     },
+    /// A port of the host is a process's.
+    #[error("portMappings: {port} is in use by {holder}")]
+    PortInUse {
+        /// Which.
+        port: String,
+        /// By whom.
+        holder: String,
+    },
     /// The kernel lacks a driver.
     #[error("{}", no_driver(.0))]
     NoDriver(ChildKind),
@@ -91,6 +99,7 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::LockTimeout { .. } => Code::TryAgainLater,
         StoreError::AttachmentExists { .. } => Code::AttachmentExists,
         StoreError::Exhausted { .. } => Code::AddressesExhausted,
+        StoreError::PortTaken { .. } => Code::PortTaken,
         StoreError::AddressTaken { .. } | StoreError::AddressUnusable { .. } => {
             Code::AddressUnavailable
         }
@@ -107,6 +116,7 @@ impl From<AttachError> for CniError {
             AttachError::OwnNetns { .. } => Self::new(Code::InvalidNetns, text),
             AttachError::InterfaceExists { .. } => Self::new(Code::InterfaceExists, text),
             AttachError::Conflict { .. } => Self::new(Code::InvalidConfig, text),
+            AttachError::PortInUse { .. } => Self::new(Code::PortTaken, text),
             AttachError::NoDriver(_) => Self::new(Code::DriverMissing, text),
             AttachError::Differs { differences, .. } => {
                 let list = serde_json::json!(differences).to_string();

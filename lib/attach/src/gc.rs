@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use weft_cni::conf::ValidAttachments;
 use weft_cni::{AttachmentId, NetworkName, Request};
 use weft_kernel::link;
-use weft_store::AttachmentRecord;
+use weft_store::{AttachmentRecord, SharedObject};
 
 use crate::del::detach;
 use crate::error::AttachError;
@@ -14,7 +14,7 @@ use crate::ipam::{DelegateIpam, OWN_TYPE};
 use crate::names::{id_of_alias, network_owner, owner};
 use crate::namespaces;
 use crate::ruleset;
-use crate::steps::{child, idle, links};
+use crate::steps::{child, host_access, idle, links, users};
 
 /// How long a sticky lease outlives its last use.
 const STICKY_DAYS: u64 = 30;
@@ -78,6 +78,7 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
     errors.extend(remove_orphaned_links(host, scope).err());
     if scope.is_inside {
         errors.extend(remove_orphans_inside(host, scope).err());
+        errors.extend(remove_orphaned_access(host).err());
     }
     errors.extend(remove_orphaned_elements(host, scope).err());
     errors.extend(idle::remove_idle(host).err());
@@ -170,6 +171,20 @@ fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), AttachError
         errors.extend(child::delete_unrecorded(&netns, &is_orphan).err());
     }
     AttachError::collect("looking into the containers", errors)
+}
+
+/// The host's interfaces on parents where no record needs one. They are listed before the records
+/// are read: an ADD writes its record first.
+fn remove_orphaned_access(host: &mut Host) -> Result<(), AttachError> {
+    for link in host_access::all(host)? {
+        let object = SharedObject::HostAccess { link };
+        if let SharedObject::HostAccess { link } = &object
+            && !users::is_needed(host, &object)?
+        {
+            host_access::remove(host, link)?;
+        }
+    }
+    Ok(())
 }
 
 /// Elements whose owner has no record, and those of this network if nobody is in it any more. The

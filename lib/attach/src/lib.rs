@@ -5,6 +5,7 @@
 //! found and removed, so a failed or killed ADD is cleaned by the same code as a DEL.
 
 mod add;
+mod chained;
 mod check;
 pub mod conf;
 mod del;
@@ -16,6 +17,7 @@ pub mod ipam;
 mod names;
 mod namespaces;
 mod plan;
+pub mod portmap;
 mod rebuild;
 mod ruleset;
 mod status;

@@ -6,6 +6,7 @@
 
 mod apply;
 mod elements;
+mod published;
 mod skeleton;
 
 pub(crate) use apply::{
@@ -13,3 +14,4 @@ pub(crate) use apply::{
     remove_elements, remove_network_elements, sweep,
 };
 pub(crate) use elements::{endpoint_elements, network_elements};
+pub(crate) use published::{hairpin_element, hidden_element, is_published, port_element};

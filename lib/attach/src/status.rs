@@ -189,7 +189,7 @@ fn suffering(reason: String) -> Result<(), AttachError> {
     })
 }
 
-fn unavailable(error: AttachError) -> AttachError {
+pub(crate) fn unavailable(error: AttachError) -> AttachError {
     AttachError::NotReady {
         reason: error.to_string(),
         existing_suffer: false,

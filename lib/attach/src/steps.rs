@@ -2,6 +2,7 @@
 
 pub(crate) mod bridge;
 pub(crate) mod child;
+pub(crate) mod connections;
 pub(crate) mod container;
 pub(crate) mod default_route;
 pub(crate) mod device;
@@ -10,6 +11,7 @@ pub(crate) mod host_access;
 pub(crate) mod idle;
 pub(crate) mod links;
 pub(crate) mod parent;
+pub(crate) mod route_localnet;
 pub(crate) mod tuning;
 pub(crate) mod uplink;
 pub(crate) mod users;

@@ -3,14 +3,14 @@
 //! They become part of the attachment's record, with what was there before; a record is made if the
 //! other plugin is not Weft's. Whoever removes the attachment puts everything back.
 
-use weft_cni::{AttachmentId, CniResult, Request};
+use weft_cni::{CniResult, Request};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
-use weft_kernel::{Mac, NetNs, sysctl};
-use weft_store::{AttachmentRecord, NetnsRecord, StoreError, TuningRecord};
+use weft_kernel::{Mac, sysctl};
+use weft_store::{AttachmentRecord, StoreError, TuningRecord};
 
+use crate::chained::{foreign, withdraw};
 use crate::check::{Differences, require_prev_result};
-use crate::del::detach;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::steps::tuning::{originals, restore};
@@ -88,33 +88,27 @@ pub fn add(
     let mut inside = Container::open(path, request.env.netns_override())?;
     let target = Target::find(host, &mut inside, id.ifname.as_str())?;
     let before = before(&inside, &target, wanted)?;
-    let record = host.store.write(|transaction| {
+    let mut previous = None;
+    let mut record = host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
-        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, path, &inside.netns));
-        record.tuning = Some(merged(record.tuning.take(), before));
+        let mut record =
+            there.unwrap_or_else(|| foreign(&id, plugin, path, inside.netns.identity()));
+        previous.clone_from(&record.tuning);
+        record.tuning = Some(merged(record.tuning.take(), before.clone()));
         transaction.replace_attachment(&record)?;
         Ok::<_, StoreError>(record)
     })?;
     if let Err(error) = apply(host, &mut inside, &target, wanted) {
+        // What an earlier call has set stays.
+        record.tuning = Some(before);
         let mut errors = vec![error];
         errors.extend(restore(host, &record).err());
-        errors.extend(forget(host, &record).err());
+        let put_back = |record: &mut AttachmentRecord| record.tuning.clone_from(&previous);
+        errors.extend(withdraw(host, &id, &put_back).err());
         AttachError::collect("tuning", errors)?;
     }
     tell(&mut result, &target, wanted);
     Ok(result)
-}
-
-/// The record of an interface that is not Weft's.
-fn foreign(id: &AttachmentId, plugin: &str, path: &str, netns: &NetNs) -> AttachmentRecord {
-    let mut record = AttachmentRecord::new(id.clone(), plugin);
-    let (dev, ino) = netns.identity();
-    record.netns = Some(NetnsRecord {
-        path: path.to_owned(),
-        dev,
-        ino,
-    });
-    record
 }
 
 fn before(
@@ -199,29 +193,8 @@ fn tell(result: &mut CniResult, target: &Target, wanted: &Tuning) {
     }
 }
 
-/// Takes the settings out of a record, and a record away of which nothing else is left.
 fn forget(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
-    Ok(host.store.write(|transaction| {
-        let Some(mut there) = transaction.attachment(&record.id)? else {
-            return Ok(());
-        };
-        there.tuning = None;
-        if is_empty(&there) {
-            transaction.remove_attachment(&there.id)
-        } else {
-            transaction.replace_attachment(&there)
-        }
-    })?)
-}
-
-/// Whether there is nothing in a record that anybody would have to remove.
-fn is_empty(record: &AttachmentRecord) -> bool {
-    record.container_link.is_none()
-        && record.host_links.is_empty()
-        && record.addresses.is_empty()
-        && record.nft.is_empty()
-        && record.shared.is_empty()
-        && record.delegate.is_none()
+    withdraw(host, &record.id, &|record| record.tuning = None)
 }
 
 /// Puts everything back. Without a record there is nothing that could be put back.
@@ -251,12 +224,8 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         if record.tuning.is_none() {
             continue;
         }
-        // Of a record that is all its own everything goes; of another's only this part.
-        let outcome = match is_empty(record) {
-            true => detach(host, &[record]),
-            false => restore(host, record).and_then(|()| forget(host, record)),
-        };
-        errors.extend(outcome.err());
+        let restored = restore(host, record);
+        errors.extend(restored.and_then(|()| forget(host, record)).err());
     }
     AttachError::collect("DEL", errors)
 }

@@ -102,6 +102,9 @@ codes! {
     /// The kernel has no driver for the interface.
     DriverMissing = 111, "the kernel lacks a driver",
         "load the module that the message names, or use a kernel built with its option";
+    /// A published port is somebody else's.
+    PortTaken = 112, "port of the host taken",
+        "publish another port, or another address of the host; the message says who has this one";
     /// A bug: a plugin stopped where it must not.
     Internal = 199, "internal error",
         "please report it, with the message";

@@ -108,6 +108,23 @@ pub fn list(socket: &mut RouteSocket, index: u32) -> Result<Vec<Assigned>, Kerne
     Ok(assigned)
 }
 
+/// The addresses of all interfaces, both families.
+///
+/// # Errors
+/// The socket's.
+pub fn list_all(socket: &mut RouteSocket) -> Result<Vec<Assigned>, KernelError> {
+    let words = "list all addresses";
+    let mut assigned = Vec::new();
+    for answer in socket.dump(
+        kind::GET_ADDRESS,
+        &bytes_of(&AddressMessage::default()),
+        words,
+    )? {
+        assigned.extend(read(&parsed(&answer, words)?));
+    }
+    Ok(assigned)
+}
+
 fn read(message: &AddressMessage) -> Option<Assigned> {
     let mut local = None;
     let mut peer = None;

@@ -7,10 +7,12 @@
 pub mod address;
 pub mod bridge;
 pub mod child;
+pub mod conntrack;
 pub mod error;
 pub mod forwarding;
 pub mod host;
 pub mod link;
+pub mod listener;
 pub mod mac;
 pub mod neighbour;
 pub mod netlink;

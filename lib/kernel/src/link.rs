@@ -6,8 +6,8 @@ mod travel;
 mod veth;
 
 use netlink_packet_route::link::{
-    InfoData, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, Prop,
-    State,
+    AfSpecInet, AfSpecUnspec, InfoData, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage, Prop, State,
 };
 
 pub use change::{
@@ -68,6 +68,8 @@ pub struct Link {
     pub group: u32,
     /// Driver: `veth`, `bridge`.
     pub kind: Option<String>,
+    /// The host's own packets to 127.0.0.0/8 may leave by it.
+    pub routes_localnet: bool,
     /// Id of its peer's or parent's namespace, seen from the link's own; none if it is the same.
     pub peer_netns_id: Option<i32>,
     /// The bridge's state, if it is one.
@@ -105,6 +107,9 @@ impl From<LinkMessage> for Link {
                     });
                     link.alternative_names.extend(names);
                 }
+                LinkAttribute::AfSpecUnspec(families) => {
+                    link.routes_localnet = families.iter().any(routes_localnet);
+                }
                 LinkAttribute::Controller(index) => link.controller = Some(index),
                 LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::LinkNetNsId(id) => link.peer_netns_id = Some(id),
@@ -114,6 +119,16 @@ impl From<LinkMessage> for Link {
         }
         link
     }
+}
+
+fn routes_localnet(family: &AfSpecUnspec) -> bool {
+    let AfSpecUnspec::Inet(settings) = family else {
+        return false;
+    };
+    settings.iter().any(|setting| match setting {
+        AfSpecInet::DevConf(values) => values.route_localnet != 0,
+        _ => false,
+    })
 }
 
 impl Link {

@@ -39,9 +39,10 @@ impl Transaction<'_> {
     /// Records an attachment, and its share in what it shares.
     ///
     /// # Errors
-    /// [`StoreError::AttachmentExists`].
+    /// [`StoreError::AttachmentExists`], [`StoreError::PortTaken`].
     pub fn insert_attachment(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
         self.refuse_duplicate(&record.id)?;
+        self.claim_ports(&record.id, &record.ports)?;
         for object in &record.shared {
             self.acquire_shared(object)?;
         }
@@ -55,9 +56,13 @@ impl Transaction<'_> {
     /// there is inserted.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`].
+    /// [`StoreError::PortTaken`].
     pub fn replace_attachment(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
         let before = self.attachment(&record.id)?;
+        if let Some(before) = &before {
+            self.release_ports(&record.id, &before.ports)?;
+        }
+        self.claim_ports(&record.id, &record.ports)?;
         // Acquired first: what both have is never idle in between.
         for object in &record.shared {
             self.acquire_shared(object)?;
@@ -96,6 +101,7 @@ impl Transaction<'_> {
                 self.release(pool, address.address.ip(), id, has_own_mac)?;
             }
         }
+        self.release_ports(id, &record.ports)?;
         for object in &record.shared {
             self.release_shared(object)?;
         }

@@ -74,6 +74,14 @@ pub enum StoreError {
         /// Who has it.
         holder: String,
     },
+    /// Another attachment has published the port.
+    #[error("portMappings: {port} is published by {holder} already")]
+    PortTaken {
+        /// Which.
+        port: String,
+        /// By whom.
+        holder: Box<AttachmentId>,
+    },
     /// The requested address cannot be leased to anybody.
     #[error("network {network}: address {address} {why}")]
     AddressUnusable {

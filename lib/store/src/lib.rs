@@ -12,6 +12,7 @@ mod error;
 mod leases;
 mod lock;
 mod maintenance;
+mod ports;
 mod range;
 mod record;
 mod shared;
@@ -28,7 +29,7 @@ pub use maintenance::{Dump, Finding};
 pub use range::{Range, RangeError};
 pub use record::{
     AddressRecord, AttachmentRecord, ContainerLink, Delegate, DeviceRecord, HostLink, HostRoute,
-    NetnsRecord, NftRecord, ParentRecord, TuningRecord,
+    NetnsRecord, NftRecord, ParentRecord, PortRecord, TuningRecord,
 };
 pub use shared::{SharedObject, SharedState};
 pub use sticky::StickyLeases;

@@ -52,6 +52,9 @@ pub struct AttachmentRecord {
     /// Elements of nf_tables sets that are this attachment's alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nft: Vec<NftRecord>,
+    /// Ports of the host that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortRecord>,
     /// What it shares with other attachments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared: Vec<SharedObject>,
@@ -147,6 +150,12 @@ pub struct DeviceRecord {
     pub mtu: u32,
     /// Whether it was up.
     pub up: bool,
+    /// The length of its transmit queue.
+    pub tx_queue_len: u32,
+    /// Whether it took in all frames.
+    pub promiscuous: bool,
+    /// Whether it took in all multicast frames.
+    pub all_multicast: bool,
     /// Its addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpNetwork>,
@@ -216,6 +225,7 @@ impl AttachmentRecord {
             addresses: Vec::new(),
             routes: Vec::new(),
             nft: Vec::new(),
+            ports: Vec::new(),
             shared: Vec::new(),
             delegate: None,
             config_digest: String::new(),
@@ -235,6 +245,46 @@ pub struct AddressRecord {
     /// The pool it is leased from; none if another IPAM plugin manages it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+}
+
+/// A port of the host that leads to a container.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortRecord {
+    /// IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP.
+    pub protocol: u8,
+    /// The host's port.
+    pub host_port: u16,
+    /// The host's address; none for all of the family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ip: Option<IpAddr>,
+    /// The container's address.
+    pub address: IpAddr,
+    /// The container's port.
+    pub container_port: u16,
+}
+
+impl PortRecord {
+    /// The protocol's name.
+    pub fn protocol_name(&self) -> &'static str {
+        match self.protocol {
+            6 => "tcp",
+            17 => "udp",
+            132 => "sctp",
+            _ => "protocol",
+        }
+    }
+}
+
+impl std::fmt::Display for PortRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host_ip {
+            Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:")?,
+            Some(IpAddr::V4(ip)) => write!(f, "{ip}:")?,
+            None => {}
+        }
+        write!(f, "{}/{}", self.host_port, self.protocol_name())
+    }
 }
 
 /// An element of one of Weft's nf_tables sets, in hexadecimal.

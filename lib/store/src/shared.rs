@@ -60,6 +60,16 @@ pub enum SharedObject {
         /// The interface's name.
         link: String,
     },
+    /// The host's route to one address: of one attachment only.
+    HostRoute {
+        /// The address.
+        address: std::net::IpAddr,
+    },
+    /// The host's own packets to 127.0.0.0/8 may leave by an interface (`route_localnet`).
+    RouteLocalnet {
+        /// The interface's name.
+        link: String,
+    },
     /// An element of an nf_tables set that is a network's.
     NftElement {
         /// The element.

@@ -88,6 +88,10 @@ impl ChildSide {
             let macs = self.macs(plan, &link, record);
             record.host_routes =
                 host_access::routes(&link, &self.sources, &record.addresses, macs.as_ref())?;
+            let addresses = record.host_routes.iter().map(|route| route.address);
+            record
+                .shared
+                .extend(addresses.map(|address| SharedObject::HostRoute { address }));
             record.shared.push(SharedObject::HostAccess { link });
         }
         Ok(())

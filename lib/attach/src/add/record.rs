@@ -5,7 +5,8 @@ use weft_cni::CniResult;
 use weft_cni::result::{Dns, IpConfig, Route};
 use weft_kernel::Mac;
 use weft_store::{
-    AddressRecord, AttachmentRecord, ContainerLink, Delegate, NetnsRecord, TuningRecord,
+    AddressRecord, AttachmentRecord, ContainerLink, Delegate, NetnsRecord, SharedObject,
+    Transaction, TuningRecord,
 };
 
 use super::side::Side;
@@ -43,7 +44,7 @@ pub(super) fn record(
             let record = draft(&leased)?;
             host.store.write(|transaction| {
                 side.refuse_conflicts(plan, transaction)?;
-                Ok::<_, AttachError>(transaction.insert_attachment(&record)?)
+                insert(transaction, &record)
             })?;
             Ok((record, leased))
         }
@@ -60,7 +61,7 @@ pub(super) fn record(
                     dns: config.dns.clone(),
                 };
                 let record = draft(&leased)?;
-                transaction.insert_attachment(&record)?;
+                insert(transaction, &record)?;
                 Ok((record, leased))
             })
         }
@@ -82,13 +83,30 @@ pub(super) fn record(
                     record.delegate = before.delegate.clone();
                     host.store.write(|transaction| {
                         transaction.remove_attachment(&plan.id)?;
-                        transaction.insert_attachment(&record)
+                        insert(transaction, &record)
                     })?;
                     Ok((record, leased))
                 });
             outcome.map_err(|error| undo_delegate(host, plan, error))
         }
     }
+}
+
+/// Writes the record, unless one of its addresses is another attachment's on the host.
+fn insert(transaction: &mut Transaction<'_>, record: &AttachmentRecord) -> Result<(), AttachError> {
+    for object in &record.shared {
+        if let SharedObject::HostRoute { address } = object
+            && transaction.users_of(object)? > 0
+        {
+            return Err(AttachError::Conflict {
+                key: "hostAccess",
+                name: address.to_string(),
+                why: "is another attachment's already: give the networks different ranges"
+                    .to_owned(),
+            });
+        }
+    }
+    Ok(transaction.insert_attachment(record)?)
 }
 
 /// The specification: a delegate that fails an ADD is called again with DEL.

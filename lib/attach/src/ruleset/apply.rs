@@ -49,8 +49,8 @@ pub(crate) fn add_elements(
     }
     let nft = host.nft()?;
     let mut batch = Batch::new();
-    for (set, element, exclusive) in &own {
-        set.add(element, *exclusive, &mut batch);
+    for (set, elements) in by_set(own.iter().map(|(set, element, _)| (*set, element.clone()))) {
+        set.add(&elements, Exclusive::Yes, &mut batch);
     }
     match nft.commit(&batch) {
         Ok(()) => {}
@@ -67,6 +67,18 @@ pub(crate) fn add_elements(
     Ok(false)
 }
 
+/// Elements of the same set go in one message: the kernel's answers have to fit a buffer.
+fn by_set(elements: impl IntoIterator<Item = (Set, Element)>) -> Vec<(Set, Vec<Element>)> {
+    let mut sets: Vec<(Set, Vec<Element>)> = Vec::new();
+    for (set, element) in elements {
+        match sets.iter_mut().find(|(there, _)| *there == set) {
+            Some((_, list)) => list.push(element),
+            None => sets.push((set, vec![element])),
+        }
+    }
+    sets
+}
+
 /// Adds an element of an interval set, unless it is there: changing such a set is not O(1). The
 /// kernel holds no overlapping intervals (of networks whose subnets overlap, or whose exclusions
 /// changed): the older one stays then, and CHECK says that the younger is missing.
@@ -78,7 +90,7 @@ fn add_interval(nft: &mut NftSocket, set: &Set, element: &Element) -> Result<(),
         return Ok(());
     }
     let mut batch = Batch::new();
-    set.add(element, Exclusive::No, &mut batch);
+    set.add(std::slice::from_ref(element), Exclusive::No, &mut batch);
     match nft.commit(&batch) {
         Err(error) if error.is_present() => {
             tracing::warn!(
@@ -111,8 +123,26 @@ fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachErr
             Err(error) => return Err(error.into()),
         }
     }
+    match fill(host, record) {
+        // An older Weft's table, or somebody deleted part of it: it is made anew.
+        Err(AttachError::Kernel(error)) if error.is_absent() => {
+            let mut batch = Batch::new();
+            for table in TABLES {
+                table.delete(&mut batch);
+                skeleton::create(&table, &mut batch);
+            }
+            host.nft()?.commit(&batch)?;
+            fill(host, record)?;
+        }
+        outcome => outcome?,
+    }
+    Ok(is_new)
+}
+
+/// Puts everything that the stores know, and a new record, into tables that are there.
+fn fill(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
     let records = host.all_attachments()?;
-    let mut hashed = Batch::new();
+    let mut hashed = Vec::new();
     let mut intervals = Vec::new();
     let mut seen = BTreeSet::new();
     for known in records.iter().chain([record]) {
@@ -121,17 +151,21 @@ fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachErr
                 continue;
             }
             match exclusive {
-                Exclusive::Yes => set.add(&element, Exclusive::No, &mut hashed),
+                Exclusive::Yes => hashed.push((set, element)),
                 Exclusive::No => intervals.push((set, element)),
             }
         }
     }
+    let mut batch = Batch::new();
+    for (set, elements) in by_set(hashed) {
+        set.add(&elements, Exclusive::No, &mut batch);
+    }
     let nft = host.nft()?;
-    nft.commit(&hashed)?;
+    nft.commit(&batch)?;
     for (set, element) in &intervals {
         add_interval(nft, set, element)?;
     }
-    Ok(is_new)
+    Ok(())
 }
 
 /// A key is taken. If its owner is an attachment that is no more, its element goes and ours comes,
@@ -151,10 +185,11 @@ fn replace(host: &mut Host, wanted: &[(Set, Element, Exclusive)]) -> Result<(), 
                 .filter(|_| there.owner != element.owner)
             {
                 return Err(AttachError::Conflict {
-                    key: "ipam",
-                    name: format!("an address in nft set {}", set.name),
+                    key: set.name,
+                    name: "an address or port".to_owned(),
                     why: format!(
-                        "is that of {} already: give the networks different subnets",
+                        "is that of {} already: give the networks different subnets, the \
+                         containers different ports",
                         holder.id
                     ),
                 });
@@ -164,9 +199,9 @@ fn replace(host: &mut Host, wanted: &[(Set, Element, Exclusive)]) -> Result<(), 
                 set = set.name,
                 "stale nft element replaced"
             );
-            set.remove(element, &mut batch);
+            set.remove(std::slice::from_ref(element), &mut batch);
         }
-        set.add(element, Exclusive::No, &mut batch);
+        set.add(std::slice::from_ref(element), Exclusive::No, &mut batch);
     }
     Ok(nft.commit(&batch)?)
 }
@@ -181,13 +216,17 @@ fn remove_owned(
     for _ in 0..SWAP_ATTEMPTS {
         let generation = nft.generation()?;
         let mut batch = Batch::at_generation(generation);
+        let mut ours = Vec::new();
         for (set, element) in elements {
             let there = nft.find(set, element)?;
             let is_ours =
                 there.is_some_and(|there| there.owner == element.owner && is_same(&there, element));
             if is_ours && still_unused(element)? {
-                set.remove(element, &mut batch);
+                ours.push((*set, element.clone()));
             }
+        }
+        for (set, elements) in by_set(ours) {
+            set.remove(&elements, &mut batch);
         }
         match nft.commit(&batch) {
             Ok(()) => return Ok(()),

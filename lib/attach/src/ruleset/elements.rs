@@ -10,7 +10,7 @@ use weft_store::NftRecord;
 use super::skeleton::{LOCAL4, LOCAL6, MASQ4, MASQ6, PORT_MACS, PORTS, SETS, SNAT4, SNAT6};
 use crate::plan::Masquerade;
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -22,14 +22,14 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-fn ip_bytes(ip: IpAddr) -> Vec<u8> {
+pub(super) fn ip_bytes(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
     }
 }
 
-fn record(set: Set, key: &[u8]) -> NftRecord {
+pub(super) fn record(set: Set, key: &[u8]) -> NftRecord {
     NftRecord {
         set: set.name.to_owned(),
         key: hex(key),
@@ -128,6 +128,12 @@ fn disjoint(mut prefixes: Vec<IpNetwork>) -> Vec<IpNetwork> {
 }
 
 fn interval(source: &IpNetwork, destination: &IpNetwork) -> NftRecord {
+    let set = if source.is_ipv4() { LOCAL4 } else { LOCAL6 };
+    interval_in(set, source, destination)
+}
+
+/// From one network to another, in a set of such pairs.
+pub(super) fn interval_in(set: Set, source: &IpNetwork, destination: &IpNetwork) -> NftRecord {
     let bounds = |net: &IpNetwork| match net {
         IpNetwork::V4(v4) => (
             v4.network().octets().to_vec(),
@@ -141,7 +147,6 @@ fn interval(source: &IpNetwork, destination: &IpNetwork) -> NftRecord {
     let ((mut key, mut end), (to, to_end)) = (bounds(source), bounds(destination));
     key.extend(to);
     end.extend(to_end);
-    let set = if source.is_ipv4() { LOCAL4 } else { LOCAL6 };
     NftRecord {
         key_end: Some(hex(&end)),
         ..record(set, &key)

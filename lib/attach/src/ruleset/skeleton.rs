@@ -1,13 +1,14 @@
 //! Tables, sets, chains and rules, as data.
 
+use super::published;
 use weft_kernel::nft::{
     BaseChain, Batch, Chain, Expression, Family, Key, Set, SetKind, Table, Verdict,
 };
 
 /// Bumped whenever the skeleton changes; kept in the tables' user data.
-const SCHEMA: &[u8] = b"weft 1";
+const SCHEMA: &[u8] = b"weft 2";
 
-const NAT: Table = Table {
+pub(super) const NAT: Table = Table {
     family: Family::Inet,
     name: "weft",
 };
@@ -17,7 +18,12 @@ const GUARD: Table = Table {
 };
 pub(crate) const TABLES: [Table; 2] = [NAT, GUARD];
 
-const fn set(table: Table, name: &'static str, key: &'static [Key], kind: SetKind) -> Set {
+pub(super) const fn set(
+    table: Table,
+    name: &'static str,
+    key: &'static [Key],
+    kind: SetKind,
+) -> Set {
     Set {
         table,
         name,
@@ -30,8 +36,8 @@ const fn set(table: Table, name: &'static str, key: &'static [Key], kind: SetKin
 pub(crate) const MASQ4: Set = set(NAT, "masq4", &[Key::Ipv4], SetKind::Hash);
 pub(crate) const MASQ6: Set = set(NAT, "masq6", &[Key::Ipv6], SetKind::Hash);
 /// Addresses that outside sees as another one.
-pub(crate) const SNAT4: Set = set(NAT, "snat4", &[Key::Ipv4], SetKind::Map(Key::Ipv4));
-pub(crate) const SNAT6: Set = set(NAT, "snat6", &[Key::Ipv6], SetKind::Map(Key::Ipv6));
+pub(crate) const SNAT4: Set = set(NAT, "snat4", &[Key::Ipv4], SetKind::Map(&[Key::Ipv4]));
+pub(crate) const SNAT6: Set = set(NAT, "snat6", &[Key::Ipv6], SetKind::Map(&[Key::Ipv6]));
 /// Source and destination networks between which nothing is rewritten: a few per network.
 pub(crate) const LOCAL4: Set = set(NAT, "local4", &[Key::Ipv4, Key::Ipv4], SetKind::Interval);
 pub(crate) const LOCAL6: Set = set(NAT, "local6", &[Key::Ipv6, Key::Ipv6], SetKind::Interval);
@@ -46,7 +52,24 @@ pub(crate) const PORT_MACS: Set = set(
 );
 
 /// Every set; a record names one by its name, which is unique over both tables.
-pub(crate) const SETS: [Set; 8] = [MASQ4, MASQ6, SNAT4, SNAT6, LOCAL4, LOCAL6, PORTS, PORT_MACS];
+pub(crate) const SETS: [Set; 16] = [
+    MASQ4,
+    MASQ6,
+    SNAT4,
+    SNAT6,
+    LOCAL4,
+    LOCAL6,
+    PORTS,
+    PORT_MACS,
+    published::PUBLISHED4,
+    published::PUBLISHED6,
+    published::PUBLISHED_AT4,
+    published::PUBLISHED_AT6,
+    published::HAIRPIN4,
+    published::HAIRPIN6,
+    published::HIDDEN4,
+    published::HIDDEN6,
+];
 
 /// NF_INET_POST_ROUTING; five before srcnat (100), so that Weft decides before host-wide rules.
 const NAT_POST: Chain = Chain {
@@ -69,19 +92,19 @@ const BRIDGE_GUARD: Chain = Chain {
     }),
 };
 
-const META_IIFNAME: u32 = 6;
+pub(super) const META_IIFNAME: u32 = 6;
 const META_NFPROTO: u32 = 15;
 const LINK_LAYER: u32 = 0;
 const NETWORK_LAYER: u32 = 1;
 /// NFT_REG32_00; sixteen bytes from here are NFT_REG_1.
-const FIRST: u32 = 8;
+pub(super) const FIRST: u32 = 8;
 
 /// What differs between the families.
-struct Protocol {
-    number: u8,
-    source: u32,
-    destination: u32,
-    length: u32,
+pub(super) struct Protocol {
+    pub(super) number: u8,
+    pub(super) source: u32,
+    pub(super) destination: u32,
+    pub(super) length: u32,
     multicast: &'static [u8],
     multicast_mask: &'static [u8],
     local: &'static str,
@@ -89,7 +112,7 @@ struct Protocol {
     masq: &'static str,
 }
 
-const IPV4: Protocol = Protocol {
+pub(super) const IPV4: Protocol = Protocol {
     number: 2,
     source: 12,
     destination: 16,
@@ -100,7 +123,7 @@ const IPV4: Protocol = Protocol {
     snat: SNAT4.name,
     masq: MASQ4.name,
 };
-const IPV6: Protocol = Protocol {
+pub(super) const IPV6: Protocol = Protocol {
     number: 10,
     source: 8,
     destination: 24,
@@ -113,7 +136,7 @@ const IPV6: Protocol = Protocol {
 };
 
 impl Protocol {
-    fn is_this(&self) -> [Expression; 2] {
+    pub(super) fn is_this(&self) -> [Expression; 2] {
         [
             Expression::Meta {
                 key: META_NFPROTO,
@@ -127,7 +150,7 @@ impl Protocol {
         ]
     }
 
-    fn load(&self, offset: u32, length: u32, register: u32) -> Expression {
+    pub(super) fn load(&self, offset: u32, length: u32, register: u32) -> Expression {
         Expression::Payload {
             base: NETWORK_LAYER,
             offset,
@@ -140,7 +163,7 @@ impl Protocol {
         if self.multicast.len() == 4 { 4 } else { 1 }
     }
 
-    fn lookup(&self, set: &'static str, value_register: Option<u32>) -> Expression {
+    pub(super) fn lookup(&self, set: &'static str, value_register: Option<u32>) -> Expression {
         Expression::Lookup {
             set,
             register: FIRST,
@@ -231,19 +254,22 @@ pub(super) fn create(table: &Table, batch: &mut Batch) {
     for (id, set) in (1..).zip(SETS.into_iter().filter(|set| set.table == *table)) {
         set.create(id, batch);
     }
-    let (chain, rules) = if *table == NAT {
-        (
-            NAT_POST,
-            IPV4.rules()
-                .into_iter()
-                .chain(IPV6.rules())
-                .collect::<Vec<_>>(),
-        )
+    let chains = if *table == NAT {
+        let mut after: Vec<Vec<Expression>> = published::postrouting_rules();
+        after.extend(IPV4.rules().into_iter().chain(IPV6.rules()));
+        let mut chains = published::chains();
+        chains.push((NAT_POST, after));
+        chains
     } else {
-        (BRIDGE_GUARD, guard_rules().to_vec())
+        vec![(BRIDGE_GUARD, guard_rules().to_vec())]
     };
-    chain.create(batch);
-    for rule in rules {
-        chain.append(&rule, batch);
+    // All of them before the rules, which may jump.
+    for (chain, _) in &chains {
+        chain.create(batch);
+    }
+    for (chain, rules) in &chains {
+        for rule in rules {
+            chain.append(rule, batch);
+        }
     }
 }

@@ -69,8 +69,9 @@ fn rename(inside: &mut Container, new: &NewChild<'_>) -> Result<(), AttachError>
     Ok(inside.route.commit(batch)?)
 }
 
-/// Deletes the interface from its container, if that is still there. It goes with its namespace,
-/// but a namespace may outlive the attachment, and the parent stays in use as long.
+/// Deletes the interface from its container, if that is still there, whatever it is called by now.
+/// It goes with its namespace, but a namespace may outlive the attachment, and the parent stays in
+/// use as long. One that the container has moved on is looked for everywhere.
 pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), AttachError> {
     let (Some(parent), Some(own), Some(netns)) =
         (&record.parent, &record.container_link, &record.netns)
@@ -80,25 +81,39 @@ pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), AttachError> {
     let Some(netns) = namespaces::find(netns) else {
         return Ok(());
     };
-    let home = NetNs::current()?;
-    let mut socket = RouteSocket::open_in(&netns, &home)?;
-    let first_name = alternative_name(&record.id);
-    if link::find(&mut socket, &first_name)?.is_some() {
-        delete_links(&mut socket, &[first_name.as_str()])?;
-    }
-    let Some(there) = link::find(&mut socket, &own.name)? else {
-        return Ok(());
-    };
-    // An ADD that was killed early leaves the name free for somebody else.
-    let is_own = there.alias == alias(&record.id)
-        || (!there.alias.starts_with(ALIAS_PREFIX)
-            && there
+    let (own_alias, first_name) = (alias(&record.id), alternative_name(&record.id));
+    let is_own = |link: &Link| {
+        // An ADD that was killed early leaves no alias, or the name free for somebody else.
+        let is_nameless = !link.alias.starts_with(ALIAS_PREFIX)
+            && link.name == own.name
+            && link
                 .child
-                .is_some_and(|kind| kind.driver() == parent.driver));
-    if !is_own {
+                .is_some_and(|kind| kind.driver() == parent.driver);
+        link.alias == own_alias || link.name == first_name || is_nameless
+    };
+    if delete_matching(&netns, &is_own)? {
         return Ok(());
     }
-    delete_links(&mut socket, &[own.name.as_str()])
+    for other in namespaces::all() {
+        if delete_matching(&other, &|link| link.alias == own_alias)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes interfaces on a parent in one namespace. Whether there were any.
+fn delete_matching(netns: &NetNs, is_wanted: &dyn Fn(&Link) -> bool) -> Result<bool, AttachError> {
+    let home = NetNs::current()?;
+    let mut socket = RouteSocket::open_in(netns, &home)?;
+    let all = link::list(&mut socket)?;
+    let names: Vec<&str> = all
+        .iter()
+        .filter(|link| link.child.is_some() && is_wanted(link))
+        .map(|link| link.name.as_str())
+        .collect();
+    delete_links(&mut socket, &names)?;
+    Ok(!names.is_empty())
 }
 
 fn delete_links(socket: &mut RouteSocket, names: &[&str]) -> Result<(), AttachError> {
@@ -121,14 +136,5 @@ pub(crate) fn delete_unrecorded(
     netns: &NetNs,
     is_orphan: &dyn Fn(&str) -> bool,
 ) -> Result<(), AttachError> {
-    let home = NetNs::current()?;
-    let mut socket = RouteSocket::open_in(netns, &home)?;
-    let is_ours = |link: &Link| link.child.is_some() && is_orphan(&link.alias);
-    let all = link::list(&mut socket)?;
-    let names: Vec<&str> = all
-        .iter()
-        .filter(|link| is_ours(link))
-        .map(|link| link.name.as_str())
-        .collect();
-    delete_links(&mut socket, &names)
+    delete_matching(netns, &|link| is_orphan(&link.alias)).map(drop)
 }

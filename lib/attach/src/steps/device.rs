@@ -48,7 +48,24 @@ pub(crate) fn look(host: &mut Host, selector: &DeviceSelector) -> Result<Link, A
         let why = format!("is part of the interface with index {index}: take it out first");
         return Err(conflict(&found.name, why));
     }
+    refuse_used(host, &found)?;
     Ok(found)
+}
+
+/// Refuses what containers depend on.
+fn refuse_used(host: &mut Host, found: &Link) -> Result<(), AttachError> {
+    let is_parent = |record: &AttachmentRecord| {
+        let mut parents = record.parent.iter().filter(|parent| !parent.in_container);
+        parents.any(|parent| parent.name == found.name)
+    };
+    if let Some(user) = host.all_attachments()?.iter().find(|one| is_parent(one)) {
+        let why = format!("has containers on it: {}", user.id);
+        return Err(conflict(&found.name, why));
+    }
+    if found.alias.starts_with("weft") {
+        return Err(conflict(&found.name, "is Weft's own"));
+    }
+    Ok(())
 }
 
 fn named(socket: &mut RouteSocket, name: &str) -> Result<Link, AttachError> {
@@ -125,6 +142,9 @@ pub(crate) fn record(
         mac: device.mac.map(|mac| mac.to_string()).unwrap_or_default(),
         mtu: device.mtu,
         up: device.is_up,
+        tx_queue_len: device.tx_queue_len,
+        promiscuous: device.is_promiscuous,
+        all_multicast: device.is_all_multicast,
         addresses: there
             .into_iter()
             .map(|assigned| assigned.address)
@@ -161,11 +181,41 @@ pub(crate) fn give_back(host: &mut Host, record: &AttachmentRecord) -> Result<()
             move_home(&mut inside, &home, &there, device)?;
         }
     }
+    if link::find(host.route()?, &device.alternative_name)?.is_none() {
+        // Somebody has moved it on.
+        for netns in namespaces::all().iter().filter(|netns| **netns != home) {
+            let mut inside = RouteSocket::open_in(netns, &home)?;
+            if let Some(there) = link::find(&mut inside, &device.alternative_name)? {
+                move_home(&mut inside, &home, &there, device)?;
+                break;
+            }
+        }
+    }
     let socket = host.route()?;
     match link::find(socket, &device.alternative_name)? {
         Some(there) => restore(socket, &there, device),
         None => Ok(()),
     }
+}
+
+/// Brings an interface home whose record is lost: by the alternative name that derives from the
+/// attachment. What it was called and how it was nobody knows any more.
+pub(crate) fn rescue(netns: &NetNs, alternative_name: &str) -> Result<(), AttachError> {
+    let home = NetNs::current()?;
+    let mut inside = RouteSocket::open_in(netns, &home)?;
+    let Some(there) = link::find(&mut inside, alternative_name)? else {
+        return Ok(());
+    };
+    let name = free_name(alternative_name);
+    tracing::warn!(
+        name,
+        "an interface of the host is back under a name of Weft's"
+    );
+    let mut batch = Batch::new();
+    link::remove_alternative_name(there.index, alternative_name, &mut batch);
+    link::set_down(there.index, &mut batch);
+    link::move_to(there.index, &home, &name, &mut batch);
+    Ok(inside.commit(batch)?)
 }
 
 /// By its alternative name; without that (an older kernel, somebody took it away) by name or index,
@@ -205,13 +255,18 @@ fn move_home(
     }
     // Its own name may be taken by now: it gets one that nobody has, and its own afterwards.
     link::set_down(there.index, &mut batch);
-    link::move_to(there.index, home, &free_name(device), &mut batch);
+    link::move_to(
+        there.index,
+        home,
+        &free_name(&device.alternative_name),
+        &mut batch,
+    );
     Ok(inside.commit(batch)?)
 }
 
 /// A name for the moment: the alternative one cannot be used twice.
-fn free_name(device: &DeviceRecord) -> String {
-    let tail: String = device.alternative_name.chars().skip(4).collect();
+fn free_name(alternative_name: &str) -> String {
+    let tail: String = alternative_name.chars().skip(4).collect();
     format!("wefd{tail}")
 }
 
@@ -226,6 +281,9 @@ fn restore(
     let change = Change {
         mac: mac.filter(|mac| there.mac != Some(*mac)),
         mtu: (there.mtu != device.mtu).then_some(device.mtu),
+        tx_queue_len: Some(device.tx_queue_len),
+        promiscuous: Some(device.promiscuous),
+        all_multicast: Some(device.all_multicast),
         ..Change::default()
     };
     if there.name != device.name {

@@ -98,6 +98,18 @@ pub(crate) fn ensure(
     let (parent_name, parent_index, mtu) = parent;
     let socket = host.route()?;
     if let Some(there) = link::find(socket, name)? {
+        if there.alias != ALIAS || there.parent != Some(parent_index) {
+            return Err(AttachError::Conflict {
+                key: "hostAccess",
+                name: name.to_owned(),
+                why: format!("exists and is not Weft's interface on {parent_name}"),
+            });
+        }
+        if !there.is_up {
+            let mut batch = Batch::new();
+            link::set_up(there.index, &mut batch);
+            socket.commit(batch)?;
+        }
         return Ok(there.index);
     }
     let mut batch = Batch::new();
@@ -278,6 +290,15 @@ pub(crate) fn missing(host: &mut Host, routes: &[HostRoute]) -> Result<Vec<Strin
         }
     }
     Ok(missing)
+}
+
+/// The names of the host's interfaces that Weft made.
+pub(crate) fn all(host: &mut Host) -> Result<Vec<String>, AttachError> {
+    let links = link::list(host.route()?)?.into_iter();
+    Ok(links
+        .filter(|link| link.alias == ALIAS)
+        .map(|link| link.name)
+        .collect())
 }
 
 /// Deletes the host's interface if Weft made it.

@@ -2,7 +2,7 @@
 
 use weft_store::{NftRecord, SharedObject, Sharing};
 
-use super::{bridge, gateway, host_access, parent, uplink, users, vlan_gateway};
+use super::{bridge, gateway, host_access, parent, route_localnet, uplink, users, vlan_gateway};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ruleset;
@@ -65,6 +65,8 @@ fn order(object: &SharedObject) -> u8 {
         SharedObject::GatewayAddress { .. } => 0,
         SharedObject::VlanGateway { .. }
         | SharedObject::HostAccess { .. }
+        | SharedObject::RouteLocalnet { .. }
+        | SharedObject::HostRoute { .. }
         | SharedObject::ParentMode { .. } => 1,
         SharedObject::Uplink { .. } | SharedObject::VlanLink { .. } => 2,
         SharedObject::Bridge { .. } => 3,
@@ -86,7 +88,10 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
         SharedObject::Bridge { name } => bridge::remove(host, name),
         SharedObject::HostAccess { link } => host_access::remove(host, link),
         SharedObject::VlanLink { link, .. } => parent::remove_vlan(host, link),
-        SharedObject::ParentMode { .. } | SharedObject::NftElement { .. } => Ok(()),
+        SharedObject::RouteLocalnet { link } => route_localnet::switch(host, link, false),
+        SharedObject::ParentMode { .. }
+        | SharedObject::HostRoute { .. }
+        | SharedObject::NftElement { .. } => Ok(()),
         SharedObject::Ruleset => ruleset::delete_tables(host),
     }
 }

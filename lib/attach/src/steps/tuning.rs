@@ -27,7 +27,8 @@ pub(crate) fn originals(
     })
 }
 
-/// Puts everything back that is still there to be put back.
+/// Puts everything back that is still there to be put back. What a container did to its own
+/// namespace since may keep something from it, but nobody from being removed.
 pub(crate) fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
     let Some(tuning) = &record.tuning else {
         return Ok(());
@@ -48,7 +49,7 @@ pub(crate) fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<(), 
         }
     }
     if let Some(netns) = record.netns.as_ref().and_then(namespaces::find) {
-        errors.extend(restore_inside(&netns, tuning).err());
+        restore_inside(&netns, tuning)?;
     }
     AttachError::collect("restoring what was tuned", errors)
 }
@@ -67,16 +68,18 @@ fn restore_inside(netns: &NetNs, tuning: &TuningRecord) -> Result<(), AttachErro
             ..Change::default()
         };
         change.apply(&tuning.ifname, &mut batch);
-        socket.commit(batch)?;
+        if let Err(error) = socket.commit(batch) {
+            tracing::warn!(%error, "not put back");
+        }
     }
-    let write = || {
-        for (name, value) in &tuning.sysctls {
+    netns.run(&home, || {
+        for (name, before) in &tuning.sysctls {
             // What was there and is no more went with its interface.
-            if sysctl::exists(name) {
-                sysctl::write(name, value)?;
+            let is_other = sysctl::read(name).is_ok_and(|now| now != *before);
+            if is_other && let Err(error) = sysctl::write(name, before) {
+                tracing::warn!(%error, "not put back");
             }
         }
-        Ok::<_, weft_kernel::KernelError>(())
-    };
-    Ok(netns.run(&home, write)??)
+    })?;
+    Ok(())
 }

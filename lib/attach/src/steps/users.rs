@@ -28,12 +28,22 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
         SharedObject::VlanGateway { link, .. } => {
             ports.any(|port| gateway_link(port).as_ref() == Some(link))
         }
-        SharedObject::Uplink { bridge, .. } | SharedObject::Bridge { name: bridge } => {
+        SharedObject::Uplink { bridge, .. } => {
             ports.any(|port| port.bridge.as_ref() == Some(bridge))
+        }
+        // Somebody else's interfaces may sit on it.
+        SharedObject::Bridge { name } => {
+            ports.any(|port| port.bridge.as_ref() == Some(name))
+                || record
+                    .parent
+                    .as_ref()
+                    .is_some_and(|parent| parent.name == *name)
         }
         SharedObject::NftElement { .. }
         | SharedObject::HostAccess { .. }
         | SharedObject::VlanLink { .. }
+        | SharedObject::RouteLocalnet { .. }
+        | SharedObject::HostRoute { .. }
         | SharedObject::ParentMode { .. } => record.shared.contains(object),
         SharedObject::Ruleset => !record.nft.is_empty(),
     }

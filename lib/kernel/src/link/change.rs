@@ -23,6 +23,8 @@ pub struct Change<'a> {
     pub announces_ipv4: bool,
     /// It answers no ARP request (`arp_ignore` 8).
     pub answers_no_arp: bool,
+    /// The host's own packets to 127.0.0.0/8 may leave by it, or may not (`route_localnet`).
+    pub routes_localnet: Option<bool>,
     /// Bridge port options.
     pub port: Option<&'a PortOptions>,
     /// MAC.
@@ -65,6 +67,12 @@ impl Change<'_> {
                 8,
             )));
         }
+        if let Some(on) = self.routes_localnet {
+            families.push(AfSpecUnspec::Other(ipv4_setting(
+                IPV4_DEVCONF_ROUTE_LOCALNET,
+                u32::from(on),
+            )));
+        }
         if !families.is_empty() {
             link.attributes.push(LinkAttribute::AfSpecUnspec(families));
         }
@@ -98,6 +106,8 @@ impl Change<'_> {
 const IPV4_DEVCONF_ARP_IGNORE: u16 = 19;
 /// linux/ip.h.
 const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
+/// linux/ip.h.
+const IPV4_DEVCONF_ROUTE_LOCALNET: u16 = 26;
 
 /// IFLA_AF_SPEC / AF_INET / IFLA_INET_CONF: one setting by its number.
 fn ipv4_setting(number: u16, value: u32) -> DefaultNla {

@@ -8,6 +8,7 @@ const NFTA_EXPR_DATA: u16 = 2;
 pub(super) const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CODE: u16 = 1;
+const NFTA_VERDICT_CHAIN: u16 = 2;
 
 /// What ends a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Verdict {
     Accept,
     /// NFT_RETURN.
     Return,
+    /// NFT_JUMP to a chain of the same table.
+    Jump(&'static str),
 }
 
 impl Verdict {
@@ -26,6 +29,14 @@ impl Verdict {
             Self::Drop => 0,
             Self::Accept => 1,
             Self::Return => -5,
+            Self::Jump(_) => -3,
+        }
+    }
+
+    const fn chain(self) -> Option<&'static str> {
+        match self {
+            Self::Jump(chain) => Some(chain),
+            Self::Drop | Self::Accept | Self::Return => None,
         }
     }
 }
@@ -60,6 +71,18 @@ pub enum Expression {
         /// The value.
         value: Vec<u8>,
     },
+    /// Loads a datum of the packet's connection (`NFT_CT_*`).
+    Connection {
+        /// Which.
+        key: u32,
+        /// Where to.
+        register: u32,
+    },
+    /// Loads what kind of address the destination is (`RTN_*`), by the routing table.
+    DestinationType {
+        /// Where to.
+        register: u32,
+    },
     /// Masks a register.
     Mask {
         /// Which.
@@ -84,6 +107,15 @@ pub enum Expression {
     Verdict(Verdict),
     /// Rewrites the source to the outgoing interface's address.
     Masquerade,
+    /// Rewrites destination and port to those in registers.
+    DestinationNat {
+        /// NFPROTO_IPV4 or NFPROTO_IPV6.
+        protocol: u32,
+        /// Where the address is.
+        address: u32,
+        /// Where the port is.
+        port: u32,
+    },
     /// Rewrites the source to the address in a register.
     SourceNat {
         /// NFPROTO_IPV4 or NFPROTO_IPV6.
@@ -99,12 +131,14 @@ impl Expression {
             Self::Meta { .. } => "meta",
             Self::Payload { .. } => "payload",
             Self::Compare { .. } => "cmp",
+            Self::Connection { .. } => "ct",
+            Self::DestinationType { .. } => "fib",
             Self::Mask { .. } => "bitwise",
             Self::Lookup { .. } => "lookup",
             Self::Counter => "counter",
             Self::Verdict(_) => "immediate",
             Self::Masquerade => "masq",
-            Self::SourceNat { .. } => "nat",
+            Self::SourceNat { .. } | Self::DestinationNat { .. } => "nat",
         }
     }
 
@@ -117,21 +151,53 @@ impl Expression {
 
     /// Attribute numbers are those of each expression's own enum in nf_tables.h.
     fn put_data(&self, data: &mut Attributes) {
+        const FIB_RESULT_ADDRTYPE: u32 = 3;
+        const FIB_DESTINATION: u32 = 2;
+        const NAT_SOURCE: u32 = 0;
+        const NAT_DESTINATION: u32 = 1;
+        let mut numbers = |list: &[(u16, u32)]| {
+            list.iter()
+                .for_each(|(kind, value)| data.put_u32(*kind, *value));
+        };
         match self {
-            Self::Meta { key, register } => {
-                data.put_u32(1, *register);
-                data.put_u32(2, *key);
+            Self::Meta { key, register } | Self::Connection { key, register } => {
+                numbers(&[(1, *register), (2, *key)]);
             }
             Self::Payload {
                 base,
                 offset,
                 length,
                 register,
-            } => {
-                for (kind, value) in [(1, register), (2, base), (3, offset), (4, length)] {
-                    data.put_u32(kind, *value);
-                }
+            } => numbers(&[(1, *register), (2, *base), (3, *offset), (4, *length)]),
+            Self::DestinationType { register } => {
+                numbers(&[
+                    (1, *register),
+                    (2, FIB_RESULT_ADDRTYPE),
+                    (3, FIB_DESTINATION),
+                ]);
             }
+            Self::DestinationNat {
+                protocol,
+                address,
+                port,
+            } => numbers(&[
+                (1, NAT_DESTINATION),
+                (2, *protocol),
+                (3, *address),
+                (5, *port),
+            ]),
+            Self::SourceNat { protocol, register } => {
+                numbers(&[(1, NAT_SOURCE), (2, *protocol), (3, *register)]);
+            }
+            Self::Counter | Self::Masquerade => {}
+            Self::Compare { .. } | Self::Mask { .. } | Self::Lookup { .. } | Self::Verdict(_) => {
+                self.put_nested(data);
+            }
+        }
+    }
+
+    fn put_nested(&self, data: &mut Attributes) {
+        match self {
             Self::Compare {
                 register,
                 negated,
@@ -163,20 +229,18 @@ impl Expression {
                     data.put_u32(5, 1);
                 }
             }
-            Self::Counter | Self::Masquerade => {}
             Self::Verdict(verdict) => {
                 data.put_u32(1, 0);
                 data.nest(2, |nest| {
                     nest.nest(NFTA_DATA_VERDICT, |code| {
                         code.put(NFTA_VERDICT_CODE, &verdict.code().to_be_bytes());
+                        if let Some(chain) = verdict.chain() {
+                            code.put_text(NFTA_VERDICT_CHAIN, chain);
+                        }
                     });
                 });
             }
-            Self::SourceNat { protocol, register } => {
-                data.put_u32(1, 0);
-                data.put_u32(2, *protocol);
-                data.put_u32(3, *register);
-            }
+            _ => {}
         }
     }
 }

@@ -21,6 +21,8 @@ const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
 /// A comment in `nft`'s own user data: type 0, length, text with a NUL.
 const UDATA_COMMENT: u8 = 0;
+/// So many elements in a message: its list is an attribute, of 64 KiB at most.
+const ELEMENTS_AT_ONCE: usize = 200;
 /// `nft` allows 128 bytes with the NUL.
 const COMMENT_BYTES: usize = 127;
 
@@ -35,6 +37,10 @@ pub enum Key {
     Ether,
     /// ifname.
     IfName,
+    /// inet_proto.
+    Protocol,
+    /// inet_service: a port, big-endian.
+    Service,
 }
 
 impl Key {
@@ -44,6 +50,8 @@ impl Key {
             Self::Ipv6 => 8,
             Self::Ether => 9,
             Self::IfName => 41,
+            Self::Protocol => 12,
+            Self::Service => 13,
         }
     }
 
@@ -52,7 +60,25 @@ impl Key {
             Self::Ipv4 => 4,
             Self::Ipv6 | Self::IfName => 16,
             Self::Ether => 6,
+            Self::Protocol => 1,
+            Self::Service => 2,
         }
+    }
+}
+
+/// The number `nft` knows several fields by.
+fn type_number(fields: &[Key]) -> u32 {
+    fields.iter().fold(0, |all, key| all << 6 | key.number())
+}
+
+/// How many bytes a key or a value of these fields has.
+fn bytes_of(fields: &[Key]) -> u32 {
+    match fields {
+        [only] => only.bytes(),
+        several => several
+            .iter()
+            .map(|field| field.bytes().next_multiple_of(4))
+            .sum(),
     }
 }
 
@@ -63,8 +89,8 @@ pub enum SetKind {
     Hash,
     /// Ranges of keys. Changing it is not O(1): for few elements only.
     Interval,
-    /// A hash from keys to values.
-    Map(Key),
+    /// A hash from keys to values, which may have several fields too.
+    Map(&'static [Key]),
 }
 
 /// A set or map.
@@ -137,6 +163,17 @@ impl Element {
     }
 }
 
+/// The elements of a message, in words.
+fn owners(elements: &[Element]) -> String {
+    match elements {
+        [only] => format!("an element of {}", only.owner),
+        several => {
+            let first = several.first().map_or("", |element| &element.owner);
+            format!("{} elements, the first of {first},", several.len())
+        }
+    }
+}
+
 fn comment(text: &str) -> Vec<u8> {
     let mut bytes = vec![
         UDATA_COMMENT,
@@ -169,14 +206,11 @@ impl Set {
                 set.put_text(1, self.table.name);
                 set.put_text(2, self.name);
                 set.put_u32(3, self.flags());
-                set.put_u32(
-                    4,
-                    self.key.iter().fold(0, |all, key| all << 6 | key.number()),
-                );
-                set.put_u32(5, self.key_bytes());
+                set.put_u32(4, type_number(self.key));
+                set.put_u32(5, bytes_of(self.key));
                 if let SetKind::Map(value) = self.kind {
-                    set.put_u32(6, value.number());
-                    set.put_u32(7, value.bytes());
+                    set.put_u32(6, type_number(value));
+                    set.put_u32(7, bytes_of(value));
                 }
                 if self.key.len() > 1 {
                     set.nest(9, |desc| self.put_fields(desc));
@@ -218,16 +252,6 @@ impl Set {
         }
     }
 
-    fn key_bytes(&self) -> u32 {
-        match self.key {
-            [only] => only.bytes(),
-            fields => fields
-                .iter()
-                .map(|field| field.bytes().next_multiple_of(4))
-                .sum(),
-        }
-    }
-
     fn put_fields(&self, desc: &mut Attributes) {
         desc.nest(2, |fields| {
             for field in self.key {
@@ -246,37 +270,27 @@ impl Set {
         }
     }
 
-    /// Adds an element. With `exclusive`, one with the same key is an error (EEXIST); otherwise it
+    /// Adds elements. With `exclusive`, one with the same key is an error (EEXIST); otherwise it
     /// stays as it is, its owner too.
-    pub fn add(&self, element: &Element, exclusive: Exclusive, batch: &mut Batch) {
+    pub fn add(&self, elements: &[Element], exclusive: Exclusive, batch: &mut Batch) {
         let flags = match exclusive {
             Exclusive::Yes => NLM_F_CREATE | NLM_F_EXCL,
             Exclusive::No => NLM_F_CREATE,
         };
-        let words = format!(
-            "add an element of {} to nft set {}",
-            element.owner, self.name
-        );
-        batch.push(
-            NFT_MSG_NEWSETELEM,
-            flags,
-            self.table.family,
-            words,
-            |list| {
-                self.put_elements(std::slice::from_ref(element), true, list);
-            },
-        );
+        for part in elements.chunks(ELEMENTS_AT_ONCE) {
+            let words = format!("add {} to nft set {}", owners(part), self.name);
+            let fill = |list: &mut Attributes| self.put_elements(part, true, list);
+            batch.push(NFT_MSG_NEWSETELEM, flags, self.table.family, words, fill);
+        }
     }
 
-    /// Removes an element, by its key.
-    pub fn remove(&self, element: &Element, batch: &mut Batch) {
-        let words = format!(
-            "remove an element of {} from nft set {}",
-            element.owner, self.name
-        );
-        batch.push(NFT_MSG_DELSETELEM, 0, self.table.family, words, |list| {
-            self.put_elements(std::slice::from_ref(element), false, list);
-        });
+    /// Removes elements, by their keys.
+    pub fn remove(&self, elements: &[Element], batch: &mut Batch) {
+        for part in elements.chunks(ELEMENTS_AT_ONCE) {
+            let words = format!("remove {} from nft set {}", owners(part), self.name);
+            let fill = |list: &mut Attributes| self.put_elements(part, false, list);
+            batch.push(NFT_MSG_DELSETELEM, 0, self.table.family, words, fill);
+        }
     }
 
     /// The request for one element or, without a key, for all.

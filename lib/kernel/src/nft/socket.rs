@@ -6,6 +6,8 @@
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
 
 use super::attribute::{attributes, message};
 use super::batch::{
@@ -17,6 +19,8 @@ use crate::netlink::Wait;
 use crate::netlink::{RawMessage, Transport};
 
 const NFT_MSG_GETGEN: u16 = 16;
+/// Sixty-four thousand elements or so.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// An nf_tables socket, bound to the namespace it was opened in.
 #[derive(Debug)]
@@ -30,9 +34,12 @@ impl NftSocket {
     /// # Errors
     /// [`KernelError::Socket`].
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self {
-            transport: Transport::open(NETLINK_NETFILTER)?,
-        })
+        let transport = Transport::open(NETLINK_NETFILTER)?;
+        // A batch is one message to the socket: that of a host with ten thousand containers has
+        // megabytes. Where it is not allowed, smaller ones still go.
+        let _ = setsockopt(transport.socket(), SndBufForce, &BATCH_BYTES);
+        let _ = setsockopt(transport.socket(), RcvBufForce, &BATCH_BYTES);
+        Ok(Self { transport })
     }
 
     /// Makes all changes of the batch, or none.
@@ -52,9 +59,13 @@ impl NftSocket {
             &frame(batch.generation),
         );
         let mut words = vec![(begin, "nft batch")];
-        for change in &batch.changes {
+        let last = batch.changes.len().saturating_sub(1);
+        for (position, change) in batch.changes.iter().enumerate() {
             let sequence = self.transport.next_sequence();
-            let flags = NLM_F_REQUEST | NLM_F_ACK | change.flags;
+            // Refusals come by themselves; an acknowledgement of each change would overflow the
+            // receive buffer.
+            let ack = if position == last { NLM_F_ACK } else { 0 };
+            let flags = NLM_F_REQUEST | ack | change.flags;
             bytes.extend(message(change.kind, flags, sequence, &change.payload));
             words.push((sequence, change.words.as_str()));
         }

@@ -1,0 +1,57 @@
+//! What chained plugins add to the record of an attachment that another plugin has made.
+
+use weft_cni::AttachmentId;
+use weft_store::{AttachmentRecord, NetnsRecord, StoreError};
+
+use crate::del::detach;
+use crate::error::AttachError;
+use crate::host::Host;
+
+/// A record for an interface that is not Weft's.
+pub(crate) fn foreign(
+    id: &AttachmentId,
+    plugin: &str,
+    path: &str,
+    identity: (u64, u64),
+) -> AttachmentRecord {
+    let mut record = AttachmentRecord::new(id.clone(), plugin);
+    let (dev, ino) = identity;
+    record.netns = Some(NetnsRecord {
+        path: path.to_owned(),
+        dev,
+        ino,
+    });
+    record
+}
+
+/// Whether there is nothing in a record that anybody but a chained plugin would have to remove.
+fn is_empty(record: &AttachmentRecord) -> bool {
+    record.container_link.is_none()
+        && record.host_links.is_empty()
+        && record.addresses.is_empty()
+        && record.nft.is_empty()
+        && record.ports.is_empty()
+        && record.shared.is_empty()
+        && record.tuning.is_none()
+        && record.delegate.is_none()
+}
+
+/// Takes something out of a record, and a record away of which nothing is left.
+pub(crate) fn withdraw(
+    host: &mut Host,
+    id: &AttachmentId,
+    take_out: &dyn Fn(&mut AttachmentRecord),
+) -> Result<(), AttachError> {
+    let left = host.store.write(|transaction| {
+        let Some(mut there) = transaction.attachment(id)? else {
+            return Ok(None);
+        };
+        take_out(&mut there);
+        transaction.replace_attachment(&there)?;
+        Ok::<_, StoreError>(Some(there))
+    })?;
+    match left {
+        Some(record) if is_empty(&record) => detach(host, &[&record]),
+        _ => Ok(()),
+    }
+}

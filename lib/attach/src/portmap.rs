@@ -1,0 +1,371 @@
+//! Ports of the host that lead to a container.
+//!
+//! They become part of the attachment's record; a record is made if the interface plugin is not
+//! Weft's. Whoever removes the attachment removes them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnetwork::IpNetwork;
+use weft_cni::{AttachmentId, CniResult, Request};
+use weft_kernel::listener::{self, Transport};
+use weft_kernel::nft::NftSocket;
+use weft_kernel::{NetNs, link, route};
+use weft_store::{AttachmentRecord, NftRecord, PortRecord, SharedObject, StoreError};
+
+use crate::chained::{foreign, withdraw};
+use crate::check::{Differences, require_prev_result};
+use crate::del::Target;
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::ruleset;
+use crate::steps::{connections, idle, route_localnet};
+
+/// One mapping of the configuration, not yet of one address family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortMapping {
+    /// IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP.
+    pub protocol: u8,
+    /// The host's port.
+    pub host_port: u16,
+    /// The host's address; unspecified for all of its family, none for all.
+    pub host_ip: Option<IpAddr>,
+    /// The container's port.
+    pub container_port: u16,
+}
+
+/// What is to be published, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Publishing {
+    /// The ports.
+    pub mappings: Vec<PortMapping>,
+    /// The host becomes the source where answers would miss it: from the container's own network,
+    /// and from localhost.
+    pub source_nat: bool,
+    /// The host becomes the source of everything.
+    pub hide_sources: bool,
+}
+
+/// What publishing adds to a record.
+#[derive(Debug, Default)]
+struct Parts {
+    ports: Vec<PortRecord>,
+    nft: Vec<NftRecord>,
+    shared: Vec<SharedObject>,
+    /// The interface that packets to 127.0.0.1 have to leave by.
+    localhost: Option<String>,
+}
+
+/// Publishes ports and returns the result of the plugins before.
+///
+/// # Errors
+/// Any; nothing is published then.
+pub fn add(
+    host: &mut Host,
+    plugin: &str,
+    request: &Request,
+    wanted: &Publishing,
+) -> Result<CniResult, AttachError> {
+    let result = require_prev_result(request)?;
+    let id = request.attachment_id()?;
+    if wanted.mappings.is_empty() {
+        return Ok(result);
+    }
+    let path = request.env.get("CNI_NETNS").unwrap_or_default();
+    let netns = NetNs::open(std::path::Path::new(path))?;
+    let parts = parts(host, &id, &result, wanted)?;
+    refuse_listeners(&parts.ports, &id)?;
+    let mut part = AttachmentRecord::new(id.clone(), plugin);
+    part.nft.clone_from(&parts.nft);
+    part.shared.clone_from(&parts.shared);
+    host.store.write(|transaction| {
+        let there = transaction.attachment(&id)?;
+        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, path, netns.identity()));
+        if !record.ports.is_empty() {
+            return Err(AttachError::Conflict {
+                key: "portMappings",
+                name: record
+                    .ports
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                why: "is published for this attachment already: DEL comes first".to_owned(),
+            });
+        }
+        record.ports.clone_from(&parts.ports);
+        record.nft.extend(parts.nft.iter().cloned());
+        record.shared.extend(parts.shared.iter().cloned());
+        Ok(transaction.replace_attachment(&record)?)
+    })?;
+    if let Err(error) = publish(host, &part, &parts) {
+        let mut errors = vec![error];
+        errors.extend(unpublish(host, &id, &parts.nft, &parts.ports).err());
+        errors.extend(idle::remove_idle(host).err());
+        AttachError::collect("publishing ports", errors)?;
+    }
+    Ok(result)
+}
+
+fn publish(host: &mut Host, part: &AttachmentRecord, parts: &Parts) -> Result<(), AttachError> {
+    ruleset::add_elements(host, part)?;
+    if let Some(name) = &parts.localhost {
+        route_localnet::switch(host, name, true)?;
+    }
+    connections::end_stale(host, &parts.ports)
+}
+
+/// Takes published ports back: elements, connections, the record's part, what was shared.
+fn unpublish(
+    host: &mut Host,
+    id: &AttachmentId,
+    nft: &[NftRecord],
+    ports: &[PortRecord],
+) -> Result<(), AttachError> {
+    let mut part = AttachmentRecord::new(id.clone(), "");
+    part.nft = nft.to_vec();
+    let mut errors = Vec::new();
+    errors.extend(ruleset::remove_elements(host, &[&part]).err());
+    errors.extend(connections::end_published(ports).err());
+    if errors.is_empty() {
+        errors.extend(withdraw(host, id, &take_out).err());
+    }
+    AttachError::collect("removing published ports", errors)
+}
+
+fn take_out(record: &mut AttachmentRecord) {
+    record.ports.clear();
+    record.nft.retain(|element| !ruleset::is_published(element));
+    record.shared.retain(|object| match object {
+        SharedObject::NftElement { element } => !ruleset::is_published(element),
+        SharedObject::RouteLocalnet { .. } => false,
+        _ => true,
+    });
+}
+
+/// The first address of each family of the attachment's own interface.
+fn addresses(result: &CniResult, ifname: &str) -> Vec<IpNetwork> {
+    let is_own = |index: Option<usize>| match index {
+        None => true,
+        Some(index) => result
+            .interfaces
+            .get(index)
+            .is_some_and(|one| one.name == ifname && !one.sandbox.is_empty()),
+    };
+    let own: Vec<IpNetwork> = result
+        .ips
+        .iter()
+        .filter(|ip| is_own(ip.interface))
+        .map(|ip| ip.address)
+        .collect();
+    let first = |is_ipv4: bool| own.iter().find(|one| one.is_ipv4() == is_ipv4).copied();
+    [first(true), first(false)].into_iter().flatten().collect()
+}
+
+fn parts(
+    host: &mut Host,
+    id: &AttachmentId,
+    result: &CniResult,
+    wanted: &Publishing,
+) -> Result<Parts, AttachError> {
+    let addresses = addresses(result, id.ifname.as_str());
+    let mut parts = Parts::default();
+    for mapping in &wanted.mappings {
+        let ports = ports_of(mapping, &addresses);
+        // All addresses of a family that the container does not have are none.
+        let is_any = mapping.host_ip.is_some_and(|ip| ip.is_unspecified());
+        if ports.is_empty() && !is_any {
+            return Err(AttachError::Conflict {
+                key: "portMappings",
+                name: format!("port {}", mapping.host_port),
+                why: format!("{} has no address of that family to lead to", id.ifname),
+            });
+        }
+        parts.ports.extend(ports);
+    }
+    parts.ports.sort();
+    parts.ports.dedup();
+    parts
+        .nft
+        .extend(parts.ports.iter().map(ruleset::port_element));
+    let is_used =
+        |address: &&IpNetwork| parts.ports.iter().any(|port| port.address == address.ip());
+    let used: Vec<IpNetwork> = addresses.iter().filter(is_used).copied().collect();
+    if wanted.hide_sources {
+        let hidden = used.iter().map(|one| ruleset::hidden_element(one.ip()));
+        parts.nft.extend(hidden);
+    }
+    if wanted.source_nat {
+        let element = |one: &IpNetwork| SharedObject::NftElement {
+            element: ruleset::hairpin_element(one),
+        };
+        parts.shared.extend(used.iter().map(element));
+        localhost(host, &mut parts)?;
+    }
+    Ok(parts)
+}
+
+/// Whether the host itself may ask for a port at 127.0.0.1, and by which interface it has to leave.
+fn localhost(host: &mut Host, parts: &mut Parts) -> Result<(), AttachError> {
+    let is_asked = |port: &&PortRecord| match port.host_ip {
+        None => port.address.is_ipv4(),
+        Some(ip) => ip.is_ipv4() && ip.is_loopback(),
+    };
+    let Some(address) = parts.ports.iter().find(is_asked).map(|port| port.address) else {
+        return Ok(());
+    };
+    let Some(index) = route::output_link(host.route()?, address)? else {
+        return Ok(());
+    };
+    let Some(there) = link::find_index(host.route()?, index)? else {
+        return Ok(());
+    };
+    let object = SharedObject::RouteLocalnet {
+        link: there.name.clone(),
+    };
+    let users = host
+        .store
+        .read(|transaction| transaction.users_of(&object))?;
+    // Somebody else switched it on, who may need it on.
+    if users == 0 && route_localnet::is_on(host, &there.name)? {
+        return Ok(());
+    }
+    parts.shared.push(object);
+    parts.localhost = Some(there.name);
+    Ok(())
+}
+
+/// A mapping in each family that it is of.
+fn ports_of(mapping: &PortMapping, addresses: &[IpNetwork]) -> Vec<PortRecord> {
+    let of_family = |address: &&IpNetwork| {
+        mapping
+            .host_ip
+            .is_none_or(|ip| ip.is_ipv4() == address.is_ipv4())
+    };
+    addresses
+        .iter()
+        .filter(of_family)
+        .map(|address| PortRecord {
+            protocol: mapping.protocol,
+            host_port: mapping.host_port,
+            host_ip: mapping.host_ip.filter(|ip| !ip.is_unspecified()),
+            address: address.ip(),
+            container_port: mapping.container_port,
+        })
+        .collect()
+}
+
+/// Refuses a port that a process of the host has: it would not be reached any more. The container's
+/// own runtime is no such process: Podman holds the ports of its containers.
+fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), AttachError> {
+    for port in ports {
+        let transport = match port.protocol {
+            6 => Transport::Tcp,
+            17 => Transport::Udp,
+            _ => continue,
+        };
+        let any = if port.address.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
+        let address = SocketAddr::new(port.host_ip.unwrap_or(any), port.host_port);
+        if !listener::is_taken(transport, address) {
+            continue;
+        }
+        let who = listener::holder(transport, address);
+        let is_own = |command: &str| command.contains(id.container_id.as_str());
+        match who {
+            Some(who) if is_own(&who.command) => {}
+            Some(who) => {
+                let command: String = who.command.chars().take(80).collect();
+                return Err(taken(port, &format!("process {} ({command})", who.pid)));
+            }
+            None => return Err(taken(port, "a process of the host")),
+        }
+    }
+    Ok(())
+}
+
+fn taken(port: &PortRecord, holder: &str) -> AttachError {
+    AttachError::PortInUse {
+        port: port.to_string(),
+        holder: holder.to_owned(),
+    }
+}
+
+/// Takes the ports back. Without a record there are none.
+///
+/// # Errors
+/// Only what could not be removed.
+pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let network = request.conf.name.clone();
+    let (container, ifname) = request.env.container()?;
+    let target = Target {
+        network: &network,
+        container: &container,
+        ifname: ifname.as_ref(),
+        netns: None,
+    };
+    let records = match target.read_records(host) {
+        Ok(records) => records,
+        // A store that cannot be read keeps no container from being removed.
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::warn!(%error, "DEL without the store: weft store rebuild mends it");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut errors = Vec::new();
+    for record in records.iter().filter(|record| !record.ports.is_empty()) {
+        let own = record.nft.iter().filter(|one| ruleset::is_published(one));
+        let nft: Vec<NftRecord> = own.cloned().collect();
+        errors.extend(unpublish(host, &record.id, &nft, &record.ports).err());
+    }
+    // What a DEL that was killed has left to be removed.
+    errors.extend(idle::remove_idle(host).err());
+    AttachError::collect("DEL", errors)
+}
+
+/// Compares what is published with the configuration, and the kernel with it.
+///
+/// # Errors
+/// [`AttachError::Differs`] with every difference.
+pub fn check(host: &mut Host, request: &Request, wanted: &Publishing) -> Result<(), AttachError> {
+    let result = require_prev_result(request)?;
+    let id = request.attachment_id()?;
+    let mut found = Differences::default();
+    let record = host.store.read(|transaction| transaction.attachment(&id))?;
+    let published = record.map(|record| record.ports).unwrap_or_default();
+    let addresses = addresses(&result, id.ifname.as_str());
+    let own = crate::names::owner(&id);
+    for port in wanted
+        .mappings
+        .iter()
+        .flat_map(|mapping| ports_of(mapping, &addresses))
+    {
+        if !published.contains(&port) {
+            found.add(format!("port {port} is not published in Weft's store"));
+        }
+        let element = ruleset::port_element(&port);
+        if !ruleset::element_is_right(host, &element, Some(&own))? {
+            let (set, address) = (&element.set, port.address);
+            found.add(format!(
+                "nft map {set} does not lead port {port} to {address} port {}",
+                port.container_port
+            ));
+        }
+    }
+    found.into_result(&id)
+}
+
+/// Whether ports could be published.
+///
+/// # Errors
+/// Code 50.
+pub fn status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    crate::status::ipam_status(host, request, None)?;
+    NftSocket::open()
+        .and_then(|mut socket| socket.generation())
+        .map(drop)
+        .map_err(|error| crate::status::unavailable(error.into()))
+}

@@ -1,0 +1,304 @@
+//! Ports of the host that lead to containers: sets, chains and rules.
+//!
+//! What is sent to the host itself on a published port goes to the container, whoever sends it: from
+//! outside, another container, the host, or the container itself. What only passes through the
+//! host is never touched. The source stays what it is, except where the answer would otherwise miss
+//! the host: from the container's own network, and from 127.0.0.0/8.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
+use weft_store::{NftRecord, PortRecord};
+
+use super::elements::{hex, interval_in, ip_bytes, record};
+use super::skeleton::{FIRST, IPV4, IPV6, META_IIFNAME, NAT, Protocol, set};
+
+const TO4: SetKind = SetKind::Map(&[Key::Ipv4, Key::Service]);
+const TO6: SetKind = SetKind::Map(&[Key::Ipv6, Key::Service]);
+
+/// Ports of every address of the host.
+pub(super) const PUBLISHED4: Set = set(NAT, "published4", &[Key::Protocol, Key::Service], TO4);
+pub(super) const PUBLISHED6: Set = set(NAT, "published6", &[Key::Protocol, Key::Service], TO6);
+/// Ports of one address of the host.
+pub(super) const PUBLISHED_AT4: Set = set(
+    NAT,
+    "published_at4",
+    &[Key::Ipv4, Key::Protocol, Key::Service],
+    TO4,
+);
+pub(super) const PUBLISHED_AT6: Set = set(
+    NAT,
+    "published_at6",
+    &[Key::Ipv6, Key::Protocol, Key::Service],
+    TO6,
+);
+/// Source and destination networks whose traffic by a published port gets the host as source.
+pub(super) const HAIRPIN4: Set = set(NAT, "hairpin4", &[Key::Ipv4, Key::Ipv4], SetKind::Interval);
+pub(super) const HAIRPIN6: Set = set(NAT, "hairpin6", &[Key::Ipv6, Key::Ipv6], SetKind::Interval);
+/// Containers that see the host as the source of everything that comes by a published port.
+pub(super) const HIDDEN4: Set = set(NAT, "hidden4", &[Key::Ipv4], SetKind::Hash);
+pub(super) const HIDDEN6: Set = set(NAT, "hidden6", &[Key::Ipv6], SetKind::Hash);
+
+const PRE_ROUTING: u32 = 0;
+const OUTPUT: u32 = 3;
+/// Five before dstnat (-100), so that Weft decides before host-wide rules.
+const DSTNAT: i32 = -105;
+/// raw: before connections are tracked.
+const RAW: i32 = -300;
+
+const fn base(name: &'static str, kind: &'static str, hook: u32, priority: i32) -> Chain {
+    Chain {
+        table: NAT,
+        name,
+        base: Some(BaseChain {
+            kind,
+            hook,
+            priority,
+        }),
+    }
+}
+
+const NAT_PRE: Chain = base("nat_pre", "nat", PRE_ROUTING, DSTNAT);
+const NAT_OUT: Chain = base("nat_out", "nat", OUTPUT, DSTNAT);
+const RAW_PRE: Chain = base("raw_pre", "filter", PRE_ROUTING, RAW);
+const PUBLISHED: Chain = Chain {
+    table: NAT,
+    name: "published",
+    base: None,
+};
+
+const META_L4PROTO: u32 = 16;
+const TRANSPORT_LAYER: u32 = 2;
+
+fn l4_protocol(register: u32) -> Expression {
+    Expression::Meta {
+        key: META_L4PROTO,
+        register,
+    }
+}
+
+fn destination_port(register: u32) -> Expression {
+    Expression::Payload {
+        base: TRANSPORT_LAYER,
+        offset: 2,
+        length: 2,
+        register,
+    }
+}
+
+/// Chains of the `inet` table with their rules.
+pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
+    let to_host_itself = || {
+        const RTN_LOCAL: u32 = 2;
+        vec![
+            Expression::DestinationType { register: FIRST },
+            Expression::Compare {
+                register: FIRST,
+                negated: false,
+                value: RTN_LOCAL.to_ne_bytes().to_vec(),
+            },
+            Expression::Verdict(Verdict::Jump(PUBLISHED.name)),
+        ]
+    };
+    let translations = [&IPV4, &IPV6].into_iter().flat_map(translations).collect();
+    vec![
+        (NAT_PRE, vec![to_host_itself()]),
+        (NAT_OUT, vec![to_host_itself()]),
+        (RAW_PRE, vec![drop_foreign_loopback()]),
+        (PUBLISHED, translations),
+    ]
+}
+
+/// The address that was asked for first, then any.
+fn translations(protocol: &Protocol) -> [Vec<Expression>; 2] {
+    let (at, any) = match protocol.number {
+        number if number == IPV4.number => (PUBLISHED_AT4.name, PUBLISHED4.name),
+        _ => (PUBLISHED_AT6.name, PUBLISHED6.name),
+    };
+    let words = protocol.length / 4;
+    let translate = || Expression::DestinationNat {
+        protocol: u32::from(protocol.number),
+        address: FIRST,
+        port: FIRST + words,
+    };
+    let rule = |rest: Vec<Expression>| protocol.is_this().into_iter().chain(rest).collect();
+    [
+        rule(vec![
+            protocol.load(protocol.destination, protocol.length, FIRST),
+            l4_protocol(FIRST + words),
+            destination_port(FIRST + words + 1),
+            protocol.lookup(at, Some(FIRST)),
+            translate(),
+        ]),
+        rule(vec![
+            l4_protocol(FIRST),
+            destination_port(FIRST + 1),
+            protocol.lookup(any, Some(FIRST)),
+            translate(),
+        ]),
+    ]
+}
+
+/// `route_localnet` opens 127.0.0.0/8 to the neighbours of an interface; nobody there may use it.
+fn drop_foreign_loopback() -> Vec<Expression> {
+    let mut loopback = b"lo".to_vec();
+    loopback.resize(16, 0);
+    let mut rule = vec![
+        Expression::Meta {
+            key: META_IIFNAME,
+            register: FIRST,
+        },
+        Expression::Compare {
+            register: FIRST,
+            negated: true,
+            value: loopback,
+        },
+    ];
+    rule.extend(IPV4.is_this());
+    rule.extend(is_loopback(IPV4.destination));
+    rule.extend([Expression::Counter, Expression::Verdict(Verdict::Drop)]);
+    rule
+}
+
+/// The address at an offset of the IPv4 header is in 127.0.0.0/8.
+fn is_loopback(offset: u32) -> [Expression; 2] {
+    [
+        IPV4.load(offset, 1, FIRST),
+        Expression::Compare {
+            register: FIRST,
+            negated: false,
+            value: vec![127],
+        },
+    ]
+}
+
+/// What came by a published port and would be answered past the host gets the host as its source.
+pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
+    let mut rules = Vec::new();
+    for protocol in [&IPV4, &IPV6] {
+        let (hairpin, hidden) = match protocol.number {
+            number if number == IPV4.number => (HAIRPIN4.name, HIDDEN4.name),
+            _ => (HAIRPIN6.name, HIDDEN6.name),
+        };
+        let rule = |rest: Vec<Expression>| {
+            let start = was_translated().into_iter().chain(protocol.is_this());
+            start.chain(rest).chain([Expression::Masquerade]).collect()
+        };
+        let words = protocol.length / 4;
+        rules.push(rule(vec![
+            protocol.load(protocol.source, protocol.length, FIRST),
+            protocol.load(protocol.destination, protocol.length, FIRST + words),
+            protocol.lookup(hairpin, None),
+        ]));
+        rules.push(rule(vec![
+            protocol.load(protocol.destination, protocol.length, FIRST),
+            protocol.lookup(hidden, None),
+        ]));
+        if protocol.number == IPV4.number {
+            rules.push(rule(is_loopback(protocol.source).to_vec()));
+        }
+    }
+    rules
+}
+
+/// The connection's destination was rewritten (IPS_DST_NAT).
+fn was_translated() -> [Expression; 3] {
+    const CT_STATUS: u32 = 2;
+    const DESTINATION_NAT: u32 = 1 << 5;
+    [
+        Expression::Connection {
+            key: CT_STATUS,
+            register: FIRST,
+        },
+        Expression::Mask {
+            register: FIRST,
+            mask: DESTINATION_NAT.to_ne_bytes().to_vec(),
+        },
+        Expression::Compare {
+            register: FIRST,
+            negated: true,
+            value: vec![0; 4],
+        },
+    ]
+}
+
+/// The element of a published port.
+pub(crate) fn port_element(port: &PortRecord) -> NftRecord {
+    let is_ipv4 = port.address.is_ipv4();
+    let set = match (port.host_ip.is_some(), is_ipv4) {
+        (true, true) => PUBLISHED_AT4,
+        (true, false) => PUBLISHED_AT6,
+        (false, true) => PUBLISHED4,
+        (false, false) => PUBLISHED6,
+    };
+    let service = |port: u16| {
+        let [high, low] = port.to_be_bytes();
+        [high, low, 0, 0]
+    };
+    let mut key = port.host_ip.map(ip_bytes).unwrap_or_default();
+    key.extend([port.protocol, 0, 0, 0]);
+    key.extend(service(port.host_port));
+    let mut value = ip_bytes(port.address);
+    value.extend(service(port.container_port));
+    NftRecord {
+        value: Some(hex(&value)),
+        ..record(set, &key)
+    }
+}
+
+/// Everything that comes to an address by a published port gets the host as source.
+pub(crate) fn hidden_element(address: IpAddr) -> NftRecord {
+    let set = if address.is_ipv4() { HIDDEN4 } else { HIDDEN6 };
+    record(set, &ip_bytes(address))
+}
+
+/// From a network to itself by a published port.
+pub(crate) fn hairpin_element(network: &IpNetwork) -> NftRecord {
+    let set = if network.is_ipv4() {
+        HAIRPIN4
+    } else {
+        HAIRPIN6
+    };
+    interval_in(set, network, network)
+}
+
+/// Whether an element is of a published port.
+pub(crate) fn is_published(element: &NftRecord) -> bool {
+    [
+        PUBLISHED4,
+        PUBLISHED6,
+        PUBLISHED_AT4,
+        PUBLISHED_AT6,
+        HAIRPIN4,
+        HAIRPIN6,
+        HIDDEN4,
+        HIDDEN6,
+    ]
+    .iter()
+    .any(|set| set.name == element.set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_names_port_and_container() {
+        let mut port = PortRecord {
+            protocol: 6,
+            host_port: 8080,
+            host_ip: None,
+            address: "10.1.0.2".parse().unwrap(),
+            container_port: 80,
+        };
+        let element = port_element(&port);
+        assert_eq!(element.set, "published4");
+        assert_eq!(element.key, "060000001f900000");
+        assert_eq!(element.value.as_deref(), Some("0a01000200500000"));
+        port.host_ip = Some("192.0.2.1".parse().unwrap());
+        let element = port_element(&port);
+        assert_eq!(element.set, "published_at4");
+        assert_eq!(element.key, "c0000201060000001f900000");
+    }
+}

@@ -1,0 +1,221 @@
+//! Connections that the kernel tracks: finding those of one port, and ending them.
+//!
+//! Source: linux/netfilter/nfnetlink_conntrack.h.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
+use crate::error::KernelError;
+use crate::netlink::{Transport, Wait};
+use crate::nft::{attribute_bytes, attributes, message};
+
+const SUBSYSTEM: u16 = 1;
+const GET: u16 = SUBSYSTEM << 8 | 1;
+const DELETE: u16 = SUBSYSTEM << 8 | 2;
+const TUPLE_ORIGINAL: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const ZONE: u16 = 18;
+const NESTED: u16 = 1 << 15;
+/// struct nfgenmsg.
+const HEADER_BYTES: usize = 4;
+
+/// One end's view of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuple {
+    /// IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP and so on.
+    pub protocol: u8,
+    /// Who sends.
+    pub source: IpAddr,
+    /// To whom.
+    pub destination: IpAddr,
+    /// The sender's port; 0 for protocols without.
+    pub source_port: u16,
+    /// The receiver's port; 0 for protocols without.
+    pub destination_port: u16,
+}
+
+/// A tracked connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// As whoever began it sent it.
+    pub original: Tuple,
+    /// As the answers come: after translation.
+    pub reply: Tuple,
+    /// The attributes by which the kernel knows it.
+    identity: Vec<u8>,
+    family: u8,
+}
+
+/// A socket for connection tracking.
+#[derive(Debug)]
+pub struct ConntrackSocket {
+    transport: Transport,
+}
+
+impl ConntrackSocket {
+    /// Opens one in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// [`KernelError::Socket`].
+    pub fn open() -> Result<Self, KernelError> {
+        Ok(Self {
+            transport: Transport::open(NETLINK_NETFILTER)?,
+        })
+    }
+
+    /// The connections for which `is_wanted` holds. The kernel shows all of them, one after the
+    /// other, so this is linear in their number.
+    ///
+    /// # Errors
+    /// The socket's. A kernel without connection tracking has none.
+    pub fn find(
+        &mut self,
+        is_wanted: &dyn Fn(&Connection) -> bool,
+    ) -> Result<Vec<Connection>, KernelError> {
+        let dump = self
+            .transport
+            .dump(GET, &[0; HEADER_BYTES], "list connections");
+        match dump {
+            Ok(answers) => Ok(answers
+                .iter()
+                .filter_map(|answer| Connection::read(answer))
+                .filter(|connection| is_wanted(connection))
+                .collect()),
+            Err(error) if error.is_unsupported() || error.is_invalid() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends connections. One that has ended by itself is fine.
+    ///
+    /// # Errors
+    /// The socket's, and [`KernelError::Refused`].
+    pub fn delete(&mut self, connections: &[Connection]) -> Result<(), KernelError> {
+        for connection in connections {
+            // Without a tuple the kernel would take all of them.
+            if connection.identity.is_empty() {
+                continue;
+            }
+            let mut payload = vec![connection.family, 0, 0, 0];
+            payload.extend(&connection.identity);
+            let sequence = self.transport.next_sequence();
+            let flags = NLM_F_REQUEST | NLM_F_ACK;
+            self.transport
+                .send(&message(DELETE, flags, sequence, &payload))?;
+            self.outcome(sequence, &connection.original)?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&mut self, sequence: u32, tuple: &Tuple) -> Result<(), KernelError> {
+        loop {
+            for message in self.transport.receive(Wait::Block)?.unwrap_or_default() {
+                if message.sequence != sequence {
+                    continue;
+                }
+                if let Some(ack) = message.acknowledgement() {
+                    return match ack.errno {
+                        None | Some(nix::errno::Errno::ENOENT) => Ok(()),
+                        Some(errno) => Err(KernelError::Refused {
+                            request: format!(
+                                "end the connection from {} to {} port {}",
+                                tuple.source, tuple.destination, tuple.destination_port
+                            ),
+                            errno,
+                            reason: ack.reason,
+                        }),
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn read(answer: &[u8]) -> Option<Self> {
+        let (mut original, mut reply) = (None, None);
+        let mut identity = Vec::new();
+        for (kind, value) in attributes(answer.get(HEADER_BYTES..)?) {
+            match kind {
+                TUPLE_ORIGINAL => {
+                    original = Tuple::read(value);
+                    identity.extend(attribute_bytes(kind | NESTED, value));
+                }
+                TUPLE_REPLY => reply = Tuple::read(value),
+                ZONE => identity.extend(attribute_bytes(kind, value)),
+                _ => {}
+            }
+        }
+        Some(Self {
+            original: original?,
+            reply: reply?,
+            identity,
+            family: *answer.first()?,
+        })
+    }
+}
+
+impl Tuple {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        const IP: u16 = 1;
+        const PROTOCOL: u16 = 2;
+        let mut addresses = (None, None);
+        let mut ports = (0, 0);
+        let mut protocol = 0;
+        for (kind, value) in attributes(bytes) {
+            match kind {
+                IP => addresses = read_addresses(value),
+                PROTOCOL => {
+                    for (kind, value) in attributes(value) {
+                        let port = || {
+                            value
+                                .first_chunk()
+                                .map_or(0, |two| u16::from_be_bytes(*two))
+                        };
+                        match kind {
+                            1 => protocol = value.first().copied().unwrap_or(0),
+                            2 => ports.0 = port(),
+                            3 => ports.1 = port(),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(Self {
+            protocol,
+            source: addresses.0?,
+            destination: addresses.1?,
+            source_port: ports.0,
+            destination_port: ports.1,
+        })
+    }
+}
+
+/// Source and destination.
+fn read_addresses(bytes: &[u8]) -> (Option<IpAddr>, Option<IpAddr>) {
+    let mut addresses = (None, None);
+    for (kind, value) in attributes(bytes) {
+        let v4 = || {
+            value
+                .first_chunk()
+                .map(|bytes: &[u8; 4]| Ipv4Addr::from(*bytes).into())
+        };
+        let v6 = || {
+            value
+                .first_chunk()
+                .map(|bytes: &[u8; 16]| Ipv6Addr::from(*bytes).into())
+        };
+        match kind {
+            1 => addresses.0 = v4(),
+            2 => addresses.1 = v4(),
+            3 => addresses.0 = v6(),
+            4 => addresses.1 = v6(),
+            _ => {}
+        }
+    }
+    addresses
+}

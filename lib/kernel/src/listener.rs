@@ -1,0 +1,134 @@
+//! Who listens on a port of the host.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+};
+
+/// A transport protocol whose ports can be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Whether somebody in this namespace has the port. A try to bind it tells, because nothing else
+/// knows of all address families and wildcards.
+pub fn is_taken(transport: Transport, address: SocketAddr) -> bool {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let kind = match transport {
+        Transport::Tcp => SockType::Stream,
+        Transport::Udp => SockType::Datagram,
+    };
+    let Ok(socket) = socket(family, kind, SockFlag::SOCK_CLOEXEC, None) else {
+        return false;
+    };
+    if transport == Transport::Tcp {
+        // Connections that are about to end (TIME_WAIT) are nobody's any more.
+        let _ = setsockopt(&socket, sockopt::ReuseAddr, &true);
+    }
+    if address.is_ipv6() {
+        let _ = setsockopt(&socket, sockopt::Ipv6V6Only, &true);
+    }
+    let outcome = bind(socket.as_fd().as_raw_fd(), &SockaddrStorage::from(address));
+    outcome == Err(Errno::EADDRINUSE)
+}
+
+/// A process that has a socket on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its id.
+    pub pid: u32,
+    /// Its command line, words separated by spaces.
+    pub command: String,
+}
+
+/// Who has a port; `None` if it cannot be found out. For an error message: it looks at every
+/// process.
+pub fn holder(transport: Transport, address: SocketAddr) -> Option<Listener> {
+    let table = match transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    };
+    let inodes: Vec<String> = ["", "6"]
+        .iter()
+        .filter_map(|suffix| fs::read_to_string(format!("/proc/net/{table}{suffix}")).ok())
+        .flat_map(|text| inodes_of(&text, address.port()))
+        .collect();
+    let wanted: Vec<String> = inodes
+        .iter()
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let Ok(files) = fs::read_dir(entry.path().join("fd")) else {
+            continue;
+        };
+        let has_it = files
+            .flatten()
+            .filter_map(|file| fs::read_link(file.path()).ok())
+            .any(|target| wanted.iter().any(|one| target.as_os_str() == one.as_str()));
+        if has_it {
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let words = String::from_utf8_lossy(&command).replace('\0', " ");
+            return Some(Listener {
+                pid,
+                command: words.trim_end().to_owned(),
+            });
+        }
+    }
+    None
+}
+
+/// Inode numbers in a table of sockets (proc_net_tcp): those with the local port that are not
+/// connected.
+fn inodes_of(table: &str, port: u16) -> Vec<String> {
+    let ending = format!(":{port:04X}");
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (local, remote, inode) = (fields.get(1)?, fields.get(2)?, fields.get(9)?);
+            let is_open = local.ends_with(&ending) && remote.ends_with(":0000");
+            is_open.then(|| (*inode).to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn listeners_are_found() {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = tcp.local_addr().unwrap();
+        assert!(is_taken(Transport::Tcp, address));
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+        assert!(is_taken(Transport::Tcp, any));
+        let holder = holder(Transport::Tcp, address).unwrap();
+        assert_eq!(holder.pid, std::process::id());
+        drop(tcp);
+        assert!(!is_taken(Transport::Tcp, address));
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(is_taken(Transport::Udp, udp.local_addr().unwrap()));
+    }
+}
