@@ -6,12 +6,55 @@ use serde_json::{Value, json};
 use weft_store::BackendKind;
 use weft_testkit::{Call, Container, Driver, Feature, Host, Suite, has, system_calls};
 
-use crate::measure::{Cost, Side, median, millis};
+use crate::measure::{Cost, Side, median, millis, timed};
 use crate::report::Report;
 
 fn sides(driver: Driver, keys: &Value) -> [Side; 2] {
     [Suite::reference(), Suite::weft()]
         .map(|suite| Side::new(suite.with(driver), Host::new(), keys))
+}
+
+/// Ports published for one container, as many as `count`, in one call; each with a container of its
+/// own. The reference makes a rule for each.
+pub(crate) fn publish(report: &mut Report, count: u16, rounds: usize) {
+    let mappings: Vec<Value> = (0..count)
+        .map(|n| json!({"hostPort": 20_000 + n, "containerPort": 30_000 + n, "protocol": "tcp"}))
+        .collect();
+    let mut walls = [[0.0; 2]; 2];
+    for (index, side) in sides(Driver::Bridge, &json!({})).iter().enumerate() {
+        let kind = if side.suite.is_weft() {
+            "weft-portmap"
+        } else {
+            "portmap"
+        };
+        let mut times: [Vec<f64>; 2] = Default::default();
+        for round in 0..=rounds {
+            let container = side.host.container();
+            let mut prev = Value::Null;
+            side.run("ADD", &container, &mut prev);
+            let conf = json!({"cniVersion": "1.0.0", "name": "bench", "type": kind,
+                "runtimeConfig": {"portMappings": mappings}, "prevResult": prev});
+            for (verb, times) in ["ADD", "DEL"].iter().zip(&mut times) {
+                let call = Call::new(&side.suite, verb, &conf).container(&container);
+                let (cost, output) = timed(&call, &side.host);
+                let text = String::from_utf8_lossy(&output);
+                assert!(
+                    !text.contains("\"code\""),
+                    "{verb} of {count} ports: {text}"
+                );
+                // The first makes tables, chains and store.
+                if round > 0 {
+                    times.push(cost.wall);
+                }
+            }
+            side.run("DEL", &container, &mut prev);
+        }
+        walls[index] = times.map(median);
+    }
+    for (index, verb) in ["ADD", "DEL"].iter().enumerate() {
+        let what = format!("portmap {verb}, {count} ports, ms");
+        report.row(&what, walls[0][index], walls[1][index], None);
+    }
 }
 
 /// What the design allows an ADD and a DEL, and the CPU time of an ADD, as parts of the reference's.

@@ -34,6 +34,8 @@ fn main() -> ExitCode {
     }
     floor::measure(&mut report, rounds);
     cases::one_by_one(&mut report, rounds);
+    cases::publish(&mut report, 1, rounds.min(20));
+    cases::publish(&mut report, 1000, 3);
     cases::in_parallel(&mut report);
     cases::backends(&mut report, rounds);
     attachments::present(&mut report, if is_short { 60 } else { 300 }, rounds);

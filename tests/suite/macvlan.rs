@@ -37,6 +37,23 @@ fn unusable_masters_are_refused_in_advance() {
     );
 }
 
+#[test]
+fn a_small_mtu_does_not_go_with_ipv6() {
+    let lan = Lan::new();
+    let before = HostState::of(&lan.host);
+    let conf = conf(&json!({"mtu": 1000}));
+    let error = lan.call("ADD", &conf, &lan.host.container()).error();
+    assert_eq!(error["code"], 7, "{error}");
+    assert!(
+        error["msg"]
+            .as_str()
+            .unwrap()
+            .contains("too small for IPv6"),
+        "{error}"
+    );
+    before.assert_same(&lan.host, "a refused MTU");
+}
+
 /// Who was there first keeps the master, whoever of the two it is.
 #[test]
 fn passthru_has_its_master_alone() {

@@ -420,6 +420,51 @@ fn sources_can_be_hidden_or_left() {
     assert_eq!(net.host.run(|| ask_tcp("127.0.0.1:8080")), None);
 }
 
+/// What others translate keeps its source, whatever Weft has published.
+#[test]
+fn other_peoples_translations_are_left_alone() {
+    let net = Net::new();
+    let _server = Server::tcp_on(&net.host, 8081, "host");
+    let a = Published::new(&net, &net.conf(&json!({})), &tcp(8080, 80));
+    net.host.sh("nft add table ip theirs && \
+         nft add chain ip theirs out '{ type nat hook output priority -100; }' && \
+         nft add rule ip theirs out ip daddr 127.0.0.1 tcp dport 81 redirect to :8081");
+    let asked = net.host.run(|| ask_tcp("127.0.0.1:81"));
+    assert_eq!(asked.as_deref(), Some("host 127.0.0.1"));
+    a.del(&net);
+}
+
+/// One container goes while another comes: 127.0.0.1 leads to the one that stays.
+#[test]
+fn localhost_leads_to_whoever_stays() {
+    let net = Net::new();
+    let conf = net.conf(&json!({}));
+    let prepared = |port: u16| {
+        let (container, result) = net.add(&conf);
+        (container, portmap(&tcp(port, 80), &result))
+    };
+    let (a, a_ports) = prepared(5000);
+    net.call("ADD", &a_ports, &a).ok();
+    let (b, b_ports) = prepared(5001);
+    let (mut going, mut coming) = ((&a, &a_ports), (&b, &b_ports));
+    for round in 0..30 {
+        std::thread::scope(|scope| {
+            let (net, (old, old_ports)) = (&net, going);
+            scope.spawn(move || net.call("DEL", old_ports, old).ok());
+            std::thread::sleep(std::time::Duration::from_micros(200 * (round % 20)));
+            net.call("ADD", coming.1, coming.0).ok();
+        });
+        let on = net
+            .host
+            .sh("cat /proc/sys/net/ipv4/conf/wtest0/route_localnet");
+        assert_eq!(on.trim(), "1", "round {round}");
+        let mut check = coming.1.clone();
+        check["cniVersion"] = "1.0.0".into();
+        net.call("CHECK", &check, coming.0).ok();
+        std::mem::swap(&mut going, &mut coming);
+    }
+}
+
 #[test]
 fn wrong_mappings_are_refused_at_once() {
     let net = Net::new();
@@ -455,6 +500,10 @@ fn wrong_mappings_are_refused_at_once() {
         (
             json!([{"hostPort": 80, "containerPort": 80, "hostIP": "2001:db8::9"}]),
             "no address",
+        ),
+        (
+            json!([{"hostPort": 80, "containerPort": 80}, {"hostPort": 80, "containerPort": 81}]),
+            "can only be one",
         ),
         (json!("8080:80"), "portMappings"),
     ] {

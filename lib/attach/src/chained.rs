@@ -1,9 +1,9 @@
 //! What chained plugins add to the record of an attachment that another plugin has made.
 
-use weft_cni::AttachmentId;
+use weft_cni::{AttachmentId, Request};
 use weft_store::{AttachmentRecord, NetnsRecord, StoreError};
 
-use crate::del::detach;
+use crate::del::{Target, detach};
 use crate::error::AttachError;
 use crate::host::Host;
 
@@ -34,6 +34,29 @@ fn is_empty(record: &AttachmentRecord) -> bool {
         && record.shared.is_empty()
         && record.tuning.is_none()
         && record.delegate.is_none()
+}
+
+/// The records that a DEL of a chained plugin is about. A store that cannot be read keeps no container
+/// from being removed: nothing is known of what was added then.
+pub(crate) fn records(
+    host: &Host,
+    request: &Request,
+) -> Result<Vec<AttachmentRecord>, AttachError> {
+    let network = request.conf.name.clone();
+    let (container, ifname) = request.env.container()?;
+    let target = Target {
+        network: &network,
+        container: &container,
+        ifname: ifname.as_ref(),
+        netns: None,
+    };
+    match target.read_records(host) {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::warn!(%error, "DEL without the store: weft store rebuild mends it");
+            Ok(Vec::new())
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 /// Takes something out of a record, and a record away of which nothing is left.

@@ -29,7 +29,7 @@ pub fn require_prev_result(request: &Request) -> Result<CniResult, CniError> {
     request.conf.prev_result()?.ok_or_else(|| {
         CniError::new(
             Code::InvalidConfig,
-            "prevResult: CHECK needs the result of the ADD",
+            "prevResult: is missing: the result of the plugins before, or for CHECK of the ADD",
         )
     })
 }

@@ -117,6 +117,13 @@ pub fn host_access(fields: &Fields<'_>) -> HostAccess {
             };
         }
     };
+    if list.is_empty() && fields.value("hostAccess").is_some_and(Value::is_array) {
+        fields.invalid(
+            "hostAccess",
+            &"[]",
+            "must name an address, or be true or false",
+        );
+    }
     for ip in &list {
         if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
             fields.invalid("hostAccess", ip, "must be an address that others can have");

@@ -10,14 +10,14 @@ use weft_cni::{AttachmentId, CniResult, Request};
 use weft_kernel::listener::{self, Transport};
 use weft_kernel::nft::NftSocket;
 use weft_kernel::{NetNs, link, route};
-use weft_store::{AttachmentRecord, NftRecord, PortRecord, SharedObject, StoreError};
+use weft_store::{AttachmentRecord, NftRecord, PortRecord, SharedObject, Sharing, StoreError};
 
-use crate::chained::{foreign, withdraw};
+use crate::chained::{foreign, records, withdraw};
 use crate::check::{Differences, require_prev_result};
-use crate::del::Target;
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ruleset;
+use crate::steps::idle::LINKS_LOCK;
 use crate::steps::{connections, idle, route_localnet};
 
 /// One mapping of the configuration, not yet of one address family.
@@ -72,6 +72,8 @@ pub fn add(
     }
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     let netns = NetNs::open(std::path::Path::new(path))?;
+    // Who switches off what nobody needs waits until it is clear that somebody does again.
+    let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
     let parts = parts(host, &id, &result, wanted)?;
     refuse_listeners(&parts.ports, &id)?;
     let mut part = AttachmentRecord::new(id.clone(), plugin);
@@ -97,7 +99,10 @@ pub fn add(
         record.shared.extend(parts.shared.iter().cloned());
         Ok(transaction.replace_attachment(&record)?)
     })?;
-    if let Err(error) = publish(host, &part, &parts) {
+    let published = publish(host, &part, &parts);
+    // Removing takes it for itself.
+    drop(lock);
+    if let Err(error) = published {
         let mut errors = vec![error];
         errors.extend(unpublish(host, &id, &parts.nft, &parts.ports).err());
         errors.extend(idle::remove_idle(host).err());
@@ -187,21 +192,53 @@ fn parts(
     parts
         .nft
         .extend(parts.ports.iter().map(ruleset::port_element));
-    let is_used =
-        |address: &&IpNetwork| parts.ports.iter().any(|port| port.address == address.ip());
-    let used: Vec<IpNetwork> = addresses.iter().filter(is_used).copied().collect();
+    refuse_twice(&parts.ports)?;
     if wanted.hide_sources {
-        let hidden = used.iter().map(|one| ruleset::hidden_element(one.ip()));
-        parts.nft.extend(hidden);
+        parts
+            .nft
+            .extend(parts.ports.iter().map(ruleset::hidden_element));
     }
     if wanted.source_nat {
+        parts
+            .nft
+            .extend(parts.ports.iter().map(ruleset::reflected_element));
+        let is_used =
+            |address: &&IpNetwork| parts.ports.iter().any(|port| port.address == address.ip());
         let element = |one: &IpNetwork| SharedObject::NftElement {
             element: ruleset::hairpin_element(one),
         };
-        parts.shared.extend(used.iter().map(element));
+        let shared: Vec<SharedObject> = addresses.iter().filter(is_used).map(element).collect();
+        parts.shared.extend(shared);
         localhost(host, &mut parts)?;
     }
+    // Several ports of the host may lead to one of the container.
+    parts.nft.sort();
+    parts.nft.dedup();
     Ok(parts)
+}
+
+/// Refuses a port of the host that is to lead to two ports. Sorted, such are neighbours.
+fn refuse_twice(ports: &[PortRecord]) -> Result<(), AttachError> {
+    for pair in ports.windows(2) {
+        let [port, other] = pair else { continue };
+        let is_same = (
+            other.protocol,
+            other.host_port,
+            other.host_ip,
+            other.address,
+        ) == (port.protocol, port.host_port, port.host_ip, port.address);
+        if is_same {
+            return Err(AttachError::Conflict {
+                key: "portMappings",
+                name: port.to_string(),
+                why: format!(
+                    "leads to port {} and to port {}: it can only be one",
+                    port.container_port, other.container_port
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Whether the host itself may ask for a port at 127.0.0.1, and by which interface it has to leave.
@@ -222,11 +259,13 @@ fn localhost(host: &mut Host, parts: &mut Parts) -> Result<(), AttachError> {
     let object = SharedObject::RouteLocalnet {
         link: there.name.clone(),
     };
-    let users = host
-        .store
-        .read(|transaction| transaction.users_of(&object))?;
+    // What nobody uses any more and is still to be switched off is Weft's too.
+    let is_ours = host.store.read(|transaction| {
+        let is_idle = transaction.idle_objects()?.contains(&object);
+        Ok::<_, StoreError>(is_idle || transaction.users_of(&object)? > 0)
+    })?;
     // Somebody else switched it on, who may need it on.
-    if users == 0 && route_localnet::is_on(host, &there.name)? {
+    if !is_ours && route_localnet::is_on(host, &there.name)? {
         return Ok(());
     }
     parts.shared.push(object);
@@ -273,7 +312,10 @@ fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), Attac
             continue;
         }
         let who = listener::holder(transport, address);
-        let is_own = |command: &str| command.contains(id.container_id.as_str());
+        let is_own = |command: &str| {
+            let mut words = command.split_whitespace();
+            words.any(|word| word == id.container_id.as_str())
+        };
         match who {
             Some(who) if is_own(&who.command) => {}
             Some(who) => {
@@ -298,23 +340,7 @@ fn taken(port: &PortRecord, holder: &str) -> AttachError {
 /// # Errors
 /// Only what could not be removed.
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    let network = request.conf.name.clone();
-    let (container, ifname) = request.env.container()?;
-    let target = Target {
-        network: &network,
-        container: &container,
-        ifname: ifname.as_ref(),
-        netns: None,
-    };
-    let records = match target.read_records(host) {
-        Ok(records) => records,
-        // A store that cannot be read keeps no container from being removed.
-        Err(error @ StoreError::Damaged { .. }) => {
-            tracing::warn!(%error, "DEL without the store: weft store rebuild mends it");
-            return Ok(());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let records = records(host, request)?;
     let mut errors = Vec::new();
     for record in records.iter().filter(|record| !record.ports.is_empty()) {
         let own = record.nft.iter().filter(|one| ruleset::is_published(one));
@@ -335,6 +361,15 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Publishing) -> Result<
     let id = request.attachment_id()?;
     let mut found = Differences::default();
     let record = host.store.read(|transaction| transaction.attachment(&id))?;
+    for object in record.iter().flat_map(|record| &record.shared) {
+        if let SharedObject::RouteLocalnet { link } = object
+            && !route_localnet::is_on(host, link)?
+        {
+            found.add(format!(
+                "route_localnet of {link} is off: 127.0.0.1 leads nowhere"
+            ));
+        }
+    }
     let published = record.map(|record| record.ports).unwrap_or_default();
     let addresses = addresses(&result, id.ifname.as_str());
     let own = crate::names::owner(&id);

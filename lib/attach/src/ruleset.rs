@@ -14,4 +14,6 @@ pub(crate) use apply::{
     remove_elements, remove_network_elements, sweep,
 };
 pub(crate) use elements::{endpoint_elements, network_elements};
-pub(crate) use published::{hairpin_element, hidden_element, is_published, port_element};
+pub(crate) use published::{
+    hairpin_element, hidden_element, is_published, port_element, reflected_element,
+};

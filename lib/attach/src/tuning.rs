@@ -9,7 +9,7 @@ use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, sysctl};
 use weft_store::{AttachmentRecord, StoreError, TuningRecord};
 
-use crate::chained::{foreign, withdraw};
+use crate::chained::{foreign, records, withdraw};
 use crate::check::{Differences, require_prev_result};
 use crate::error::AttachError;
 use crate::host::{Container, Host};
@@ -202,23 +202,7 @@ fn forget(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError>
 /// # Errors
 /// Only what could not be put back.
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    let network = request.conf.name.clone();
-    let (container, ifname) = request.env.container()?;
-    let target = crate::del::Target {
-        network: &network,
-        container: &container,
-        ifname: ifname.as_ref(),
-        netns: None,
-    };
-    let records = match target.read_records(host) {
-        Ok(records) => records,
-        // A store that cannot be read keeps no container from being removed.
-        Err(error @ StoreError::Damaged { .. }) => {
-            tracing::warn!(%error, "DEL without the store: weft store rebuild mends it");
-            return Ok(());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let records = records(host, request)?;
     let mut errors = Vec::new();
     for record in &records {
         if record.tuning.is_none() {

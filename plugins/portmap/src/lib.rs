@@ -242,6 +242,7 @@ fn protocol(entry: &Fields<'_>) -> Option<u8> {
 
 fn host_ip(entry: &Fields<'_>) -> Option<IpAddr> {
     let ip: IpAddr = entry.parsed("hostIP", "must be an IP address")?;
+    let ip = ip.to_canonical();
     if ip.is_ipv6() && ip.is_loopback() {
         entry.invalid(
             "hostIP",

@@ -17,6 +17,7 @@ use crate::ipam::allocate;
 use crate::names::container_mac;
 use crate::plan::{Ipam, Plan};
 use crate::steps::tuning;
+use crate::steps::veth::IPV6_MINIMUM_MTU;
 
 /// The result's parts that come from IPAM.
 #[derive(Debug, Clone, Default)]
@@ -165,6 +166,14 @@ fn draft(
 ) -> Result<AttachmentRecord, AttachError> {
     let (dev, ino) = inside.netns.identity();
     let networks: Vec<IpNetwork> = leased.addresses.iter().map(|one| one.address).collect();
+    let mtu = side.mtu(plan);
+    if mtu < IPV6_MINIMUM_MTU && networks.iter().any(IpNetwork::is_ipv6) {
+        return Err(AttachError::Conflict {
+            key: "mtu",
+            name: mtu.to_string(),
+            why: format!("is too small for IPv6, which needs {IPV6_MINIMUM_MTU}"),
+        });
+    }
     let mut record = AttachmentRecord::new(plan.id.clone(), plan.plugin);
     record.netns = Some(NetnsRecord {
         path: plan.netns.clone(),
@@ -174,7 +183,7 @@ fn draft(
     record.container_link = Some(ContainerLink {
         name: plan.id.ifname.to_string(),
         mac: own_mac(plan, side, &networks).to_string(),
-        mtu: side.mtu(plan),
+        mtu,
         up: plan.settings.up,
         has_own_mac: plan.settings.mac.is_some(),
     });

@@ -5,8 +5,6 @@
 //! host is never touched. The source stays what it is, except where the answer would otherwise miss
 //! the host: from the container's own network, and from 127.0.0.0/8.
 
-use std::net::IpAddr;
-
 use ipnetwork::IpNetwork;
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
 use weft_store::{NftRecord, PortRecord};
@@ -36,9 +34,15 @@ pub(super) const PUBLISHED_AT6: Set = set(
 /// Source and destination networks whose traffic by a published port gets the host as source.
 pub(super) const HAIRPIN4: Set = set(NAT, "hairpin4", &[Key::Ipv4, Key::Ipv4], SetKind::Interval);
 pub(super) const HAIRPIN6: Set = set(NAT, "hairpin6", &[Key::Ipv6, Key::Ipv6], SetKind::Interval);
-/// Containers that see the host as the source of everything that comes by a published port.
-pub(super) const HIDDEN4: Set = set(NAT, "hidden4", &[Key::Ipv4], SetKind::Hash);
-pub(super) const HIDDEN6: Set = set(NAT, "hidden6", &[Key::Ipv6], SetKind::Hash);
+/// A container's port.
+const PORT4: &[Key] = &[Key::Ipv4, Key::Protocol, Key::Service];
+const PORT6: &[Key] = &[Key::Ipv6, Key::Protocol, Key::Service];
+/// Containers' ports for which it does.
+pub(super) const REFLECTED4: Set = set(NAT, "reflected4", PORT4, SetKind::Hash);
+pub(super) const REFLECTED6: Set = set(NAT, "reflected6", PORT6, SetKind::Hash);
+/// Containers' ports that see the host as the source of everything that comes by a published port.
+pub(super) const HIDDEN4: Set = set(NAT, "hidden4", PORT4, SetKind::Hash);
+pub(super) const HIDDEN6: Set = set(NAT, "hidden6", PORT6, SetKind::Hash);
 
 const PRE_ROUTING: u32 = 0;
 const OUTPUT: u32 = 3;
@@ -101,7 +105,9 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
             Expression::Verdict(Verdict::Jump(PUBLISHED.name)),
         ]
     };
-    let translations = [&IPV4, &IPV6].into_iter().flat_map(translations).collect();
+    let mut translations: Vec<Vec<Expression>> = translations(&IPV4).into();
+    translations.push(leave_loopback());
+    translations.extend(self::translations(&IPV6));
     vec![
         (NAT_PRE, vec![to_host_itself()]),
         (NAT_OUT, vec![to_host_itself()]),
@@ -140,6 +146,21 @@ fn translations(protocol: &Protocol) -> [Vec<Expression>; 2] {
     ]
 }
 
+/// The kernel forwards nothing from ::1: who asks there is to be refused, and not to wait for ever.
+fn leave_loopback() -> Vec<Expression> {
+    let mut rule = IPV6.is_this().to_vec();
+    rule.extend([
+        IPV6.load(IPV6.destination, IPV6.length, FIRST),
+        Expression::Compare {
+            register: FIRST,
+            negated: false,
+            value: std::net::Ipv6Addr::LOCALHOST.octets().to_vec(),
+        },
+        Expression::Verdict(Verdict::Return),
+    ]);
+    rule
+}
+
 /// `route_localnet` opens 127.0.0.0/8 to the neighbours of an interface; nobody there may use it.
 fn drop_foreign_loopback() -> Vec<Expression> {
     let mut loopback = b"lo".to_vec();
@@ -174,29 +195,40 @@ fn is_loopback(offset: u32) -> [Expression; 2] {
 }
 
 /// What came by a published port and would be answered past the host gets the host as its source.
+/// Other people's translations are told apart by where they lead to.
 pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
     for protocol in [&IPV4, &IPV6] {
-        let (hairpin, hidden) = match protocol.number {
-            number if number == IPV4.number => (HAIRPIN4.name, HIDDEN4.name),
-            _ => (HAIRPIN6.name, HIDDEN6.name),
-        };
-        let rule = |rest: Vec<Expression>| {
-            let start = was_translated().into_iter().chain(protocol.is_this());
-            start.chain(rest).chain([Expression::Masquerade]).collect()
+        let (hairpin, reflected, hidden) = match protocol.number {
+            number if number == IPV4.number => (HAIRPIN4.name, REFLECTED4.name, HIDDEN4.name),
+            _ => (HAIRPIN6.name, REFLECTED6.name, HIDDEN6.name),
         };
         let words = protocol.length / 4;
-        rules.push(rule(vec![
+        let leads_to = |set| {
+            [
+                protocol.load(protocol.destination, protocol.length, FIRST),
+                l4_protocol(FIRST + words),
+                destination_port(FIRST + words + 1),
+                protocol.lookup(set, None),
+            ]
+        };
+        let rule = |set, rest: &[Expression]| {
+            let mut rule = was_translated().to_vec();
+            rule.extend(protocol.is_this());
+            rule.extend(leads_to(set));
+            rule.extend_from_slice(rest);
+            rule.push(Expression::Masquerade);
+            rule
+        };
+        let within_network = [
             protocol.load(protocol.source, protocol.length, FIRST),
             protocol.load(protocol.destination, protocol.length, FIRST + words),
             protocol.lookup(hairpin, None),
-        ]));
-        rules.push(rule(vec![
-            protocol.load(protocol.destination, protocol.length, FIRST),
-            protocol.lookup(hidden, None),
-        ]));
+        ];
+        rules.push(rule(reflected, &within_network));
+        rules.push(rule(hidden, &[]));
         if protocol.number == IPV4.number {
-            rules.push(rule(is_loopback(protocol.source).to_vec()));
+            rules.push(rule(reflected, &is_loopback(protocol.source)));
         }
     }
     rules
@@ -223,6 +255,12 @@ fn was_translated() -> [Expression; 3] {
     ]
 }
 
+/// A port as a field of a key: padded to four bytes.
+fn service(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}
+
 /// The element of a published port.
 pub(crate) fn port_element(port: &PortRecord) -> NftRecord {
     let is_ipv4 = port.address.is_ipv4();
@@ -231,10 +269,6 @@ pub(crate) fn port_element(port: &PortRecord) -> NftRecord {
         (true, false) => PUBLISHED_AT6,
         (false, true) => PUBLISHED4,
         (false, false) => PUBLISHED6,
-    };
-    let service = |port: u16| {
-        let [high, low] = port.to_be_bytes();
-        [high, low, 0, 0]
     };
     let mut key = port.host_ip.map(ip_bytes).unwrap_or_default();
     key.extend([port.protocol, 0, 0, 0]);
@@ -247,10 +281,24 @@ pub(crate) fn port_element(port: &PortRecord) -> NftRecord {
     }
 }
 
-/// Everything that comes to an address by a published port gets the host as source.
-pub(crate) fn hidden_element(address: IpAddr) -> NftRecord {
-    let set = if address.is_ipv4() { HIDDEN4 } else { HIDDEN6 };
-    record(set, &ip_bytes(address))
+/// A container's port, in a set of those.
+fn target(set: Set, port: &PortRecord) -> NftRecord {
+    let mut key = ip_bytes(port.address);
+    key.extend([port.protocol, 0, 0, 0]);
+    key.extend(service(port.container_port));
+    record(set, &key)
+}
+
+/// The host becomes the source of everything that comes by a published port.
+pub(crate) fn hidden_element(port: &PortRecord) -> NftRecord {
+    let is_ipv4 = port.address.is_ipv4();
+    target(if is_ipv4 { HIDDEN4 } else { HIDDEN6 }, port)
+}
+
+/// The host becomes the source of what would be answered past it.
+pub(crate) fn reflected_element(port: &PortRecord) -> NftRecord {
+    let is_ipv4 = port.address.is_ipv4();
+    target(if is_ipv4 { REFLECTED4 } else { REFLECTED6 }, port)
 }
 
 /// From a network to itself by a published port.
@@ -272,6 +320,8 @@ pub(crate) fn is_published(element: &NftRecord) -> bool {
         PUBLISHED_AT6,
         HAIRPIN4,
         HAIRPIN6,
+        REFLECTED4,
+        REFLECTED6,
         HIDDEN4,
         HIDDEN6,
     ]

@@ -52,7 +52,7 @@ pub(crate) const PORT_MACS: Set = set(
 );
 
 /// Every set; a record names one by its name, which is unique over both tables.
-pub(crate) const SETS: [Set; 16] = [
+pub(crate) const SETS: [Set; 18] = [
     MASQ4,
     MASQ6,
     SNAT4,
@@ -67,6 +67,8 @@ pub(crate) const SETS: [Set; 16] = [
     published::PUBLISHED_AT6,
     published::HAIRPIN4,
     published::HAIRPIN6,
+    published::REFLECTED4,
+    published::REFLECTED6,
     published::HIDDEN4,
     published::HIDDEN6,
 ];

@@ -98,7 +98,13 @@ pub(crate) fn ensure(
     let (parent_name, parent_index, mtu) = parent;
     let socket = host.route()?;
     if let Some(there) = link::find(socket, name)? {
-        if there.alias != ALIAS || there.parent != Some(parent_index) {
+        // Another ADD may have made it a moment ago, and be about to mark it.
+        let is_being_made = there.alias.is_empty()
+            && there
+                .child
+                .is_some_and(|there| there.driver() == kind.driver());
+        let is_ours = there.alias == ALIAS || is_being_made;
+        if !is_ours || there.parent != Some(parent_index) {
             return Err(AttachError::Conflict {
                 key: "hostAccess",
                 name: name.to_owned(),
