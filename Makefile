@@ -6,7 +6,7 @@ SHELL := /bin/bash
 TARGET := x86_64-unknown-linux-gnu
 RELEASE := target/$(TARGET)/release
 OUT := target/bin
-PROGRAMS := weft weft-bridge weft-host weft-ipam weft-ipvlan weft-loopback weft-macvlan weft-portmap \
+PROGRAMS := weft weft-bandwidth weft-bridge weft-firewall weft-host weft-ipam weft-ipvlan weft-loopback weft-macvlan weft-portmap \
 	weft-tuning
 # Static programs start in two thirds of the time; proc macros need the explicit target.
 # CPUID traps in virtual machines (tens of microseconds each), so sha2 is told not to ask.

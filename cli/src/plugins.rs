@@ -68,6 +68,23 @@ pub(crate) const PLUGINS: &[KnownPlugin] = &[
         keys: weft_portmap::PORTMAP_KEYS,
         validate: weft_portmap::validate,
     },
+    KnownPlugin {
+        name: "weft-firewall",
+        intro: "Keeps the containers of a bridge apart from those of others, after the plugin that \
+                makes the interface. The keys of the reference plugin `firewall`; weft-bridge takes \
+                `ingressPolicy` itself too.",
+        keys: weft_firewall::FIREWALL_KEYS,
+        validate: weft_firewall::validate,
+    },
+    KnownPlugin {
+        name: "weft-bandwidth",
+        intro: "How fast the container sends and receives, after the plugin that makes its \
+                interface. The keys of the reference plugin `bandwidth`, and limits against floods. \
+                What a runtime asks for comes as `runtimeConfig.bandwidth`, for which the \
+                configuration declares `\"capabilities\": {\"bandwidth\": true}`.",
+        keys: weft_bandwidth::BANDWIDTH_KEYS,
+        validate: weft_bandwidth::validate,
+    },
 ];
 
 /// A plugin by the `type` of a configuration.

@@ -65,6 +65,12 @@ pub(crate) fn configuration() -> String {
     );
     table(
         &mut page,
+        "weft-bandwidth: `limits`",
+        "Each is for one container.",
+        weft_bandwidth::LIMIT_KEYS,
+    );
+    table(
+        &mut page,
         "weft-ipam",
         "The keys of `ipam`: those of host-local and static, and more.",
         IPAM_KEYS,

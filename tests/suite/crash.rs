@@ -21,6 +21,8 @@ enum Network {
     Cold,
     /// The same with an uplink, and a MAC that has to be announced.
     ColdWithUplink,
+    /// The same with everything closed that can be.
+    Closed,
     /// On a parent, with the host's interface there.
     Macvlan,
     /// On a parent's interface for a tag, which comes and goes.
@@ -54,7 +56,9 @@ fn conf(suite: &Suite, host: &Host, network: Network) -> Value {
         conf
     };
     match network {
-        Network::Warm | Network::Cold | Network::ColdWithUplink => bridge(suite, host, network),
+        Network::Warm | Network::Cold | Network::ColdWithUplink | Network::Closed => {
+            bridge(suite, host, network)
+        }
         Network::Macvlan => on_parent(json!({"type": "weft-macvlan", "hostAccess": true})),
         Network::MacvlanVlan => on_parent(json!({"type": "weft-macvlan", "vlan": 100})),
         Network::Ipvlan => on_parent(json!({"type": "weft-ipvlan", "hostAccess": true})),
@@ -72,6 +76,9 @@ fn bridge(suite: &Suite, host: &Host, network: Network) -> Value {
     conf["hairpinMode"] = true.into();
     conf["cleanup"] = (network != Network::Warm).into();
     conf["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/64"}]]);
+    if network == Network::Closed {
+        conf["isolation"] = "full".into();
+    }
     if network == Network::ColdWithUplink {
         conf["uplink"] = "up0".into();
         conf["mac"] = "02:00:00:00:00:77".into();
@@ -212,6 +219,16 @@ fn last_del_with_uplink_killed_anywhere_then_del() {
 }
 
 #[test]
+fn closed_add_killed_anywhere_then_gc() {
+    kill_at_each("ADD", None, Network::Closed, Cleaner::Gc);
+}
+
+#[test]
+fn closed_del_killed_anywhere_then_del() {
+    kill_at_each("DEL", Some("ADD"), Network::Closed, Cleaner::Del);
+}
+
+#[test]
 fn macvlan_add_killed_anywhere_then_del() {
     kill_at_each("ADD", None, Network::Macvlan, Cleaner::Del);
 }
@@ -290,8 +307,9 @@ fn tuning_killed_at_each(victim: &str, first: Option<&str>) {
     }
 }
 
-/// Published ports of an interface that stays: killed anywhere, one DEL takes all of them back.
-fn portmap_killed_at_each(victim: &str, first: Option<&str>) {
+/// What a chained plugin adds to an interface that stays: killed anywhere, one DEL takes all of it
+/// back.
+fn chained_killed_at_each(victim: &str, first: Option<&str>, keys: &Value) {
     let suite = Suite::weft();
     let host = Host::new();
     let container = host.container();
@@ -300,13 +318,14 @@ fn portmap_killed_at_each(victim: &str, first: Option<&str>) {
     interface["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/64"}]]);
     let call = |verb: &str, conf: &Value| Call::new(&suite, verb, conf).container(&container);
     let prev = call("ADD", &interface).on(&host).ok();
-    let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "weft-portmap",
-        "masqAll": true, "prevResult": prev, "runtimeConfig": {"portMappings": [
-        {"hostPort": 8080, "containerPort": 80},
-        {"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "127.0.0.1"}]}});
+    let mut conf = json!({"cniVersion": "1.0.0", "name": "net", "prevResult": prev});
+    for (key, value) in keys.as_object().unwrap() {
+        conf[key] = value.clone();
+    }
     call("ADD", &conf).on(&host).ok();
     call("DEL", &conf).on(&host).ok();
-    let before = HostState::of(&host);
+    let inside = || container.sh("tc qdisc show dev eth0; nft list ruleset");
+    let (before, limits) = (HostState::of(&host), inside());
     let prepare = || {
         first
             .iter()
@@ -321,18 +340,54 @@ fn portmap_killed_at_each(victim: &str, first: Option<&str>) {
         prepare();
         kill_at(&call(victim, &conf), &host, at);
         call("DEL", &conf).on(&host).ok();
-        before.assert_same(&host, &format!("portmap {victim} killed at {at:?}"));
+        before.assert_same(&host, &format!("{keys} {victim} killed at {at:?}"));
+        assert_eq!(inside(), limits, "{keys} {victim} killed at {at:?}");
     }
+}
+
+fn portmap() -> Value {
+    json!({"type": "weft-portmap", "masqAll": true, "runtimeConfig": {"portMappings": [
+        {"hostPort": 8080, "containerPort": 80},
+        {"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "127.0.0.1"}]}})
+}
+
+fn firewall() -> Value {
+    json!({"type": "weft-firewall", "ingressPolicy": "isolated"})
+}
+
+fn bandwidth() -> Value {
+    json!({"type": "weft-bandwidth", "ingressRate": 8_000_000, "egressRate": 8_000_000,
+        "limits": {"packetsPerSecond": 1000, "newConnectionsPerSecond": 100, "connections": 100}})
+}
+
+#[test]
+fn bandwidth_add_killed_anywhere_then_del() {
+    chained_killed_at_each("ADD", None, &bandwidth());
+}
+
+#[test]
+fn bandwidth_del_killed_anywhere_then_del() {
+    chained_killed_at_each("DEL", Some("ADD"), &bandwidth());
+}
+
+#[test]
+fn firewall_add_killed_anywhere_then_del() {
+    chained_killed_at_each("ADD", None, &firewall());
+}
+
+#[test]
+fn firewall_del_killed_anywhere_then_del() {
+    chained_killed_at_each("DEL", Some("ADD"), &firewall());
 }
 
 #[test]
 fn portmap_add_killed_anywhere_then_del() {
-    portmap_killed_at_each("ADD", None);
+    chained_killed_at_each("ADD", None, &portmap());
 }
 
 #[test]
 fn portmap_del_killed_anywhere_then_del() {
-    portmap_killed_at_each("DEL", Some("ADD"));
+    chained_killed_at_each("DEL", Some("ADD"), &portmap());
 }
 
 #[test]

@@ -378,11 +378,13 @@ fn on_a_bridge(file: &str, needs: &[Feature]) {
     let others = addresses(&example.add(&b));
     ok(&example.verb("check", &a));
     for address in others {
-        let isolated = example.text.contains("portIsolation");
+        let closed = ["portIsolation", "isolated", "\"full\""];
+        let isolated = closed.iter().any(|word| example.text.contains(word));
         assert_eq!(pings(&a, &address), !isolated, "{address}");
     }
     if example.text.contains("ipMasq") {
-        assert!(a.reaches("192.0.2.1"));
+        let is_closed = example.text.contains("\"isolation\"");
+        assert_eq!(pings(&a, "192.0.2.1"), !is_closed, "outside");
     }
     example.status();
     ok(&example.verb("del", &a));
@@ -403,6 +405,21 @@ fn dual_stack() {
 #[test]
 fn isolated_ports() {
     on_a_bridge("isolated-ports", &[]);
+}
+
+#[test]
+fn full_isolation() {
+    on_a_bridge("full-isolation", &[]);
+}
+
+#[test]
+fn firewall() {
+    on_a_bridge("firewall", &[]);
+}
+
+#[test]
+fn anti_spoof() {
+    on_a_bridge("anti-spoof", &[]);
 }
 
 #[test]

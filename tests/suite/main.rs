@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod bandwidth;
 mod bridge;
 mod commands;
 mod concurrency;
@@ -18,10 +19,12 @@ mod conformance;
 mod crash;
 mod docs;
 mod examples;
+mod firewall;
 mod gateway;
 mod host;
 mod ipam;
 mod ipvlan;
+mod isolation;
 mod lan;
 mod layers;
 mod macvlan;
@@ -30,6 +33,7 @@ mod neighbours;
 mod portmap;
 mod runtimes;
 mod services;
+mod spoofing;
 mod store;
 mod tuning;
 mod vlan;

@@ -33,6 +33,8 @@ fn is_empty(record: &AttachmentRecord) -> bool {
         && record.ports.is_empty()
         && record.shared.is_empty()
         && record.tuning.is_none()
+        && record.bandwidth.is_none()
+        && record.firewall.is_none()
         && record.delegate.is_none()
 }
 

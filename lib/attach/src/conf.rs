@@ -9,6 +9,7 @@ use weft_cni::conf::{Fields, KeySpec, Problems};
 use weft_cni::{IfName, Request};
 use weft_kernel::Mac;
 use weft_kernel::address::DuplicateDetection;
+use weft_store::Isolation;
 
 use crate::ipam::{DelegateIpam, IpamConfig, OWN_TYPE};
 use crate::plan::{ChildPlan, HostAccess, Ipam, Mtu};
@@ -158,6 +159,76 @@ pub fn refuse_in_container(plan: &ChildPlan, fields: &Fields<'_>) {
     }
 }
 
+/// What `ingressPolicy` of the reference plugin `firewall` says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IngressPolicy {
+    /// Everybody may begin connections.
+    #[default]
+    Open,
+    /// Not the containers of other closed networks.
+    SameBridge,
+    /// Neither those of the same network.
+    Isolated,
+}
+
+impl IngressPolicy {
+    /// How closed the network is.
+    pub const fn isolation(self) -> Isolation {
+        match self {
+            Self::Open => Isolation::None,
+            Self::SameBridge | Self::Isolated => Isolation::Apart,
+        }
+    }
+}
+
+impl FromStr for IngressPolicy {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "open" => Ok(Self::Open),
+            "same-bridge" => Ok(Self::SameBridge),
+            "isolated" => Ok(Self::Isolated),
+            _ => Err(()),
+        }
+    }
+}
+
+/// `ingressPolicy`.
+pub fn ingress_policy(fields: &Fields<'_>) -> Option<IngressPolicy> {
+    word(
+        fields,
+        "ingressPolicy",
+        "must be open, same-bridge or isolated",
+    )
+}
+
+/// `isolation`.
+pub fn isolation(fields: &Fields<'_>) -> Option<Isolation> {
+    word(fields, "isolation", "must be none, peer, mesh or full")
+}
+
+/// `isolation`.
+pub const ISOLATION: KeySpec = KeySpec::new(
+    "isolation",
+    "string",
+    "none",
+    "who may begin connections with the containers: `none`: everybody; `peer`: containers of the same network; `mesh`: those and connected networks; `full`: nobody but whom a policy allows. Published ports stay open. The host is always let in; containers reach of the host only its name server (port 53) unless this is `none`",
+);
+/// `ingressPolicy`.
+pub const INGRESS_POLICY: KeySpec = KeySpec::new(
+    "ingressPolicy",
+    "string",
+    "open",
+    "as in the reference plugin `firewall`: `open`: everybody; `same-bridge`: not the containers of other networks that have a policy or an isolation; `isolated`: neither those of the same network",
+);
+/// `antiSpoof`.
+pub const ANTI_SPOOF: KeySpec = KeySpec::new(
+    "antiSpoof",
+    "boolean",
+    "false; true with isolation full",
+    "drop what has another source MAC, IPv4 or IPv6 address than the container's, claims another by ARP or neighbour discovery, or is neither",
+);
 /// `master`.
 pub const MASTER: KeySpec = KeySpec::new(
     "master",

@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::ipam::{DelegateIpam, OWN_TYPE};
 use crate::names::{alias, alternative_name, host_link_name};
 use crate::ruleset;
-use crate::steps::{child, connections, device, host_access, idle, links, tuning};
+use crate::steps::{bandwidth, child, connections, device, host_access, idle, links, tuning};
 
 /// Detaches what the request names. Whatever is absent already is fine; nothing stops at the
 /// first failure.
@@ -174,6 +174,7 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
     errors.extend(ruleset::remove_elements(host, records).err());
     for record in records {
         errors.extend(connections::end_published(&record.ports).err());
+        errors.extend(connections::end_of_closed(record).err());
     }
     let names: Vec<String> = records
         .iter()
@@ -185,6 +186,7 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
         })
         .collect();
     for record in records {
+        errors.extend(bandwidth::remove(host, record, &names).err());
         errors.extend(tuning::restore(host, record).err());
         errors.extend(host_access::remove_routes(host, &record.host_routes).err());
         errors.extend(child::delete(record).err());

@@ -52,6 +52,14 @@ pub enum AttachError {
     /// The kernel lacks a driver.
     #[error("{}", no_driver(.0))]
     NoDriver(ChildKind),
+    /// The kernel lacks a queueing discipline.
+    #[error("the kernel cannot limit rates ({reason}): modprobe {driver}, or a kernel with it")]
+    NoQueue {
+        /// The module.
+        driver: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
     /// CHECK found differences.
     #[error("{id}: {}", differences.join("; "))]
     Differs {
@@ -117,7 +125,9 @@ impl From<AttachError> for CniError {
             AttachError::InterfaceExists { .. } => Self::new(Code::InterfaceExists, text),
             AttachError::Conflict { .. } => Self::new(Code::InvalidConfig, text),
             AttachError::PortInUse { .. } => Self::new(Code::PortTaken, text),
-            AttachError::NoDriver(_) => Self::new(Code::DriverMissing, text),
+            AttachError::NoDriver(_) | AttachError::NoQueue { .. } => {
+                Self::new(Code::DriverMissing, text)
+            }
             AttachError::Differs { differences, .. } => {
                 let list = serde_json::json!(differences).to_string();
                 Self::new(Code::CheckFailed, text).with_details(list)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use weft_cni::conf::ValidAttachments;
 use weft_cni::{AttachmentId, NetworkName, Request};
 use weft_kernel::link;
-use weft_store::{AttachmentRecord, SharedObject};
+use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use crate::del::detach;
 use crate::error::AttachError;
@@ -205,5 +205,15 @@ fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), Atta
         Some(_) => owner == network && !is_used,
         None => owner.starts_with("weft ") && present.contains(owner) && !known.contains(owner),
     };
+    // Networks on one bridge share what closes it: it may bear the name of one that is gone.
+    let used: BTreeSet<&NftRecord> = records
+        .iter()
+        .flat_map(|record| &record.shared)
+        .filter_map(|object| match object {
+            SharedObject::NftElement { element } => Some(element),
+            _ => None,
+        })
+        .collect();
+    let is_orphan = |owner: &str, element: &NftRecord| is_orphan(owner) && !used.contains(element);
     ruleset::sweep(host, &is_orphan).map(drop)
 }

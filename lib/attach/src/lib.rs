@@ -5,11 +5,14 @@
 //! found and removed, so a failed or killed ADD is cleaned by the same code as a DEL.
 
 mod add;
+pub mod bandwidth;
 mod chained;
 mod check;
 pub mod conf;
 mod del;
+mod ends;
 mod error;
+pub mod firewall;
 mod gc;
 mod host;
 mod interface;
@@ -38,5 +41,7 @@ pub use plan::{
     Masquerade, Mtu, Plan, Settings,
 };
 pub use rebuild::{RebuildReport, rebuild};
+pub use ruleset::Limits;
 pub use status::status;
 pub use sysctls::Sysctls;
+pub use weft_store::Isolation;

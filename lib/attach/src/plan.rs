@@ -80,6 +80,8 @@ pub struct Settings {
     pub masquerade: Option<Masquerade>,
     /// Frames with another source MAC than the container's are dropped.
     pub mac_spoof_check: bool,
+    /// Packets with another source address than the container's are dropped too.
+    pub anti_spoof: bool,
     /// Resolver settings that replace IPAM's, unless empty.
     pub dns: Dns,
 }

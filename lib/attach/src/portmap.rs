@@ -198,10 +198,19 @@ fn parts(
             .nft
             .extend(parts.ports.iter().map(ruleset::hidden_element));
     }
+    parts
+        .nft
+        .extend(parts.ports.iter().flat_map(ruleset::opened_elements));
     if wanted.source_nat {
         parts
             .nft
             .extend(parts.ports.iter().map(ruleset::reflected_element));
+        // A container that has its address alone is answered past the host by nobody but itself.
+        let (alone, addresses): (Vec<IpNetwork>, Vec<IpNetwork>) =
+            addresses.iter().copied().partition(is_alone);
+        parts
+            .nft
+            .extend(alone.iter().map(|one| ruleset::self_element(one.ip())));
         let is_used =
             |address: &&IpNetwork| parts.ports.iter().any(|port| port.address == address.ip());
         let element = |one: &IpNetwork| SharedObject::NftElement {
@@ -215,6 +224,11 @@ fn parts(
     parts.nft.sort();
     parts.nft.dedup();
     Ok(parts)
+}
+
+/// Whether nobody else is on the container's link.
+fn is_alone(address: &IpNetwork) -> bool {
+    address.prefix() == if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// Refuses a port of the host that is to lead to two ports. Sorted, such are neighbours.

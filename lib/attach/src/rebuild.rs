@@ -197,6 +197,7 @@ impl Containers {
                     address: a.address,
                     gateway: None,
                     pool: Some(network.clone()),
+                    subnet_prefix: None,
                 })
                 .collect();
         }

@@ -6,6 +6,10 @@
 
 mod apply;
 mod elements;
+mod guard;
+mod isolation;
+mod limits;
+mod matching;
 mod published;
 mod skeleton;
 
@@ -13,7 +17,11 @@ pub(crate) use apply::{
     add_elements, delete_tables, element_is_right, owners, records_by_owner, remove_derived,
     remove_elements, remove_network_elements, sweep,
 };
-pub(crate) use elements::{endpoint_elements, network_elements};
+pub(crate) use elements::{Guarded, endpoint_elements, network_elements};
+pub(crate) use guard::alone_elements;
+pub(crate) use isolation::{network_elements as isolation_elements, opened_elements};
+pub use limits::Limits;
+pub(crate) use limits::limit_elements;
 pub(crate) use published::{
-    hairpin_element, hidden_element, is_published, port_element, reflected_element,
+    hairpin_element, hidden_element, is_published, port_element, reflected_element, self_element,
 };

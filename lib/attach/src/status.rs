@@ -35,7 +35,10 @@ pub fn status(host: &mut Host, request: &Request, settings: &Settings) -> Result
     }
     match &settings.link {
         LinkPlan::Bridge(plan) => {
-            let uses_nft = settings.masquerade.is_some() || settings.mac_spoof_check;
+            let uses_nft = settings.masquerade.is_some()
+                || settings.mac_spoof_check
+                || settings.anti_spoof
+                || !plan.isolation.is_none();
             bridge_status(host, plan, &records, ipam, uses_nft)
         }
         LinkPlan::Child(plan) => child_status(host, plan, &records),

@@ -1,5 +1,6 @@
 //! What attachments are made of, one kind of kernel object a file: how it is made, and how it goes.
 
+pub(crate) mod bandwidth;
 pub(crate) mod bridge;
 pub(crate) mod child;
 pub(crate) mod connections;
@@ -9,6 +10,7 @@ pub(crate) mod device;
 pub(crate) mod gateway;
 pub(crate) mod host_access;
 pub(crate) mod idle;
+pub(crate) mod isolation;
 pub(crate) mod links;
 pub(crate) mod parent;
 pub(crate) mod route_localnet;

@@ -4,13 +4,14 @@
 //! other plugin is not Weft's. Whoever removes the attachment puts everything back.
 
 use weft_cni::{CniResult, Request};
-use weft_kernel::link::{self, Change, Link};
+use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, sysctl};
 use weft_store::{AttachmentRecord, StoreError, TuningRecord};
 
 use crate::chained::{foreign, records, withdraw};
 use crate::check::{Differences, require_prev_result};
+use crate::ends::Ends;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::steps::tuning::{originals, restore};
@@ -46,32 +47,6 @@ impl Tuning {
     }
 }
 
-/// The interface, and the host's end if it is one of a pair.
-struct Target {
-    own: Link,
-    peer: Option<Link>,
-}
-
-impl Target {
-    fn find(host: &mut Host, inside: &mut Container, ifname: &str) -> Result<Self, AttachError> {
-        let own = link::find(&mut inside.route, ifname)?.ok_or_else(|| AttachError::Conflict {
-            key: "CNI_IFNAME",
-            name: ifname.to_owned(),
-            why: "does not exist in the container: tuning comes after the plugin that makes it"
-                .to_owned(),
-        })?;
-        let is_pair = own.kind.as_deref() == Some("veth") && own.peer_netns_id.is_some();
-        let peer = match own.parent.filter(|_| is_pair) {
-            Some(index) => link::find_index(host.route()?, index)?,
-            None => None,
-        };
-        // The other end may be in a third namespace, whose indices mean nothing here.
-        let peer = peer
-            .filter(|peer| peer.kind.as_deref() == Some("veth") && peer.parent == Some(own.index));
-        Ok(Self { own, peer })
-    }
-}
-
 /// Applies settings and returns the result of the plugins before with what has changed.
 ///
 /// # Errors
@@ -86,7 +61,7 @@ pub fn add(
     let id = request.attachment_id()?;
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     let mut inside = Container::open(path, request.env.netns_override())?;
-    let target = Target::find(host, &mut inside, id.ifname.as_str())?;
+    let target = Ends::find(host, &mut inside, id.ifname.as_str())?;
     let before = before(&inside, &target, wanted)?;
     let mut previous = None;
     let mut record = host.store.write(|transaction| {
@@ -111,11 +86,7 @@ pub fn add(
     Ok(result)
 }
 
-fn before(
-    inside: &Container,
-    target: &Target,
-    wanted: &Tuning,
-) -> Result<TuningRecord, AttachError> {
+fn before(inside: &Container, target: &Ends, wanted: &Tuning) -> Result<TuningRecord, AttachError> {
     let own = &target.own;
     let peer = target.peer.as_ref();
     Ok(TuningRecord {
@@ -157,7 +128,7 @@ fn merged(first: Option<TuningRecord>, second: TuningRecord) -> TuningRecord {
 fn apply(
     host: &mut Host,
     inside: &mut Container,
-    target: &Target,
+    target: &Ends,
     wanted: &Tuning,
 ) -> Result<(), AttachError> {
     wanted.sysctls.apply(inside)?;
@@ -177,7 +148,7 @@ fn apply(
 }
 
 /// The result says what is now.
-fn tell(result: &mut CniResult, target: &Target, wanted: &Tuning) {
+fn tell(result: &mut CniResult, target: &Ends, wanted: &Tuning) {
     for interface in &mut result.interfaces {
         let is_own = interface.name == target.own.name && !interface.sandbox.is_empty();
         let is_peer = target
@@ -233,7 +204,7 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Result<(), 
         found.add(format!("interface {name} is missing in the container"));
         return found.into_result(&id);
     }
-    let target = Target::find(host, &mut inside, name)?;
+    let target = Ends::find(host, &mut inside, name)?;
     let own = &target.own;
     let mut compare = |what: &str, actual: Option<String>, wanted: Option<String>| {
         if let Some(wanted) = wanted.filter(|wanted| actual.as_ref() != Some(wanted)) {

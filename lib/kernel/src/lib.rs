@@ -18,6 +18,7 @@ pub mod neighbour;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod qdisc;
 pub mod route;
 pub mod sysctl;
 pub mod vlan;

@@ -7,13 +7,16 @@
 mod attribute;
 mod batch;
 mod expression;
+mod name;
 mod object;
 mod set;
+mod set_value;
 mod socket;
 
 pub(crate) use attribute::{attribute_bytes, attributes, message};
 pub use batch::{Batch, Family};
 pub use expression::{Expression, Verdict};
-pub use object::{BaseChain, Chain, Table};
+pub use name::interned;
+pub use object::{BaseChain, Chain, RawRule, Table};
 pub use set::{Element, Exclusive, Key, Set, SetKind};
 pub use socket::NftSocket;

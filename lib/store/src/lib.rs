@@ -9,6 +9,7 @@ mod attachments;
 mod backend;
 mod changes;
 mod error;
+mod isolation;
 mod leases;
 mod lock;
 mod maintenance;
@@ -23,13 +24,15 @@ mod transaction;
 pub use backend::BackendKind;
 pub use changes::Change;
 pub use error::StoreError;
+pub use isolation::Isolation;
 pub use leases::{Granted, Lease, LeaseRequest, Pool};
 pub use lock::FileLock;
 pub use maintenance::{Dump, Finding};
 pub use range::{Range, RangeError};
 pub use record::{
-    AddressRecord, AttachmentRecord, ContainerLink, Delegate, DeviceRecord, HostLink, HostRoute,
-    NetnsRecord, NftRecord, ParentRecord, PortRecord, TuningRecord,
+    AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate, DeviceRecord,
+    FirewallRecord, HostLink, HostRoute, NetnsRecord, NftRecord, ParentRecord, PortRecord,
+    TuningRecord,
 };
 pub use shared::{SharedObject, SharedState};
 pub use sticky::StickyLeases;

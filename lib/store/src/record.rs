@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use weft_cni::AttachmentId;
 use weft_cni::result::Route;
 
+use crate::isolation::Isolation;
 use crate::shared::SharedObject;
 
 /// One attachment.
@@ -55,6 +56,15 @@ pub struct AttachmentRecord {
     /// Ports of the host that lead to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortRecord>,
+    /// What weft-bandwidth set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<BandwidthRecord>,
+    /// What weft-firewall changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<FirewallRecord>,
+    /// How closed its network is.
+    #[serde(default, skip_serializing_if = "Isolation::is_none")]
+    pub isolation: Isolation,
     /// What it shares with other attachments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared: Vec<SharedObject>,
@@ -205,6 +215,35 @@ pub struct TuningRecord {
     pub tx_queue_len: Option<u32>,
 }
 
+/// What weft-bandwidth set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BandwidthRecord {
+    /// The interface in the container.
+    pub ifname: String,
+    /// The host's interface by which what is sent to the container is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_port: Option<String>,
+    /// What the container sends is limited at its interface.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sends: bool,
+    /// What it receives is limited at its interface.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub receives: bool,
+    /// Elements that are the attachment's alone; `nft` of the attachment has them too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nft: Vec<NftRecord>,
+}
+
+/// What weft-firewall changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FirewallRecord {
+    /// Elements that are the attachment's alone; `nft` has them too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nft: Vec<NftRecord>,
+}
+
 impl AttachmentRecord {
     /// A record with nothing in it yet.
     pub fn new(id: AttachmentId, plugin: &str) -> Self {
@@ -226,6 +265,9 @@ impl AttachmentRecord {
             routes: Vec::new(),
             nft: Vec::new(),
             ports: Vec::new(),
+            bandwidth: None,
+            firewall: None,
+            isolation: Isolation::None,
             shared: Vec::new(),
             delegate: None,
             config_digest: String::new(),
@@ -245,6 +287,19 @@ pub struct AddressRecord {
     /// The pool it is leased from; none if another IPAM plugin manages it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// The prefix length of its subnet, where the container has the address alone and reaches its
+    /// neighbours by the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet_prefix: Option<u8>,
+}
+
+impl AddressRecord {
+    /// The address with the prefix length of its subnet.
+    pub fn in_subnet(&self) -> IpNetwork {
+        self.subnet_prefix
+            .and_then(|prefix| IpNetwork::new(self.address.ip(), prefix).ok())
+            .unwrap_or(self.address)
+    }
 }
 
 /// A port of the host that leads to a container.

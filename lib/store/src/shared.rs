@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
+use crate::isolation::Isolation;
 use crate::record::NftRecord;
 use crate::transaction::{Entry, Transaction, key, kind};
 
@@ -69,6 +70,13 @@ pub enum SharedObject {
     RouteLocalnet {
         /// The interface's name.
         link: String,
+    },
+    /// How closed the network behind an interface is: there can be only one answer.
+    Isolation {
+        /// The interface that holds the gateway addresses.
+        link: String,
+        /// The answer.
+        mode: Isolation,
     },
     /// An element of an nf_tables set that is a network's.
     NftElement {

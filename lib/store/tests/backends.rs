@@ -56,6 +56,7 @@ fn record(container: &str, address: IpAddr, shared: Vec<SharedObject>) -> Attach
         address: ipnetwork::IpNetwork::new(address, 24).unwrap(),
         gateway: None,
         pool: Some("net".into()),
+        subnet_prefix: None,
     }];
     record.shared = shared;
     record

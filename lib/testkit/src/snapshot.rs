@@ -28,6 +28,7 @@ impl HostState {
                 ),
                 ("rules", lines("ip rule; ip -6 rule")),
                 ("nft", lines("nft --stateless list ruleset")),
+                ("queues", lines("tc qdisc show")),
                 ("sysctls", sysctls()),
             ])
         });

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use serde_json::Value;
-use weft_attach::{BridgePlan, LinkPlan, Masquerade, Settings, Sysctls, conf};
+use weft_attach::conf::IngressPolicy;
+use weft_attach::{BridgePlan, Isolation, LinkPlan, Masquerade, Settings, Sysctls, conf};
 use weft_cni::conf::{Fields, Problems};
 use weft_cni::{CniError, Request};
 use weft_kernel::bridge::PortOptions;
@@ -20,8 +21,14 @@ pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
     let fields = request.conf.fields(BRIDGE_KEYS, &problems);
     let flag = |key| fields.boolean(key).unwrap_or(false);
     let up = !flag("disableContainerInterface");
+    let bridge = bridge(&fields);
+    let is_full = bridge.isolation == Isolation::Full;
+    if is_full && request.conf.ipam().is_none() {
+        problems.conflict("isolation: full needs ipam: what is allowed, is by address");
+    }
     let settings = Settings {
-        link: LinkPlan::Bridge(bridge(&fields)),
+        anti_spoof: fields.boolean("antiSpoof").unwrap_or(is_full),
+        link: LinkPlan::Bridge(bridge),
         ipam: conf::ipam(request, &args, &problems),
         masquerade: masquerade(&fields),
         mac_spoof_check: flag("macspoofchk"),
@@ -48,17 +55,30 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
             .problems()
             .conflict("hairpinMode and promiscMode: cannot both be set");
     }
+    let (isolation, ingress) = (conf::isolation(fields), conf::ingress_policy(fields));
+    if isolation.is_some() && ingress.is_some() {
+        fields
+            .problems()
+            .conflict("isolation and ingressPolicy: cannot both be set");
+    }
+    let isolation = isolation
+        .or_else(|| ingress.map(IngressPolicy::isolation))
+        .unwrap_or_default();
     let vlan = fields
         .number("vlan", 0..=4094)
         .and_then(|id| u16::try_from(id).ok());
     let plan = BridgePlan {
         mtu: conf::mtu(fields),
-        is_gateway: flag("isGateway") || flag("isDefaultGateway"),
+        isolation,
+        alone: isolation == Isolation::Full || ingress == Some(IngressPolicy::Isolated),
+        // In full mode everything passes the host.
+        is_gateway: flag("isGateway") || flag("isDefaultGateway") || isolation == Isolation::Full,
         is_default_gateway: flag("isDefaultGateway"),
         force_address: flag("forceAddress"),
         promiscuous,
         port: PortOptions {
-            hairpin,
+            // By its published port a container asks itself.
+            hairpin: hairpin || isolation == Isolation::Full,
             isolated: flag("portIsolation"),
         },
         vlan: vlan.filter(|id| *id > 0),
@@ -69,6 +89,11 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
         cleanup: flag("cleanup"),
         name,
     };
+    if plan.uplink.is_some() && !plan.isolation.is_none() {
+        fields
+            .problems()
+            .conflict("uplink and isolation: frames to the uplink would pass by the firewall");
+    }
     if plan.is_gateway && plan.gateway_link().len() > 15 {
         let link = plan.gateway_link();
         fields.problems().conflict(format!(

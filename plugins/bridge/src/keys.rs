@@ -84,6 +84,9 @@ pub const BRIDGE_KEYS: &[KeySpec] = &[
         "false",
         "no frames between isolated ports",
     ),
+    conf::ISOLATION,
+    conf::INGRESS_POLICY,
+    conf::ANTI_SPOOF,
     conf::DETECTION,
     KeySpec::new(
         "disableContainerInterface",

@@ -53,6 +53,7 @@ fn read(request: &Request) -> Result<Settings, CniError> {
         ipam: addresses(conf::ipam(request, &args, &problems), before),
         masquerade: None,
         mac_spoof_check: false,
+        anti_spoof: false,
         mac: None,
         up: true,
         detection: conf::detection(&fields),

@@ -57,6 +57,7 @@ fn read(request: &Request) -> Result<Settings, CniError> {
         ipam: conf::ipam(request, &args, &problems),
         masquerade: None,
         mac_spoof_check: false,
+        anti_spoof: false,
         mac: conf::mac(request, &args, &fields),
         up: true,
         detection: conf::detection(&fields),

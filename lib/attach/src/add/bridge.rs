@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ipnetwork::IpNetwork;
 use weft_cni::result::{Interface, Route};
 use weft_kernel::link::{self, Link};
-use weft_store::{AttachmentRecord, ContainerLink, HostLink, SharedObject};
+use weft_store::{AttachmentRecord, ContainerLink, HostLink, Isolation, SharedObject};
 
 use super::record::{Leased, default_routes};
 use super::result::{MadeInterface, interface};
@@ -13,11 +13,11 @@ use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::names::{alias, container_mac, host_link_name, host_mac};
 use crate::plan::{BridgePlan, Plan};
-use crate::ruleset;
+use crate::ruleset::{self, Guarded};
 use crate::steps::bridge::{self, BridgeFacts};
 use crate::steps::container::Settings;
 use crate::steps::veth::{ContainerEnd, VlanSettings};
-use crate::steps::{Created, container, gateway, uplink, veth, vlan_gateway};
+use crate::steps::{Created, container, gateway, isolation, uplink, veth, vlan_gateway};
 
 pub(super) struct BridgeSide {
     bridge: Option<Link>,
@@ -137,12 +137,20 @@ pub(super) fn complete(
 ) {
     let port_name = host_link_name(&plan.id);
     let mac = record.container_link.as_ref().map(|own| own.mac.parse());
+    let settings = &plan.settings;
     let guarded = match mac {
-        Some(Ok(mac)) if plan.settings.mac_spoof_check => Some((port_name.as_str(), mac)),
+        Some(Ok(mac)) if settings.mac_spoof_check || settings.anti_spoof => Some(Guarded {
+            port: &port_name,
+            mac,
+            with_addresses: settings.anti_spoof,
+        }),
         _ => None,
     };
     let masquerade = plan.settings.masquerade.as_ref();
     record.nft = ruleset::endpoint_elements(networks, masquerade, guarded);
+    if bridge.alone {
+        record.nft.extend(ruleset::alone_elements(&port_name));
+    }
     record.host_links = vec![HostLink {
         name: port_name.clone(),
         mac: host_mac(&plan.id).to_string(),
@@ -152,8 +160,15 @@ pub(super) fn complete(
         vlan: bridge.vlan,
         trunk: bridge.trunk.clone(),
     }];
+    record.isolation = bridge.isolation;
     record.routes = routes(bridge, leased);
-    record.shared = shared_objects(plan, bridge, leased, networks, !record.nft.is_empty());
+    if bridge.isolation == Isolation::Full {
+        let mut routes = isolation::alone(&mut record.addresses);
+        routes.append(&mut record.routes);
+        record.routes = routes;
+    }
+    let uses_nft = !record.nft.is_empty() || !bridge.isolation.is_none();
+    record.shared = shared_objects(plan, bridge, leased, networks, uses_nft);
 }
 
 /// IPAM's routes, and a default route per family where the plan wants one and IPAM gave none.
@@ -181,6 +196,8 @@ fn shared_objects(
         .into_iter()
         .map(|element| SharedObject::NftElement { element })
         .collect();
+    let link = bridge.gateway_link();
+    shared.extend(isolation::shared_objects(&link, bridge.isolation));
     if !bridge.cleanup {
         return shared;
     }

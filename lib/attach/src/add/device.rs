@@ -121,6 +121,7 @@ fn addresses(host: &mut Host, link: &Link) -> Result<Vec<AddressRecord>, AttachE
             address,
             gateway: None,
             pool: None,
+            subnet_prefix: None,
         })
         .collect())
 }

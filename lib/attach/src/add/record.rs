@@ -145,6 +145,7 @@ fn address_of(ip: &IpConfig) -> AddressRecord {
         address: ip.address,
         gateway: ip.gateway,
         pool: None,
+        subnet_prefix: None,
     }
 }
 

@@ -12,8 +12,8 @@ use super::record::Leased;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::plan::{LinkPlan, Plan};
-use crate::steps::Created;
 use crate::steps::container::Settings;
+use crate::steps::{Created, isolation};
 
 /// What is known of the host before anything is done.
 pub(super) enum Side {
@@ -82,6 +82,9 @@ impl Side {
         match (self, &plan.settings.link) {
             (Self::Child(side), LinkPlan::Child(child)) => {
                 side.refuse_conflicts(child, transaction)
+            }
+            (Self::Bridge(_), LinkPlan::Bridge(bridge)) => {
+                isolation::refuse_other_modes(&bridge.gateway_link(), bridge.isolation, transaction)
             }
             _ => Ok(()),
         }

@@ -59,6 +59,7 @@ pub fn allocate(
             address: IpNetwork::new(ip, prefix).unwrap_or_else(|_| IpNetwork::from(ip)),
             gateway: range.and_then(|range| range.gateway()),
             pool: Some(pool.name.clone()),
+            subnet_prefix: None,
         });
     }
     if let Some(ip) = unserved.first() {
@@ -77,6 +78,7 @@ pub fn allocate(
             address: fixed.address,
             gateway: fixed.gateway,
             pool: Some(pool.name.clone()),
+            subnet_prefix: None,
         });
         is_remembered = true;
     }

@@ -1,6 +1,7 @@
 //! What weft-bridge wants.
 
 use weft_kernel::bridge::PortOptions;
+use weft_store::Isolation;
 
 use super::Mtu;
 
@@ -31,6 +32,10 @@ pub struct BridgePlan {
     pub group_forward_mask: Option<u16>,
     /// A host interface to be made a port.
     pub uplink: Option<String>,
+    /// Who may begin connections with the containers.
+    pub isolation: Isolation,
+    /// No frames from port to port: even neighbours have to go by the host.
+    pub alone: bool,
     /// What nobody uses any more is removed.
     pub cleanup: bool,
 }

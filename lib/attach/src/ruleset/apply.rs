@@ -7,11 +7,12 @@ use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult};
 
 use weft_kernel::KernelError;
-use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set};
+use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, RawRule, Set};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
-use super::elements::{element, endpoint_elements, record_of};
-use super::skeleton::{self, SETS, TABLES};
+use super::elements::{Guarded, element, endpoint_elements, record_of};
+use super::isolation::USER_PRE;
+use super::skeleton::{self, NAT, TABLES, sets};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::{network_owner, owner};
@@ -126,10 +127,14 @@ fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachErr
     match fill(host, record) {
         // An older Weft's table, or somebody deleted part of it: it is made anew.
         Err(AttachError::Kernel(error)) if error.is_absent() => {
+            let theirs = administrators_rules(host)?;
             let mut batch = Batch::new();
             for table in TABLES {
                 table.delete(&mut batch);
                 skeleton::create(&table, &mut batch);
+            }
+            for rule in &theirs {
+                USER_PRE.append_raw(rule, &mut batch);
             }
             host.nft()?.commit(&batch)?;
             fill(host, record)?;
@@ -137,6 +142,13 @@ fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachErr
         outcome => outcome?,
     }
     Ok(is_new)
+}
+
+/// What the administrator has put into the chain that is theirs.
+fn administrators_rules(host: &mut Host) -> Result<Vec<RawRule>, AttachError> {
+    let mut rules = host.nft()?.rules(&NAT)?;
+    rules.retain(|rule| rule.chain == USER_PRE.name);
+    Ok(rules)
 }
 
 /// Puts everything that the stores know, and a new record, into tables that are there.
@@ -272,7 +284,11 @@ pub(crate) fn remove_derived(
         .iter()
         .find(|interface| interface.name == id.ifname.as_str());
     let mac = own.and_then(|interface| interface.mac.parse().ok());
-    let guarded = mac.map(|mac| (port, mac));
+    let guarded = mac.map(|mac| Guarded {
+        port,
+        mac,
+        with_addresses: true,
+    });
     let anywhere = |ip: IpAddr| if ip.is_ipv4() { IPV4_ANY } else { IPV6_ANY };
     let to = addresses
         .iter()
@@ -355,7 +371,12 @@ pub(crate) fn element_is_right(
 
 /// Deletes both tables in one batch, so that there are never half of them; where only one is left,
 /// that one.
+///
+/// Where the administrator has put rules into the chain that is theirs, everything stays.
 pub(crate) fn delete_tables(host: &mut Host) -> Result<(), AttachError> {
+    if !administrators_rules(host)?.is_empty() {
+        return Ok(());
+    }
     let nft = host.nft()?;
     let mut both = Batch::new();
     TABLES.iter().for_each(|table| table.delete(&mut both));
@@ -377,13 +398,13 @@ pub(crate) fn delete_tables(host: &mut Host) -> Result<(), AttachError> {
 /// Removes every element whose owner `is_orphan` says is none. Returns how many went.
 pub(crate) fn sweep(
     host: &mut Host,
-    is_orphan: &dyn Fn(&str) -> bool,
+    is_orphan: &dyn Fn(&str, &NftRecord) -> bool,
 ) -> Result<usize, AttachError> {
     let nft = host.nft()?;
     let mut orphans = Vec::new();
-    for set in SETS {
+    for set in sets() {
         for element in nft.elements(&set)? {
-            if is_orphan(&element.owner) {
+            if is_orphan(&element.owner, &record_of(set, &element)) {
                 orphans.push((set, element));
             }
         }
@@ -399,7 +420,7 @@ pub(crate) fn sweep(
 pub(crate) fn owners(host: &mut Host) -> Result<BTreeSet<String>, AttachError> {
     let nft = host.nft()?;
     let mut owners = BTreeSet::new();
-    for set in SETS {
+    for set in sets() {
         owners.extend(nft.elements(&set)?.into_iter().map(|element| element.owner));
     }
     Ok(owners)
@@ -411,7 +432,7 @@ pub(crate) fn records_by_owner(
 ) -> Result<BTreeMap<String, Vec<NftRecord>>, AttachError> {
     let nft = host.nft()?;
     let mut records: BTreeMap<String, Vec<NftRecord>> = BTreeMap::new();
-    for set in SETS {
+    for set in sets() {
         for element in nft.elements(&set)? {
             let record = record_of(set, &element);
             records.entry(element.owner).or_default().push(record);

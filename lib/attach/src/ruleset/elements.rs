@@ -7,7 +7,8 @@ use weft_kernel::Mac;
 use weft_kernel::nft::{Element, Set};
 use weft_store::NftRecord;
 
-use super::skeleton::{LOCAL4, LOCAL6, MASQ4, MASQ6, PORT_MACS, PORTS, SETS, SNAT4, SNAT6};
+use super::guard;
+use super::skeleton::{LOCAL4, LOCAL6, MASQ4, MASQ6, SNAT4, SNAT6, sets};
 use crate::plan::Masquerade;
 
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -39,17 +40,32 @@ pub(super) fn record(set: Set, key: &[u8]) -> NftRecord {
 }
 
 /// An interface name as the kernel compares it: sixteen bytes, padded with zeros.
-fn ifname_bytes(name: &str) -> Vec<u8> {
+pub(super) fn ifname_bytes(name: &str) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.resize(16, 0);
     bytes
+}
+
+/// A port of a transport protocol as a field of a key: padded to four bytes.
+pub(super) fn service(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}
+
+/// A bridge port whose frames are checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guarded<'a> {
+    pub(crate) port: &'a str,
+    pub(crate) mac: Mac,
+    /// IP addresses too, not only the MAC.
+    pub(crate) with_addresses: bool,
 }
 
 /// The elements that are one endpoint's alone.
 pub(crate) fn endpoint_elements(
     addresses: &[IpNetwork],
     masquerade: Option<&Masquerade>,
-    guarded: Option<(&str, Mac)>,
+    guarded: Option<Guarded<'_>>,
 ) -> Vec<NftRecord> {
     let mut records = Vec::new();
     if let Some(masquerade) = masquerade {
@@ -73,13 +89,10 @@ pub(crate) fn endpoint_elements(
             }
         }
     }
-    if let Some((port, mac)) = guarded {
-        let name = ifname_bytes(port);
-        let mut pair = name.clone();
-        pair.extend(mac.0);
-        pair.extend([0, 0]);
-        records.push(record(PORTS, &name));
-        records.push(record(PORT_MACS, &pair));
+    if let Some(guarded) = guarded {
+        let ips: Vec<IpAddr> = addresses.iter().map(IpNetwork::ip).collect();
+        let bound = guarded.with_addresses.then_some(ips.as_slice());
+        records.extend(guard::port_elements(guarded.port, guarded.mac, bound));
     }
     records
 }
@@ -155,7 +168,7 @@ pub(super) fn interval_in(set: Set, source: &IpNetwork, destination: &IpNetwork)
 
 /// A record as an element of its set; `None` for a set that is not Weft's.
 pub(super) fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
-    let set = SETS.into_iter().find(|set| set.name == record.set)?;
+    let set = sets().find(|set| set.name == record.set)?;
     let mut element = Element::new(unhex(&record.key)?, owner);
     element.key_end = record.key_end.as_deref().and_then(unhex);
     element.value = record.value.as_deref().and_then(unhex);

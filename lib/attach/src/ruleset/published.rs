@@ -5,12 +5,19 @@
 //! host is never touched. The source stays what it is, except where the answer would otherwise miss
 //! the host: from the container's own network, and from 127.0.0.0/8.
 
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
 use weft_store::{NftRecord, PortRecord};
 
-use super::elements::{hex, interval_in, ip_bytes, record};
-use super::skeleton::{FIRST, IPV4, IPV6, META_IIFNAME, NAT, Protocol, set};
+use super::elements::{hex, interval_in, ip_bytes, record, service};
+use super::guard::{REACHED4, REACHED6};
+use super::isolation::{OPENED4, OPENED6};
+use super::matching::{
+    FIRST, destination_port, input_name, is, is_not, l4_protocol, was_translated,
+};
+use super::skeleton::{IPV4, IPV6, NAT, Protocol, set};
 
 const TO4: SetKind = SetKind::Map(&[Key::Ipv4, Key::Service]);
 const TO6: SetKind = SetKind::Map(&[Key::Ipv6, Key::Service]);
@@ -34,6 +41,9 @@ pub(super) const PUBLISHED_AT6: Set = set(
 /// Source and destination networks whose traffic by a published port gets the host as source.
 pub(super) const HAIRPIN4: Set = set(NAT, "hairpin4", &[Key::Ipv4, Key::Ipv4], SetKind::Interval);
 pub(super) const HAIRPIN6: Set = set(NAT, "hairpin6", &[Key::Ipv6, Key::Ipv6], SetKind::Interval);
+/// The same for an address to itself, where everybody else's answers pass the host anyway.
+pub(super) const SELF4: Set = set(NAT, "self4", &[Key::Ipv4, Key::Ipv4], SetKind::Hash);
+pub(super) const SELF6: Set = set(NAT, "self6", &[Key::Ipv6, Key::Ipv6], SetKind::Hash);
 /// A container's port.
 const PORT4: &[Key] = &[Key::Ipv4, Key::Protocol, Key::Service];
 const PORT6: &[Key] = &[Key::Ipv6, Key::Protocol, Key::Service];
@@ -43,6 +53,22 @@ pub(super) const REFLECTED6: Set = set(NAT, "reflected6", PORT6, SetKind::Hash);
 /// Containers' ports that see the host as the source of everything that comes by a published port.
 pub(super) const HIDDEN4: Set = set(NAT, "hidden4", PORT4, SetKind::Hash);
 pub(super) const HIDDEN6: Set = set(NAT, "hidden6", PORT6, SetKind::Hash);
+
+/// All of them.
+pub(super) const SETS: [Set; 12] = [
+    PUBLISHED4,
+    PUBLISHED6,
+    PUBLISHED_AT4,
+    PUBLISHED_AT6,
+    HAIRPIN4,
+    HAIRPIN6,
+    SELF4,
+    SELF6,
+    REFLECTED4,
+    REFLECTED6,
+    HIDDEN4,
+    HIDDEN6,
+];
 
 const PRE_ROUTING: u32 = 0;
 const OUTPUT: u32 = 3;
@@ -72,36 +98,13 @@ const PUBLISHED: Chain = Chain {
     base: None,
 };
 
-const META_L4PROTO: u32 = 16;
-const TRANSPORT_LAYER: u32 = 2;
-
-fn l4_protocol(register: u32) -> Expression {
-    Expression::Meta {
-        key: META_L4PROTO,
-        register,
-    }
-}
-
-fn destination_port(register: u32) -> Expression {
-    Expression::Payload {
-        base: TRANSPORT_LAYER,
-        offset: 2,
-        length: 2,
-        register,
-    }
-}
-
 /// Chains of the `inet` table with their rules.
 pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
     let to_host_itself = || {
         const RTN_LOCAL: u32 = 2;
         vec![
             Expression::DestinationType { register: FIRST },
-            Expression::Compare {
-                register: FIRST,
-                negated: false,
-                value: RTN_LOCAL.to_ne_bytes().to_vec(),
-            },
+            is(&RTN_LOCAL.to_ne_bytes()),
             Expression::Verdict(Verdict::Jump(PUBLISHED.name)),
         ]
     };
@@ -151,11 +154,7 @@ fn leave_loopback() -> Vec<Expression> {
     let mut rule = IPV6.is_this().to_vec();
     rule.extend([
         IPV6.load(IPV6.destination, IPV6.length, FIRST),
-        Expression::Compare {
-            register: FIRST,
-            negated: false,
-            value: std::net::Ipv6Addr::LOCALHOST.octets().to_vec(),
-        },
+        is(&std::net::Ipv6Addr::LOCALHOST.octets()),
         Expression::Verdict(Verdict::Return),
     ]);
     rule
@@ -165,17 +164,7 @@ fn leave_loopback() -> Vec<Expression> {
 fn drop_foreign_loopback() -> Vec<Expression> {
     let mut loopback = b"lo".to_vec();
     loopback.resize(16, 0);
-    let mut rule = vec![
-        Expression::Meta {
-            key: META_IIFNAME,
-            register: FIRST,
-        },
-        Expression::Compare {
-            register: FIRST,
-            negated: true,
-            value: loopback,
-        },
-    ];
+    let mut rule = vec![input_name(FIRST), is_not(&loopback)];
     rule.extend(IPV4.is_this());
     rule.extend(is_loopback(IPV4.destination));
     rule.extend([Expression::Counter, Expression::Verdict(Verdict::Drop)]);
@@ -184,14 +173,7 @@ fn drop_foreign_loopback() -> Vec<Expression> {
 
 /// The address at an offset of the IPv4 header is in 127.0.0.0/8.
 fn is_loopback(offset: u32) -> [Expression; 2] {
-    [
-        IPV4.load(offset, 1, FIRST),
-        Expression::Compare {
-            register: FIRST,
-            negated: false,
-            value: vec![127],
-        },
-    ]
+    [IPV4.load(offset, 1, FIRST), is(&[127])]
 }
 
 /// What came by a published port and would be answered past the host gets the host as its source.
@@ -199,9 +181,11 @@ fn is_loopback(offset: u32) -> [Expression; 2] {
 pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
     for protocol in [&IPV4, &IPV6] {
-        let (hairpin, reflected, hidden) = match protocol.number {
-            number if number == IPV4.number => (HAIRPIN4.name, REFLECTED4.name, HIDDEN4.name),
-            _ => (HAIRPIN6.name, REFLECTED6.name, HIDDEN6.name),
+        let (hairpin, own, reflected, hidden) = match protocol.number {
+            number if number == IPV4.number => {
+                (HAIRPIN4.name, SELF4.name, REFLECTED4.name, HIDDEN4.name)
+            }
+            _ => (HAIRPIN6.name, SELF6.name, REFLECTED6.name, HIDDEN6.name),
         };
         let words = protocol.length / 4;
         let leads_to = |set| {
@@ -213,52 +197,28 @@ pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
             ]
         };
         let rule = |set, rest: &[Expression]| {
-            let mut rule = was_translated().to_vec();
+            let mut rule = was_translated();
             rule.extend(protocol.is_this());
             rule.extend(leads_to(set));
             rule.extend_from_slice(rest);
             rule.push(Expression::Masquerade);
             rule
         };
-        let within_network = [
-            protocol.load(protocol.source, protocol.length, FIRST),
-            protocol.load(protocol.destination, protocol.length, FIRST + words),
-            protocol.lookup(hairpin, None),
-        ];
-        rules.push(rule(reflected, &within_network));
+        let within = |set| {
+            [
+                protocol.load(protocol.source, protocol.length, FIRST),
+                protocol.load(protocol.destination, protocol.length, FIRST + words),
+                protocol.lookup(set, None),
+            ]
+        };
+        rules.push(rule(reflected, &within(hairpin)));
+        rules.push(rule(reflected, &within(own)));
         rules.push(rule(hidden, &[]));
         if protocol.number == IPV4.number {
             rules.push(rule(reflected, &is_loopback(protocol.source)));
         }
     }
     rules
-}
-
-/// The connection's destination was rewritten (IPS_DST_NAT).
-fn was_translated() -> [Expression; 3] {
-    const CT_STATUS: u32 = 2;
-    const DESTINATION_NAT: u32 = 1 << 5;
-    [
-        Expression::Connection {
-            key: CT_STATUS,
-            register: FIRST,
-        },
-        Expression::Mask {
-            register: FIRST,
-            mask: DESTINATION_NAT.to_ne_bytes().to_vec(),
-        },
-        Expression::Compare {
-            register: FIRST,
-            negated: true,
-            value: vec![0; 4],
-        },
-    ]
-}
-
-/// A port as a field of a key: padded to four bytes.
-fn service(port: u16) -> [u8; 4] {
-    let [high, low] = port.to_be_bytes();
-    [high, low, 0, 0]
 }
 
 /// The element of a published port.
@@ -301,6 +261,12 @@ pub(crate) fn reflected_element(port: &PortRecord) -> NftRecord {
     target(if is_ipv4 { REFLECTED4 } else { REFLECTED6 }, port)
 }
 
+/// From an address to itself by a published port.
+pub(crate) fn self_element(address: IpAddr) -> NftRecord {
+    let set = if address.is_ipv4() { SELF4 } else { SELF6 };
+    record(set, &ip_bytes(address).repeat(2))
+}
+
 /// From a network to itself by a published port.
 pub(crate) fn hairpin_element(network: &IpNetwork) -> NftRecord {
     let set = if network.is_ipv4() {
@@ -313,20 +279,9 @@ pub(crate) fn hairpin_element(network: &IpNetwork) -> NftRecord {
 
 /// Whether an element is of a published port.
 pub(crate) fn is_published(element: &NftRecord) -> bool {
-    [
-        PUBLISHED4,
-        PUBLISHED6,
-        PUBLISHED_AT4,
-        PUBLISHED_AT6,
-        HAIRPIN4,
-        HAIRPIN6,
-        REFLECTED4,
-        REFLECTED6,
-        HIDDEN4,
-        HIDDEN6,
-    ]
-    .iter()
-    .any(|set| set.name == element.set)
+    SETS.iter()
+        .chain(&[OPENED4, OPENED6, REACHED4, REACHED6])
+        .any(|set| set.name == element.set)
 }
 
 #[cfg(test)]

@@ -1,18 +1,20 @@
 //! Tables, sets, chains and rules, as data.
 
-use super::published;
 use weft_kernel::nft::{
     BaseChain, Batch, Chain, Expression, Family, Key, Set, SetKind, Table, Verdict,
 };
 
+use super::matching::{FIRST, is, network_layer};
+use super::{guard, isolation, limits, published};
+
 /// Bumped whenever the skeleton changes; kept in the tables' user data.
-const SCHEMA: &[u8] = b"weft 2";
+const SCHEMA: &[u8] = b"weft 3";
 
 pub(super) const NAT: Table = Table {
     family: Family::Inet,
     name: "weft",
 };
-const GUARD: Table = Table {
+pub(super) const GUARD: Table = Table {
     family: Family::Bridge,
     name: "weft",
 };
@@ -41,37 +43,18 @@ pub(crate) const SNAT6: Set = set(NAT, "snat6", &[Key::Ipv6], SetKind::Map(&[Key
 /// Source and destination networks between which nothing is rewritten: a few per network.
 pub(crate) const LOCAL4: Set = set(NAT, "local4", &[Key::Ipv4, Key::Ipv4], SetKind::Interval);
 pub(crate) const LOCAL6: Set = set(NAT, "local6", &[Key::Ipv6, Key::Ipv6], SetKind::Interval);
-/// Bridge ports whose frames are checked.
-pub(crate) const PORTS: Set = set(GUARD, "ports", &[Key::IfName], SetKind::Hash);
-/// The source MACs they may send from.
-pub(crate) const PORT_MACS: Set = set(
-    GUARD,
-    "port_macs",
-    &[Key::IfName, Key::Ether],
-    SetKind::Hash,
-);
+/// The sets of the addresses' translation.
+const TRANSLATION: [Set; 6] = [MASQ4, MASQ6, SNAT4, SNAT6, LOCAL4, LOCAL6];
 
 /// Every set; a record names one by its name, which is unique over both tables.
-pub(crate) const SETS: [Set; 18] = [
-    MASQ4,
-    MASQ6,
-    SNAT4,
-    SNAT6,
-    LOCAL4,
-    LOCAL6,
-    PORTS,
-    PORT_MACS,
-    published::PUBLISHED4,
-    published::PUBLISHED6,
-    published::PUBLISHED_AT4,
-    published::PUBLISHED_AT6,
-    published::HAIRPIN4,
-    published::HAIRPIN6,
-    published::REFLECTED4,
-    published::REFLECTED6,
-    published::HIDDEN4,
-    published::HIDDEN6,
-];
+pub(crate) fn sets() -> impl Iterator<Item = Set> {
+    TRANSLATION
+        .into_iter()
+        .chain(published::SETS)
+        .chain(isolation::SETS)
+        .chain(guard::SETS)
+        .chain(limits::SETS)
+}
 
 /// NF_INET_POST_ROUTING; five before srcnat (100), so that Weft decides before host-wide rules.
 const NAT_POST: Chain = Chain {
@@ -83,23 +66,7 @@ const NAT_POST: Chain = Chain {
         priority: 95,
     }),
 };
-/// NF_BR_PRE_ROUTING, where the reference's spoof check stands too.
-const BRIDGE_GUARD: Chain = Chain {
-    table: GUARD,
-    name: "guard",
-    base: Some(BaseChain {
-        kind: "filter",
-        hook: 0,
-        priority: -300,
-    }),
-};
-
-pub(super) const META_IIFNAME: u32 = 6;
 const META_NFPROTO: u32 = 15;
-const LINK_LAYER: u32 = 0;
-const NETWORK_LAYER: u32 = 1;
-/// NFT_REG32_00; sixteen bytes from here are NFT_REG_1.
-pub(super) const FIRST: u32 = 8;
 
 /// What differs between the families.
 pub(super) struct Protocol {
@@ -144,21 +111,12 @@ impl Protocol {
                 key: META_NFPROTO,
                 register: FIRST,
             },
-            Expression::Compare {
-                register: FIRST,
-                negated: false,
-                value: vec![self.number],
-            },
+            is(&[self.number]),
         ]
     }
 
     pub(super) fn load(&self, offset: u32, length: u32, register: u32) -> Expression {
-        Expression::Payload {
-            base: NETWORK_LAYER,
-            offset,
-            length,
-            register,
-        }
+        network_layer(offset, length, register)
     }
 
     fn multicast_length(&self) -> u32 {
@@ -192,11 +150,7 @@ impl Protocol {
                     register: FIRST,
                     mask: self.multicast_mask.to_vec(),
                 },
-                Expression::Compare {
-                    register: FIRST,
-                    negated: false,
-                    value: self.multicast.to_vec(),
-                },
+                is(self.multicast),
                 Expression::Verdict(Verdict::Return),
             ]),
             rule(vec![
@@ -216,44 +170,10 @@ impl Protocol {
     }
 }
 
-/// Frames from a guarded port whose source MAC is not the port's are counted and dropped.
-fn guard_rules() -> [Vec<Expression>; 3] {
-    let port = Expression::Meta {
-        key: META_IIFNAME,
-        register: FIRST,
-    };
-    let lookup = |set: &'static str, negated| Expression::Lookup {
-        set,
-        register: FIRST,
-        value_register: None,
-        negated,
-    };
-    let mac = Expression::Payload {
-        base: LINK_LAYER,
-        offset: 6,
-        length: 6,
-        register: FIRST + 4,
-    };
-    [
-        vec![
-            port.clone(),
-            lookup(PORTS.name, true),
-            Expression::Verdict(Verdict::Accept),
-        ],
-        vec![
-            port,
-            mac,
-            lookup(PORT_MACS.name, false),
-            Expression::Verdict(Verdict::Accept),
-        ],
-        vec![Expression::Counter, Expression::Verdict(Verdict::Drop)],
-    ]
-}
-
 /// One table with everything in it. It fails with EEXIST where there is one already.
 pub(super) fn create(table: &Table, batch: &mut Batch) {
     table.create(SCHEMA, batch);
-    for (id, set) in (1..).zip(SETS.into_iter().filter(|set| set.table == *table)) {
+    for (id, set) in (1..).zip(sets().filter(|set| set.table == *table)) {
         set.create(id, batch);
     }
     let chains = if *table == NAT {
@@ -261,9 +181,11 @@ pub(super) fn create(table: &Table, batch: &mut Batch) {
         after.extend(IPV4.rules().into_iter().chain(IPV6.rules()));
         let mut chains = published::chains();
         chains.push((NAT_POST, after));
+        chains.extend(isolation::chains());
+        chains.extend(limits::chains());
         chains
     } else {
-        vec![(BRIDGE_GUARD, guard_rules().to_vec())]
+        guard::chains()
     };
     // All of them before the rules, which may jump.
     for (chain, _) in &chains {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use weft_kernel::address;
 use weft_kernel::conntrack::{Connection, ConntrackSocket};
-use weft_store::PortRecord;
+use weft_store::{AttachmentRecord, PortRecord};
 
 use crate::error::AttachError;
 use crate::host::Host;
@@ -52,6 +52,16 @@ pub(crate) fn end_published(ports: &[PortRecord]) -> Result<(), AttachError> {
             .iter()
             .any(|port| asks_for(connection, port) && leads_to(connection, port))
     })
+}
+
+/// A container of a closed network goes: what was let in to its addresses, or out from them, ends, so
+/// that it does not go on with whoever has them next.
+pub(crate) fn end_of_closed(record: &AttachmentRecord) -> Result<(), AttachError> {
+    if record.isolation.is_none() || record.addresses.is_empty() {
+        return Ok(());
+    }
+    let is_own = |ip: IpAddr| record.addresses.iter().any(|one| one.address.ip() == ip);
+    end(&|connection| is_own(connection.original.source) || is_own(connection.reply.source))
 }
 
 fn end(is_wanted: &dyn Fn(&Connection) -> bool) -> Result<(), AttachError> {

@@ -16,7 +16,7 @@ use crate::host::Host;
 
 /// The gateway of an address: IPAM's, else the first address of the subnet, as in the reference.
 pub(crate) fn gateway_of(record: &AddressRecord) -> Option<IpAddr> {
-    let network = record.address;
+    let network = record.in_subnet();
     let first = |network: IpNetwork| match network {
         IpNetwork::V4(v4) if v4.prefix() < 31 => v4.nth(1).map(IpAddr::from),
         IpNetwork::V6(v6) if v6.prefix() < 127 => Some(IpAddr::from(
@@ -34,7 +34,7 @@ pub(crate) fn gateway_of(record: &AddressRecord) -> Option<IpAddr> {
 pub(crate) fn gateway_addresses(records: &[AddressRecord]) -> Vec<IpNetwork> {
     let mut addresses: Vec<IpNetwork> = records
         .iter()
-        .filter_map(|record| IpNetwork::new(gateway_of(record)?, record.address.prefix()).ok())
+        .filter_map(|record| IpNetwork::new(gateway_of(record)?, record.in_subnet().prefix()).ok())
         .collect();
     addresses.dedup();
     addresses

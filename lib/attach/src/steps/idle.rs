@@ -67,6 +67,7 @@ fn order(object: &SharedObject) -> u8 {
         | SharedObject::HostAccess { .. }
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
+        | SharedObject::Isolation { .. }
         | SharedObject::ParentMode { .. } => 1,
         SharedObject::Uplink { .. } | SharedObject::VlanLink { .. } => 2,
         SharedObject::Bridge { .. } => 3,
@@ -90,6 +91,7 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
         SharedObject::VlanLink { link, .. } => parent::remove_vlan(host, link),
         SharedObject::RouteLocalnet { link } => route_localnet::switch(host, link, false),
         SharedObject::ParentMode { .. }
+        | SharedObject::Isolation { .. }
         | SharedObject::HostRoute { .. }
         | SharedObject::NftElement { .. } => Ok(()),
         SharedObject::Ruleset => ruleset::delete_tables(host),

@@ -44,8 +44,12 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
         | SharedObject::VlanLink { .. }
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
+        | SharedObject::Isolation { .. }
         | SharedObject::ParentMode { .. } => record.shared.contains(object),
-        SharedObject::Ruleset => !record.nft.is_empty(),
+        SharedObject::Ruleset => {
+            let is_element = |one: &SharedObject| matches!(one, SharedObject::NftElement { .. });
+            !record.nft.is_empty() || record.shared.iter().any(is_element)
+        }
     }
 }
 

@@ -162,6 +162,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number of any size, also as a string of digits.
+    pub fn large_number(&self, key: &str) -> Option<u64> {
+        let value = self.value(key)?;
+        let number = match value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number.or_else(|| self.mistyped(key, value, "must be a whole number"))
+    }
+
     /// A list with the path of each item; an absent one is empty.
     pub fn list(&self, key: &str) -> Vec<(String, &'a Value)> {
         match self.value(key) {

@@ -39,6 +39,11 @@ impl Attributes {
         self.put(kind | NESTED, &inner.bytes);
     }
 
+    /// Attributes that are ready.
+    pub(super) fn put_raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+    }
+
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

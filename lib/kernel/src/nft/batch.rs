@@ -13,6 +13,8 @@ pub enum Family {
     Inet,
     /// Frames on bridges.
     Bridge,
+    /// What one interface receives.
+    Netdev,
 }
 
 impl Family {
@@ -20,6 +22,7 @@ impl Family {
         match self {
             Self::Inet => 1,
             Self::Bridge => 7,
+            Self::Netdev => 5,
         }
     }
 
@@ -28,6 +31,7 @@ impl Family {
         match self {
             Self::Inet => "inet",
             Self::Bridge => "bridge",
+            Self::Netdev => "netdev",
         }
     }
 }

@@ -6,7 +6,7 @@ const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 pub(super) const NFTA_DATA_VALUE: u16 = 1;
-const NFTA_DATA_VERDICT: u16 = 2;
+pub(super) const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CODE: u16 = 1;
 const NFTA_VERDICT_CHAIN: u16 = 2;
 
@@ -31,6 +31,14 @@ impl Verdict {
             Self::Return => -5,
             Self::Jump(_) => -3,
         }
+    }
+
+    /// The data of a jump to a chain.
+    pub(super) fn put_jump(chain: &str, data: &mut Attributes) {
+        data.nest(NFTA_DATA_VERDICT, |verdict| {
+            verdict.put(NFTA_VERDICT_CODE, &Self::Jump("").code().to_be_bytes());
+            verdict.put_text(NFTA_VERDICT_CHAIN, chain);
+        });
     }
 
     const fn chain(self) -> Option<&'static str> {
@@ -103,6 +111,25 @@ pub enum Expression {
     },
     /// Counts.
     Counter,
+    /// Goes on only if there are more packets a second, after a burst of so many.
+    RateOver {
+        /// Packets a second.
+        packets: u32,
+        /// The burst.
+        burst: u32,
+    },
+    /// Goes on only if there are more bytes a second, after a burst of so many.
+    BytesOver {
+        /// Bytes a second.
+        bytes: u64,
+        /// The burst.
+        burst: u32,
+    },
+    /// Goes on only if there are more connections.
+    ConnectionsOver {
+        /// How many.
+        count: u32,
+    },
     /// Ends the rule.
     Verdict(Verdict),
     /// Rewrites the source to the outgoing interface's address.
@@ -125,8 +152,22 @@ pub enum Expression {
     },
 }
 
+/// NFT_LIMIT_F_INV, NFT_CONNLIMIT_F_INV.
+const OVER: u32 = 1;
+
+/// What exceeds so many a second.
+fn put_limit(data: &mut Attributes, rate: u64, burst: u32, unit: u32) {
+    const SECONDS: u64 = 1;
+    data.put(1, &rate.to_be_bytes());
+    data.put(2, &SECONDS.to_be_bytes());
+    for (kind, value) in [(3, burst), (4, unit), (5, OVER)] {
+        data.put_u32(kind, value);
+    }
+}
+
 impl Expression {
-    const fn name(&self) -> &'static str {
+    /// The kernel's name.
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Meta { .. } => "meta",
             Self::Payload { .. } => "payload",
@@ -136,6 +177,8 @@ impl Expression {
             Self::Mask { .. } => "bitwise",
             Self::Lookup { .. } => "lookup",
             Self::Counter => "counter",
+            Self::RateOver { .. } | Self::BytesOver { .. } => "limit",
+            Self::ConnectionsOver { .. } => "connlimit",
             Self::Verdict(_) => "immediate",
             Self::Masquerade => "masq",
             Self::SourceNat { .. } | Self::DestinationNat { .. } => "nat",
@@ -143,10 +186,13 @@ impl Expression {
     }
 
     pub(super) fn put(&self, list: &mut Attributes) {
-        list.nest(NFTA_LIST_ELEM, |element| {
-            element.put_text(NFTA_EXPR_NAME, self.name());
-            element.nest(NFTA_EXPR_DATA, |data| self.put_data(data));
-        });
+        list.nest(NFTA_LIST_ELEM, |element| self.put_parts(element));
+    }
+
+    /// Name and data, as an element of a set has them.
+    pub(super) fn put_parts(&self, element: &mut Attributes) {
+        element.put_text(NFTA_EXPR_NAME, self.name());
+        element.nest(NFTA_EXPR_DATA, |data| self.put_data(data));
     }
 
     /// Attribute numbers are those of each expression's own enum in nf_tables.h.
@@ -188,6 +234,15 @@ impl Expression {
             ]),
             Self::SourceNat { protocol, register } => {
                 numbers(&[(1, NAT_SOURCE), (2, *protocol), (3, *register)]);
+            }
+            Self::ConnectionsOver { count } => numbers(&[(1, *count), (2, OVER)]),
+            Self::RateOver { packets, burst } => {
+                const PACKETS: u32 = 0;
+                put_limit(data, u64::from(*packets), *burst, PACKETS);
+            }
+            Self::BytesOver { bytes, burst } => {
+                const BYTES: u32 = 1;
+                put_limit(data, *bytes, *burst, BYTES);
             }
             Self::Counter | Self::Masquerade => {}
             Self::Compare { .. } | Self::Mask { .. } | Self::Lookup { .. } | Self::Verdict(_) => {

@@ -2,6 +2,7 @@
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
+use super::attribute::attributes;
 use super::batch::{Batch, Family};
 use super::expression::Expression;
 
@@ -10,6 +11,56 @@ const NFT_MSG_DELTABLE: u16 = 2;
 const NFT_MSG_NEWCHAIN: u16 = 3;
 const NFT_MSG_NEWRULE: u16 = 6;
 const NFT_MSG_DELRULE: u16 = 8;
+
+const RULE_CHAIN: u16 = 2;
+const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USERDATA: u16 = 7;
+
+/// A rule as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawRule {
+    /// Its chain.
+    pub chain: String,
+    /// Its expressions, as attributes.
+    pub expressions: Vec<u8>,
+    /// What `nft` keeps with it: its comment.
+    pub user_data: Vec<u8>,
+}
+
+impl RawRule {
+    /// The rule in an answer's payload.
+    pub(super) fn read(payload: &[u8]) -> Self {
+        const NFGENMSG_BYTES: usize = 4;
+        let mut rule = Self {
+            chain: String::new(),
+            expressions: Vec::new(),
+            user_data: Vec::new(),
+        };
+        for (kind, value) in attributes(payload.get(NFGENMSG_BYTES..).unwrap_or_default()) {
+            match kind {
+                RULE_CHAIN => {
+                    let name = value.strip_suffix(&[0]).unwrap_or(value);
+                    rule.chain = String::from_utf8_lossy(name).into_owned();
+                }
+                RULE_EXPRESSIONS => rule.expressions = value.to_vec(),
+                RULE_USERDATA => rule.user_data = value.to_vec(),
+                _ => {}
+            }
+        }
+        rule
+    }
+
+    /// The names of its expressions, in order.
+    pub fn expression_names(&self) -> Vec<String> {
+        attributes(&self.expressions)
+            .filter_map(|(_, element)| attributes(element).next())
+            .map(|(_, name)| {
+                let name = name.strip_suffix(&[0]).unwrap_or(name);
+                String::from_utf8_lossy(name).into_owned()
+            })
+            .collect()
+    }
+}
 
 /// A table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +117,11 @@ pub struct Chain {
 impl Chain {
     /// Makes the chain (policy accept); one that exists is left as it is.
     pub fn create(&self, batch: &mut Batch) {
+        self.create_on(None, batch);
+    }
+
+    /// The same for what one interface receives.
+    pub fn create_on(&self, device: Option<&str>, batch: &mut Batch) {
         let words = format!("create nft chain {}", self.name);
         batch.push(
             NFT_MSG_NEWCHAIN,
@@ -79,6 +135,9 @@ impl Chain {
                     attributes.nest(4, |hook| {
                         hook.put_u32(1, base.hook);
                         hook.put(2, &base.priority.to_be_bytes());
+                        if let Some(device) = device {
+                            hook.put_text(3, device);
+                        }
                     });
                     attributes.put_u32(5, 1);
                     attributes.put_text(7, base.kind);
@@ -93,6 +152,21 @@ impl Chain {
         batch.push(NFT_MSG_DELRULE, 0, self.table.family, words, |attributes| {
             attributes.put_text(1, self.table.name);
             attributes.put_text(2, self.name);
+        });
+    }
+
+    /// Appends a rule as [`super::NftSocket::rules`] has read it.
+    pub fn append_raw(&self, rule: &RawRule, batch: &mut Batch) {
+        let words = format!("append a rule to nft chain {}", self.name);
+        let flags = NLM_F_CREATE | NLM_F_APPEND;
+        let family = self.table.family;
+        batch.push(NFT_MSG_NEWRULE, flags, family, words, |attributes| {
+            attributes.put_text(1, self.table.name);
+            attributes.put_text(2, self.name);
+            attributes.nest(RULE_EXPRESSIONS, |list| list.put_raw(&rule.expressions));
+            if !rule.user_data.is_empty() {
+                attributes.put(RULE_USERDATA, &rule.user_data);
+            }
         });
     }
 

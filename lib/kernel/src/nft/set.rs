@@ -6,6 +6,9 @@ use super::attribute::{Attributes, attributes};
 use super::batch::{Batch, message_kind, payload};
 use super::expression::NFTA_DATA_VALUE;
 use super::object::Table;
+use super::set_value::{
+    ElementState, NO_LIMIT, VERDICT_TYPE, element_expression, put_value, read_verdict,
+};
 
 const NFT_MSG_NEWSET: u16 = 9;
 const NFT_MSG_NEWSETELEM: u16 = 12;
@@ -13,8 +16,9 @@ const NFT_MSG_GETSETELEM: u16 = 13;
 const NFT_MSG_DELSETELEM: u16 = 14;
 const NFTA_LIST_ELEM: u16 = 1;
 const ELEM_KEY: u16 = 1;
-const ELEM_DATA: u16 = 2;
+pub(super) const ELEM_DATA: u16 = 2;
 const ELEM_USERDATA: u16 = 6;
+pub(super) const ELEM_EXPRESSION: u16 = 7;
 const ELEM_KEY_END: u16 = 10;
 const LIST_TABLE: u16 = 1;
 const LIST_SET: u16 = 2;
@@ -91,6 +95,16 @@ pub enum SetKind {
     Interval,
     /// A hash from keys to values, which may have several fields too.
     Map(&'static [Key]),
+    /// A hash from keys to chains to jump to; an element's value is the chain's name.
+    Verdicts,
+    /// A hash of keys, each of which counts the packets that find it.
+    Counted,
+    /// A hash of keys, each with a number of packets a second: found by what is beyond. An element's
+    /// value is the rate and the burst, four bytes each, big-endian.
+    Rate,
+    /// A hash of keys, each with a number of connections: found by what is beyond. An element's value
+    /// is the number, four bytes, big-endian.
+    Connections,
 }
 
 /// A set or map.
@@ -117,6 +131,8 @@ pub struct Element {
     pub value: Option<Vec<u8>>,
     /// Who it belongs to; `nft` shows it as the element's comment.
     pub owner: String,
+    /// How many packets found it, in a set that counts.
+    pub packets: u64,
 }
 
 impl Element {
@@ -129,10 +145,11 @@ impl Element {
             key_end: None,
             value: None,
             owner,
+            packets: 0,
         }
     }
 
-    fn put(&self, list: &mut Attributes, owner: bool) {
+    fn put(&self, kind: SetKind, list: &mut Attributes, owner: bool) {
         list.nest(NFTA_LIST_ELEM, |element| {
             element.nest(ELEM_KEY, |key| key.put(NFTA_DATA_VALUE, &self.key));
             if let Some(end) = &self.key_end {
@@ -140,7 +157,7 @@ impl Element {
             }
             if owner {
                 if let Some(value) = &self.value {
-                    element.nest(ELEM_DATA, |data| data.put(NFTA_DATA_VALUE, value));
+                    put_value(kind, value, element);
                 }
                 element.put(ELEM_USERDATA, &comment(&self.owner));
             }
@@ -154,7 +171,12 @@ impl Element {
             match kind {
                 ELEM_KEY => element.key = data().unwrap_or_default(),
                 ELEM_KEY_END => element.key_end = data(),
-                ELEM_DATA => element.value = data(),
+                ELEM_DATA => element.value = read_verdict(value).or_else(data),
+                ELEM_EXPRESSION => {
+                    let state = ElementState::read(value);
+                    element.value = state.limit;
+                    element.packets = state.packets;
+                }
                 ELEM_USERDATA => element.owner = read_comment(value),
                 _ => {}
             }
@@ -208,15 +230,22 @@ impl Set {
                 set.put_u32(3, self.flags());
                 set.put_u32(4, type_number(self.key));
                 set.put_u32(5, bytes_of(self.key));
-                if let SetKind::Map(value) = self.kind {
-                    set.put_u32(6, type_number(value));
-                    set.put_u32(7, bytes_of(value));
+                match self.kind {
+                    SetKind::Map(value) => {
+                        set.put_u32(6, type_number(value));
+                        set.put_u32(7, bytes_of(value));
+                    }
+                    SetKind::Verdicts => set.put_u32(6, VERDICT_TYPE),
+                    _ => {}
                 }
                 if self.key.len() > 1 {
                     set.nest(9, |desc| self.put_fields(desc));
                 }
                 set.put_u32(10, id);
                 set.put(13, &self.byte_order());
+                if let Some(expression) = element_expression(self.kind, &NO_LIMIT) {
+                    set.nest(17, |nest| expression.put_parts(nest));
+                }
             },
         );
     }
@@ -241,9 +270,9 @@ impl Set {
         const MAP: u32 = 0x8;
         const CONCAT: u32 = 0x80;
         let kind = match self.kind {
-            SetKind::Hash => 0,
+            SetKind::Hash | SetKind::Counted | SetKind::Rate | SetKind::Connections => 0,
             SetKind::Interval => INTERVAL,
-            SetKind::Map(_) => MAP,
+            SetKind::Map(_) | SetKind::Verdicts => MAP,
         };
         if self.key.len() > 1 {
             kind | CONCAT
@@ -265,7 +294,7 @@ impl Set {
         list.put_text(LIST_SET, self.name);
         if !elements.is_empty() {
             list.nest(LIST_ELEMENTS, |all| {
-                elements.iter().for_each(|e| e.put(all, owner))
+                elements.iter().for_each(|e| e.put(self.kind, all, owner))
             });
         }
     }

@@ -13,11 +13,15 @@ use super::attribute::{attributes, message};
 use super::batch::{
     Batch, Family, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, frame, message_kind, payload,
 };
+use super::object::{RawRule, Table};
 use super::set::{Element, Set};
 use crate::error::KernelError;
 use crate::netlink::Wait;
 use crate::netlink::{RawMessage, Transport};
+use crate::netns::NetNs;
 
+const NFT_MSG_GETTABLE: u16 = 1;
+const NFT_MSG_GETRULE: u16 = 7;
 const NFT_MSG_GETGEN: u16 = 16;
 /// Sixty-four thousand elements or so.
 const BATCH_BYTES: usize = 8 << 20;
@@ -40,6 +44,29 @@ impl NftSocket {
         let _ = setsockopt(transport.socket(), SndBufForce, &BATCH_BYTES);
         let _ = setsockopt(transport.socket(), RcvBufForce, &BATCH_BYTES);
         Ok(Self { transport })
+    }
+
+    /// Opens one in another namespace.
+    ///
+    /// # Errors
+    /// [`KernelError::Socket`], [`KernelError::Netns`].
+    pub fn open_in(netns: &NetNs, home: &NetNs) -> Result<Self, KernelError> {
+        netns.run(home, Self::open)?
+    }
+
+    /// Whether there is a table.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn has_table(&mut self, table: &Table) -> Result<bool, KernelError> {
+        let payload = payload(table.family, |attributes| {
+            attributes.put_text(1, table.name)
+        });
+        match self.request(message_kind(NFT_MSG_GETTABLE), &payload) {
+            Ok(_) => Ok(true),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes all changes of the batch, or none.
@@ -158,6 +185,25 @@ impl NftSocket {
                 .iter()
                 .flat_map(|answer| Set::read(answer))
                 .collect()),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the rules of a table, in order; an absent one has none.
+    ///
+    /// # Errors
+    /// The socket's, and [`KernelError::Unsteady`].
+    pub fn rules(&mut self, table: &Table) -> Result<Vec<RawRule>, KernelError> {
+        let payload = payload(table.family, |attributes| {
+            attributes.put_text(1, table.name)
+        });
+        let words = format!("list the rules of nft table {}", table.name);
+        match self
+            .transport
+            .dump(message_kind(NFT_MSG_GETRULE), &payload, &words)
+        {
+            Ok(answers) => Ok(answers.iter().map(|answer| RawRule::read(answer)).collect()),
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(Vec::new()),
             Err(error) => Err(error),
         }

@@ -1,0 +1,206 @@
+//! Keeping an interface that another plugin of the chain has made apart from other networks.
+//!
+//! The bridge becomes a closed network of nf_tables; a record is made if the interface plugin is not
+//! Weft's. Whoever removes the attachment opens what nobody closes any more.
+
+use weft_cni::{CniResult, Request};
+use weft_kernel::NetNs;
+use weft_kernel::link::{self, Link};
+use weft_kernel::nft::NftSocket;
+use weft_store::{AttachmentRecord, FirewallRecord, Isolation, SharedObject, Sharing};
+
+use crate::chained::{foreign, records, withdraw};
+use crate::check::{Differences, require_prev_result};
+use crate::conf::IngressPolicy;
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::ruleset;
+use crate::steps::idle::LINKS_LOCK;
+use crate::steps::{idle, isolation};
+
+/// The host's side of the container's interface.
+struct Port {
+    link: Link,
+    bridge: Link,
+}
+
+/// The bridge's port among the interfaces that the plugins before have made on the host.
+fn port(host: &mut Host, result: &CniResult) -> Result<Option<Port>, AttachError> {
+    for one in result
+        .interfaces
+        .iter()
+        .filter(|one| one.sandbox.is_empty())
+    {
+        let Some(found) = link::find(host.route()?, &one.name)? else {
+            continue;
+        };
+        let Some(controller) = found.controller else {
+            continue;
+        };
+        let bridge = link::find_index(host.route()?, controller)?;
+        if let Some(bridge) = bridge.filter(|one| one.kind.as_deref() == Some("bridge")) {
+            return Ok(Some(Port {
+                link: found,
+                bridge,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn require_port(host: &mut Host, result: &CniResult) -> Result<Port, AttachError> {
+    port(host, result)?.ok_or_else(|| AttachError::Conflict {
+        key: "ingressPolicy",
+        name: "prevResult".to_owned(),
+        why: "names no port of a bridge on the host: only bridges can be kept apart".to_owned(),
+    })
+}
+
+/// Applies the policy and returns the result of the plugins before.
+///
+/// # Errors
+/// Any; everything is as it was then.
+pub fn add(
+    host: &mut Host,
+    plugin: &str,
+    request: &Request,
+    policy: IngressPolicy,
+) -> Result<CniResult, AttachError> {
+    let result = require_prev_result(request)?;
+    if policy == IngressPolicy::Open {
+        return Ok(result);
+    }
+    let id = request.attachment_id()?;
+    let path = request.env.get("CNI_NETNS").unwrap_or_default();
+    let netns = NetNs::open(std::path::Path::new(path))?;
+    let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
+    let port = require_port(host, &result)?;
+    let mut part = AttachmentRecord::new(id.clone(), plugin);
+    host.store.write(|transaction| {
+        let there = transaction.attachment(&id)?;
+        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, path, netns.identity()));
+        if record.firewall.is_none() {
+            // A network that is closed already is closed by its own plugin.
+            if record.isolation.is_none() {
+                isolation::refuse_other_modes(&port.bridge.name, Isolation::Apart, transaction)?;
+                part.shared = isolation::shared_objects(&port.bridge.name, Isolation::Apart);
+            }
+            if policy == IngressPolicy::Isolated {
+                part.nft.extend(ruleset::alone_elements(&port.link.name));
+                part.nft.retain(|element| !record.nft.contains(element));
+            }
+            record.shared.extend(part.shared.iter().cloned());
+            record.nft.extend(part.nft.iter().cloned());
+            record.firewall = Some(FirewallRecord {
+                nft: part.nft.clone(),
+            });
+        }
+        Ok::<_, AttachError>(transaction.replace_attachment(&record)?)
+    })?;
+    let applied = ruleset::add_elements(host, &part);
+    // Removing takes it for itself.
+    drop(lock);
+    if let Err(error) = applied {
+        let mut errors = vec![error];
+        errors.extend(ruleset::remove_elements(host, &[&part]).err());
+        errors.extend(withdraw(host, &id, &take_out).err());
+        errors.extend(idle::remove_idle(host).err());
+        AttachError::collect("weft-firewall", errors)?;
+    }
+    Ok(result)
+}
+
+fn take_out(record: &mut AttachmentRecord) {
+    let Some(firewall) = record.firewall.take() else {
+        return;
+    };
+    record.nft.retain(|element| !firewall.nft.contains(element));
+    let mut links = Vec::new();
+    for object in &record.shared {
+        if let SharedObject::Isolation { link, .. } = object {
+            links.push(link.clone());
+        }
+    }
+    let added: Vec<SharedObject> = links
+        .iter()
+        .flat_map(|link| isolation::shared_objects(link, Isolation::Apart))
+        .collect();
+    record.shared.retain(|object| !added.contains(object));
+}
+
+/// Takes the policy back. Without a record there is none.
+///
+/// # Errors
+/// Only what could not be removed.
+pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let records = records(host, request)?;
+    let mut errors = Vec::new();
+    for record in records.iter().filter(|record| record.firewall.is_some()) {
+        let mut part = AttachmentRecord::new(record.id.clone(), "");
+        part.nft = record
+            .firewall
+            .iter()
+            .flat_map(|one| one.nft.clone())
+            .collect();
+        errors.extend(ruleset::remove_elements(host, &[&part]).err());
+        errors.extend(withdraw(host, &record.id, &take_out).err());
+    }
+    // What a DEL that was killed has left to be removed.
+    errors.extend(idle::remove_idle(host).err());
+    AttachError::collect("DEL", errors)
+}
+
+/// Compares bridge, port and elements with the policy.
+///
+/// # Errors
+/// [`AttachError::Differs`] with every difference.
+pub fn check(host: &mut Host, request: &Request, policy: IngressPolicy) -> Result<(), AttachError> {
+    let result = require_prev_result(request)?;
+    let id = request.attachment_id()?;
+    let mut found = Differences::default();
+    if policy == IngressPolicy::Open {
+        return Ok(());
+    }
+    let record = host.store.read(|transaction| transaction.attachment(&id))?;
+    let is_closed = record.is_some_and(|one| one.firewall.is_some() || !one.isolation.is_none());
+    if !is_closed {
+        found.add("no policy of it in Weft's store");
+        return found.into_result(&id);
+    }
+    let Some(port) = port(host, &result)? else {
+        found.add("no port of a bridge in prevResult exists on the host");
+        return found.into_result(&id);
+    };
+    for element in ruleset::isolation_elements(&port.bridge.name, Isolation::Apart) {
+        if !ruleset::element_is_right(host, &element, None)? {
+            let (set, bridge) = (&element.set, &port.bridge.name);
+            found.add(format!(
+                "nft set {set} lacks {bridge}: it is not kept apart"
+            ));
+        }
+    }
+    let own = crate::names::owner(&id);
+    for element in ruleset::alone_elements(&port.link.name) {
+        if policy == IngressPolicy::Isolated
+            && !ruleset::element_is_right(host, &element, Some(&own))?
+        {
+            let (set, port) = (&element.set, &port.link.name);
+            found.add(format!(
+                "nft set {set} lacks {port}: it is not kept apart from its peers"
+            ));
+        }
+    }
+    found.into_result(&id)
+}
+
+/// Whether a policy could be applied.
+///
+/// # Errors
+/// Code 50.
+pub fn status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    crate::status::ipam_status(host, request, None)?;
+    NftSocket::open()
+        .and_then(|mut socket| socket.generation())
+        .map(drop)
+        .map_err(|error| crate::status::unavailable(error.into()))
+}

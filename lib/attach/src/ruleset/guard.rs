@@ -1,0 +1,304 @@
+//! Frames that pretend: nobody but itself sends from a port's MAC, IPv4 and IPv6 addresses.
+//!
+//! The checks stand where frames enter the bridge, before anybody has learnt anything from them: the
+//! bridge its forwarding table, the host and the other containers who has which address.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use weft_kernel::Mac;
+use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
+use weft_store::NftRecord;
+
+use super::elements::{ifname_bytes, ip_bytes, record};
+use super::matching::{
+    ACCEPT, DROP, FIRST, destination_port, ether_type, input_name, is, is_in, is_not_in,
+    l4_protocol, link_layer, network_layer, output_name, transport_layer,
+};
+use super::skeleton::{GUARD, set};
+
+/// Bridge ports whose frames are checked; each counts those that were dropped.
+pub(crate) const PORTS: Set = set(GUARD, "ports", &[Key::IfName], SetKind::Counted);
+/// The source MACs they may send from.
+pub(super) const PORT_MACS: Set = set(
+    GUARD,
+    "port_macs",
+    &[Key::IfName, Key::Ether],
+    SetKind::Hash,
+);
+/// Ports whose addresses are checked too.
+pub(super) const BOUND: Set = set(GUARD, "bound_ports", &[Key::IfName], SetKind::Hash);
+/// The IPv4 addresses that they may send from.
+pub(super) const PORT_IPV4: Set = set(GUARD, "port_ipv4", &[Key::IfName, Key::Ipv4], SetKind::Hash);
+/// The MAC and IPv4 address that they may claim by ARP.
+pub(super) const PORT_ARP: Set = set(
+    GUARD,
+    "port_arp",
+    &[Key::IfName, Key::Ether, Key::Ipv4],
+    SetKind::Hash,
+);
+/// The IPv6 addresses that they may send from, and claim by neighbour discovery.
+pub(super) const PORT_IPV6: Set = set(GUARD, "port_ipv6", &[Key::IfName, Key::Ipv6], SetKind::Hash);
+
+/// Ports that pass no frames to each other: everything between them has to pass the host.
+pub(super) const ALONE: Set = set(GUARD, "alone_ports", &[Key::IfName], SetKind::Hash);
+/// Such a port and itself: by its published port a container asks itself.
+pub(super) const MIRRORED: Set = set(
+    GUARD,
+    "mirrored_ports",
+    &[Key::IfName, Key::IfName],
+    SetKind::Hash,
+);
+/// Containers' ports that a port of the host leads to.
+pub(super) const REACHED4: Set = set(
+    GUARD,
+    "reached4",
+    &[Key::Ipv4, Key::Protocol, Key::Service],
+    SetKind::Hash,
+);
+pub(super) const REACHED6: Set = set(
+    GUARD,
+    "reached6",
+    &[Key::Ipv6, Key::Protocol, Key::Service],
+    SetKind::Hash,
+);
+
+/// All of them.
+pub(super) const SETS: [Set; 10] = [
+    PORTS, PORT_MACS, BOUND, PORT_IPV4, PORT_ARP, PORT_IPV6, ALONE, MIRRORED, REACHED4, REACHED6,
+];
+
+const fn chain(name: &'static str) -> Chain {
+    Chain {
+        table: GUARD,
+        name,
+        base: None,
+    }
+}
+
+/// NF_BR_PRE_ROUTING, where the reference's spoof check stands too.
+const BRIDGE_GUARD: Chain = Chain {
+    table: GUARD,
+    name: "guard",
+    base: Some(BaseChain {
+        kind: "filter",
+        hook: 0,
+        priority: -300,
+    }),
+};
+/// NF_BR_FORWARD: from port to port.
+const BETWEEN: Chain = Chain {
+    table: GUARD,
+    name: "between",
+    base: Some(BaseChain {
+        kind: "filter",
+        hook: 2,
+        priority: -300,
+    }),
+};
+const DENY: Chain = chain("deny");
+const ADDRESSES: Chain = chain("addresses");
+const ADDRESSES6: Chain = chain("addresses6");
+
+/// The table's chains with their rules.
+pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
+    vec![
+        (BRIDGE_GUARD, guard_rules()),
+        (BETWEEN, between_rules()),
+        (ADDRESSES, address_rules()),
+        (ADDRESSES6, ipv6_rules()),
+        (DENY, vec![vec![input_name(FIRST), is_in(&PORTS), DROP]]),
+    ]
+}
+
+const fn deny() -> Expression {
+    Expression::Verdict(Verdict::Jump(DENY.name))
+}
+
+/// The port, then something else of the frame.
+fn port_and(rest: impl IntoIterator<Item = Expression>) -> Vec<Expression> {
+    std::iter::once(input_name(FIRST)).chain(rest).collect()
+}
+
+/// After the name's sixteen bytes.
+const SECOND: u32 = FIRST + 4;
+
+fn guard_rules() -> Vec<Vec<Expression>> {
+    vec![
+        super::limits::frame_rule(),
+        port_and([is_not_in(&PORTS), ACCEPT]),
+        port_and([link_layer(6, 6, SECOND), is_not_in(&PORT_MACS), deny()]),
+        port_and([
+            is_in(&BOUND),
+            Expression::Verdict(Verdict::Jump(ADDRESSES.name)),
+        ]),
+    ]
+}
+
+/// The kernel's own port isolation would do, were it not for br_netfilter: with it, a packet to a
+/// published port of the same bridge is not routed but, once its destination is rewritten, bridged.
+fn between_rules() -> Vec<Vec<Expression>> {
+    /// IEEE 802: the destination is a group.
+    const GROUP_BIT: u8 = 1;
+    let reached = |ether: &[u8], destination: Expression, words: u32, set: &Set| {
+        vec![
+            ether_type(FIRST),
+            is(ether),
+            destination,
+            l4_protocol(FIRST + words),
+            destination_port(FIRST + words + 1),
+            is_in(set),
+            ACCEPT,
+        ]
+    };
+    // Not what goes to everybody: it would hear its own questions.
+    let mut to_itself = vec![link_layer(0, 1, FIRST)];
+    to_itself.extend([
+        Expression::Mask {
+            register: FIRST,
+            mask: vec![GROUP_BIT],
+        },
+        is(&[0]),
+    ]);
+    to_itself.extend(port_and([output_name(SECOND), is_in(&MIRRORED), ACCEPT]));
+    vec![
+        port_and([is_not_in(&ALONE), ACCEPT]),
+        vec![output_name(FIRST), is_not_in(&ALONE), ACCEPT],
+        to_itself,
+        reached(&IPV4, network_layer(16, 4, FIRST), 1, &REACHED4),
+        reached(&IPV6, network_layer(24, 16, FIRST), 4, &REACHED6),
+        vec![Expression::Counter, DROP],
+    ]
+}
+
+/// ETH_P_IP.
+const IPV4: [u8; 2] = [0x08, 0x00];
+/// ETH_P_IPV6.
+const IPV6: [u8; 2] = [0x86, 0xdd];
+
+/// What is neither IPv4 nor IPv6 nor ARP could carry anything, a second tag for example.
+fn address_rules() -> Vec<Vec<Expression>> {
+    const ARP: [u8; 2] = [0x08, 0x06];
+    let of_type = |number: &[u8], rest: Vec<Expression>| {
+        let mut rule = vec![ether_type(FIRST), is(number)];
+        rule.extend(rest);
+        rule
+    };
+    vec![
+        of_type(
+            &IPV4,
+            port_and([network_layer(12, 4, SECOND), is_in(&PORT_IPV4), ACCEPT]),
+        ),
+        of_type(
+            &ARP,
+            port_and([
+                network_layer(8, 6, SECOND),
+                network_layer(14, 4, SECOND + 2),
+                is_in(&PORT_ARP),
+                ACCEPT,
+            ]),
+        ),
+        of_type(
+            &IPV6,
+            vec![Expression::Verdict(Verdict::Jump(ADDRESSES6.name))],
+        ),
+        vec![deny()],
+    ]
+}
+
+/// RFC 4861: containers are no routers; who they say they are is themselves. Without an address yet
+/// they may ask whether somebody has it (RFC 4862), and join groups (RFC 3810).
+fn ipv6_rules() -> Vec<Vec<Expression>> {
+    const ICMPV6: u8 = 58;
+    const SOLICITATION: u8 = 135;
+    const ADVERTISEMENT: u8 = 136;
+    const ROUTER_ADVERTISEMENT: u8 = 134;
+    const REDIRECT: u8 = 137;
+    const LISTENER_REPORT: u8 = 143;
+    // Said once more: without it `nft` does not know what it is that follows.
+    let ipv6 = |rest: Vec<Expression>| {
+        let mut rule = vec![ether_type(FIRST), is(&IPV6)];
+        rule.extend(rest);
+        rule
+    };
+    let of_type = |number: u8, rest: Vec<Expression>| {
+        let mut rule = ipv6(vec![l4_protocol(FIRST), is(&[ICMPV6])]);
+        rule.extend([transport_layer(0, 1, FIRST), is(&[number])]);
+        rule.extend(rest);
+        rule
+    };
+    let source = || network_layer(8, 16, SECOND);
+    let without_address = |number| {
+        let unspecified = Ipv6Addr::UNSPECIFIED.octets();
+        let rest = vec![network_layer(8, 16, FIRST), is(&unspecified), ACCEPT];
+        of_type(number, rest)
+    };
+    let claimed = port_and([
+        transport_layer(8, 16, SECOND),
+        is_not_in(&PORT_IPV6),
+        deny(),
+    ]);
+    vec![
+        of_type(ROUTER_ADVERTISEMENT, vec![deny()]),
+        of_type(REDIRECT, vec![deny()]),
+        of_type(ADVERTISEMENT, claimed),
+        without_address(SOLICITATION),
+        without_address(LISTENER_REPORT),
+        ipv6(port_and([source(), is_in(&PORT_IPV6), ACCEPT])),
+        vec![deny()],
+    ]
+}
+
+/// A port whose frames are checked, as elements. Without `addresses` only their MAC is.
+pub(crate) fn port_elements(port: &str, mac: Mac, addresses: Option<&[IpAddr]>) -> Vec<NftRecord> {
+    let name = ifname_bytes(port);
+    let with = |rest: &[u8]| [name.as_slice(), rest].concat();
+    let hardware = [mac.0.as_slice(), &[0, 0]].concat();
+    let mut records = vec![record(PORTS, &name), record(PORT_MACS, &with(&hardware))];
+    let Some(addresses) = addresses else {
+        return records;
+    };
+    records.push(record(BOUND, &name));
+    for ip in addresses {
+        let bytes = ip_bytes(*ip);
+        match ip {
+            IpAddr::V4(_) => {
+                records.push(record(PORT_IPV4, &with(&bytes)));
+                records.push(record(PORT_ARP, &with(&[hardware.clone(), bytes].concat())));
+            }
+            IpAddr::V6(_) => records.push(record(PORT_IPV6, &with(&bytes))),
+        }
+    }
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        records.push(record(PORT_IPV6, &with(&link_local(mac).octets())));
+    }
+    records
+}
+
+/// A port that passes no frames to others like it.
+pub(crate) fn alone_elements(port: &str) -> [NftRecord; 2] {
+    let name = ifname_bytes(port);
+    [record(ALONE, &name), record(MIRRORED, &name.repeat(2))]
+}
+
+/// RFC 4291, appendix A: the address that an interface gives itself.
+fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    Ipv6Addr::from([
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        a ^ 2,
+        b,
+        c,
+        0xff,
+        0xfe,
+        d,
+        e,
+        f,
+    ])
+}

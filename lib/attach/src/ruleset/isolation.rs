@@ -1,0 +1,255 @@
+//! Who may begin a connection with whom: chains per mode, elements per network.
+//!
+//! A packet to or from a network that is closed passes the chain of the network's mode, which
+//! accepts or drops it. What answers is let through before; what the host itself sends is not
+//! looked at. `accept` ends Weft's own chains only: other people's rules still decide.
+
+use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
+use weft_store::{Isolation, NftRecord, PortRecord};
+
+use super::elements::{hex, ifname_bytes, ip_bytes, record, service};
+use super::guard::{REACHED4, REACHED6};
+use super::matching::{
+    ACCEPT, DROP, FIRST, destination_port, input_name, is, is_in, is_known_connection, jump_by,
+    l4_protocol, output_name, transport_layer, was_translated,
+};
+use super::skeleton::{IPV4, IPV6, NAT, Protocol, set};
+
+/// The interfaces of networks that are not open, with the chain of their mode.
+pub(super) const NETWORKS: Set = set(NAT, "networks", &[Key::IfName], SetKind::Verdicts);
+/// The same interfaces.
+pub(super) const CLOSED: Set = set(NAT, "closed", &[Key::IfName], SetKind::Hash);
+/// From one of them to another, or to itself, where that is open.
+pub(super) const CONNECTED: Set = set(NAT, "connected", &[Key::IfName, Key::IfName], SetKind::Hash);
+/// Containers' ports that a port of the host leads to.
+pub(super) const OPENED4: Set = set(
+    NAT,
+    "opened4",
+    &[Key::Ipv4, Key::Protocol, Key::Service],
+    SetKind::Hash,
+);
+pub(super) const OPENED6: Set = set(
+    NAT,
+    "opened6",
+    &[Key::Ipv6, Key::Protocol, Key::Service],
+    SetKind::Hash,
+);
+
+/// All of them.
+pub(super) const SETS: [Set; 5] = [NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6];
+
+/// Five before filter (0), so that Weft decides before host-wide rules.
+const FILTER: i32 = -5;
+
+const fn base(name: &'static str, hook: u32) -> Chain {
+    Chain {
+        table: NAT,
+        name,
+        base: Some(BaseChain {
+            kind: "filter",
+            hook,
+            priority: FILTER,
+        }),
+    }
+}
+
+const fn chain(name: &'static str) -> Chain {
+    Chain {
+        table: NAT,
+        name,
+        base: None,
+    }
+}
+
+/// NF_INET_LOCAL_IN, NF_INET_FORWARD and NF_INET_LOCAL_OUT.
+const INPUT: Chain = base("input", 1);
+const FORWARD: Chain = base("forward", 2);
+const OUTPUT: Chain = base("output", 3);
+/// The administrator's: Weft puts nothing into it and takes nothing out of it.
+pub(super) const USER_PRE: Chain = chain("user_pre");
+/// What is open in every closed network: published ports, and what policies allow.
+const ADMITTED: Chain = chain("admitted");
+/// What policies allow.
+pub(super) const POLICY: Chain = chain("policies");
+const FULL: Chain = chain("mode_full");
+const PEER: Chain = chain("mode_peer");
+const APART: Chain = chain("mode_apart");
+
+const fn jump(chain: &Chain) -> Expression {
+    Expression::Verdict(Verdict::Jump(chain.name))
+}
+
+/// The chains with their rules.
+pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
+    let counted_drop = || vec![Expression::Counter, DROP];
+    let connected = || {
+        vec![
+            input_name(FIRST),
+            output_name(FIRST + 4),
+            is_in(&CONNECTED),
+            ACCEPT,
+        ]
+    };
+    let known = || {
+        let mut rule = is_known_connection();
+        rule.push(ACCEPT);
+        rule
+    };
+    vec![
+        (
+            FORWARD,
+            vec![
+                known(),
+                vec![jump(&USER_PRE)],
+                vec![output_name(FIRST), jump_by(&NETWORKS)],
+                vec![input_name(FIRST), jump_by(&NETWORKS)],
+            ],
+        ),
+        (INPUT, input_rules(known())),
+        (OUTPUT, redirects()),
+        (USER_PRE, Vec::new()),
+        (ADMITTED, admitted_rules()),
+        (POLICY, Vec::new()),
+        (FULL, vec![vec![jump(&ADMITTED)], counted_drop()]),
+        (
+            PEER,
+            vec![connected(), vec![jump(&ADMITTED)], counted_drop()],
+        ),
+        (APART, apart_rules(connected())),
+    ]
+}
+
+/// What the host answers: neighbours' questions, and names. Everything else is none of the
+/// containers' business.
+fn input_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
+    const DNS: u16 = 53;
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+    const ICMPV6: u8 = 58;
+    const SOLICITATION: u8 = 135;
+    const ADVERTISEMENT: u8 = 136;
+    let discovery = |number: u8| {
+        vec![
+            l4_protocol(FIRST),
+            is(&[ICMPV6]),
+            transport_layer(0, 1, FIRST),
+            is(&[number]),
+            ACCEPT,
+        ]
+    };
+    let names = |protocol: u8| {
+        vec![
+            l4_protocol(FIRST),
+            is(&[protocol]),
+            destination_port(FIRST),
+            is(&DNS.to_be_bytes()),
+            ACCEPT,
+        ]
+    };
+    vec![
+        known,
+        discovery(SOLICITATION),
+        discovery(ADVERTISEMENT),
+        names(UDP),
+        names(TCP),
+        vec![input_name(FIRST), is_in(&CLOSED), jump(&USER_PRE)],
+        vec![input_name(FIRST), jump_by(&NETWORKS)],
+    ]
+}
+
+/// The host would tell containers of one interface to do without it (RFC 792, RFC 4861): they must
+/// not.
+fn redirects() -> Vec<Vec<Expression>> {
+    const ICMP: (u8, u8) = (1, 5);
+    const ICMPV6: (u8, u8) = (58, 137);
+    [ICMP, ICMPV6]
+        .into_iter()
+        .map(|(protocol, number)| {
+            vec![
+                output_name(FIRST),
+                is_in(&CLOSED),
+                l4_protocol(FIRST),
+                is(&[protocol]),
+                transport_layer(0, 1, FIRST),
+                is(&[number]),
+                DROP,
+            ]
+        })
+        .collect()
+}
+
+fn admitted_rules() -> Vec<Vec<Expression>> {
+    let published = |protocol: &Protocol, opened: &Set| {
+        let words = protocol.length / 4;
+        let mut rule = was_translated();
+        rule.extend(protocol.is_this());
+        rule.extend([
+            protocol.load(protocol.destination, protocol.length, FIRST),
+            l4_protocol(FIRST + words),
+            destination_port(FIRST + words + 1),
+            is_in(opened),
+            ACCEPT,
+        ]);
+        rule
+    };
+    vec![
+        published(&IPV4, &OPENED4),
+        published(&IPV6, &OPENED6),
+        vec![jump(&POLICY)],
+    ]
+}
+
+/// Only between closed networks nothing passes; outside is open.
+fn apart_rules(connected: Vec<Expression>) -> Vec<Vec<Expression>> {
+    let between = vec![
+        input_name(FIRST),
+        is_in(&CLOSED),
+        output_name(FIRST),
+        is_in(&CLOSED),
+        Expression::Counter,
+        DROP,
+    ];
+    vec![connected, vec![jump(&ADMITTED)], between]
+}
+
+/// The elements of a network: its interface on the host, and that its containers reach each other.
+pub(crate) fn network_elements(link: &str, isolation: Isolation) -> Vec<NftRecord> {
+    let chain = match isolation {
+        Isolation::None => return Vec::new(),
+        Isolation::Full => FULL,
+        Isolation::Peer | Isolation::Mesh => PEER,
+        Isolation::Apart => APART,
+    };
+    let name = ifname_bytes(link);
+    let mut records = vec![
+        NftRecord {
+            value: Some(hex(chain.name.as_bytes())),
+            ..record(NETWORKS, &name)
+        },
+        record(CLOSED, &name),
+    ];
+    if isolation != Isolation::Full {
+        records.push(connection(link, link));
+    }
+    records
+}
+
+/// That one network's containers reach another's.
+pub(crate) fn connection(from: &str, to: &str) -> NftRecord {
+    record(CONNECTED, &[ifname_bytes(from), ifname_bytes(to)].concat())
+}
+
+/// A container's port that a port of the host leads to: open by routing and on the bridge.
+pub(crate) fn opened_elements(port: &PortRecord) -> [NftRecord; 2] {
+    let sets = if port.address.is_ipv4() {
+        [OPENED4, REACHED4]
+    } else {
+        [OPENED6, REACHED6]
+    };
+    let key = [
+        ip_bytes(port.address),
+        vec![port.protocol, 0, 0, 0],
+        service(port.container_port).to_vec(),
+    ];
+    sets.map(|set| record(set, &key.concat()))
+}

@@ -1,0 +1,165 @@
+//! Parts of rules: what of a packet is loaded, and what it is compared with.
+
+use weft_kernel::nft::{Expression, Set, Verdict};
+
+/// NFT_REG32_00; sixteen bytes from here are NFT_REG_1.
+pub(super) const FIRST: u32 = 8;
+/// NFT_REG_VERDICT: a map of verdicts puts them there.
+const VERDICT: u32 = 0;
+
+const META_IIFNAME: u32 = 6;
+const META_OIFNAME: u32 = 7;
+const META_PROTOCOL: u32 = 1;
+const META_L4PROTO: u32 = 16;
+const LINK_LAYER: u32 = 0;
+const NETWORK_LAYER: u32 = 1;
+const TRANSPORT_LAYER: u32 = 2;
+
+const fn meta(key: u32, register: u32) -> Expression {
+    Expression::Meta { key, register }
+}
+
+/// The interface by which the packet came.
+pub(super) const fn input_name(register: u32) -> Expression {
+    meta(META_IIFNAME, register)
+}
+
+/// The interface by which it leaves.
+pub(super) const fn output_name(register: u32) -> Expression {
+    meta(META_OIFNAME, register)
+}
+
+/// What is in a frame (ETH_P_*, big-endian).
+pub(super) const fn ether_type(register: u32) -> Expression {
+    meta(META_PROTOCOL, register)
+}
+
+/// What is in an IP packet (IPPROTO_*).
+pub(super) const fn l4_protocol(register: u32) -> Expression {
+    meta(META_L4PROTO, register)
+}
+
+const fn payload(base: u32, offset: u32, length: u32, register: u32) -> Expression {
+    Expression::Payload {
+        base,
+        offset,
+        length,
+        register,
+    }
+}
+
+pub(super) const fn link_layer(offset: u32, length: u32, register: u32) -> Expression {
+    payload(LINK_LAYER, offset, length, register)
+}
+
+pub(super) const fn network_layer(offset: u32, length: u32, register: u32) -> Expression {
+    payload(NETWORK_LAYER, offset, length, register)
+}
+
+pub(super) const fn transport_layer(offset: u32, length: u32, register: u32) -> Expression {
+    payload(TRANSPORT_LAYER, offset, length, register)
+}
+
+/// The port that is asked for.
+pub(super) const fn destination_port(register: u32) -> Expression {
+    transport_layer(2, 2, register)
+}
+
+/// The first register has this value.
+pub(super) fn is(value: &[u8]) -> Expression {
+    Expression::Compare {
+        register: FIRST,
+        negated: false,
+        value: value.to_vec(),
+    }
+}
+
+/// The first register has another value.
+pub(super) fn is_not(value: &[u8]) -> Expression {
+    Expression::Compare {
+        register: FIRST,
+        negated: true,
+        value: value.to_vec(),
+    }
+}
+
+/// The first register, of so many bits set in `bits`, has one of them.
+pub(super) fn has_any(bits: u32) -> [Expression; 2] {
+    [
+        Expression::Mask {
+            register: FIRST,
+            mask: bits.to_ne_bytes().to_vec(),
+        },
+        is_not(&[0; 4]),
+    ]
+}
+
+/// What the registers hold is in a set.
+pub(super) const fn is_in(set: &Set) -> Expression {
+    Expression::Lookup {
+        set: set.name,
+        register: FIRST,
+        value_register: None,
+        negated: false,
+    }
+}
+
+/// What the registers hold is not in a set.
+pub(super) const fn is_not_in(set: &Set) -> Expression {
+    Expression::Lookup {
+        set: set.name,
+        register: FIRST,
+        value_register: None,
+        negated: true,
+    }
+}
+
+/// On to the chain that a map has for what the registers hold.
+pub(super) const fn jump_by(map: &Set) -> Expression {
+    Expression::Lookup {
+        set: map.name,
+        register: FIRST,
+        value_register: Some(VERDICT),
+        negated: false,
+    }
+}
+
+pub(super) const ACCEPT: Expression = Expression::Verdict(Verdict::Accept);
+pub(super) const DROP: Expression = Expression::Verdict(Verdict::Drop);
+
+/// The connection is known, or is about one that is (`ct state established,related`).
+pub(super) fn is_known_connection() -> Vec<Expression> {
+    const CT_STATE: u32 = 0;
+    const ESTABLISHED: u32 = 1 << 1;
+    const RELATED: u32 = 1 << 2;
+    let mut parts = vec![Expression::Connection {
+        key: CT_STATE,
+        register: FIRST,
+    }];
+    parts.extend(has_any(ESTABLISHED | RELATED));
+    parts
+}
+
+/// The connection is new (`ct state new`).
+pub(super) fn is_new_connection() -> Vec<Expression> {
+    const CT_STATE: u32 = 0;
+    const NEW: u32 = 1 << 3;
+    let mut parts = vec![Expression::Connection {
+        key: CT_STATE,
+        register: FIRST,
+    }];
+    parts.extend(has_any(NEW));
+    parts
+}
+
+/// The connection's destination was rewritten (`ct status dnat`).
+pub(super) fn was_translated() -> Vec<Expression> {
+    const CT_STATUS: u32 = 2;
+    const DESTINATION_NAT: u32 = 1 << 5;
+    let mut parts = vec![Expression::Connection {
+        key: CT_STATUS,
+        register: FIRST,
+    }];
+    parts.extend(has_any(DESTINATION_NAT));
+    parts
+}

@@ -1,0 +1,198 @@
+//! weft-bandwidth: how fast a container sends and receives, and how much it may begin.
+//!
+//! Takes the configuration and the capability argument of the reference plugin `bandwidth`, and
+//! limits besides; [`BANDWIDTH_KEYS`] and [`LIMIT_KEYS`] list the keys. It comes after the plugin that
+//! makes the interface. The work is done by `weft-attach`.
+
+use weft_attach::bandwidth::{self, Bandwidth, Rate};
+use weft_attach::{Host, Limits};
+use weft_cni::conf::{Fields, KeySpec, Problems};
+use weft_cni::{CniError, CniResult, Plugin, Request};
+
+/// Keys of the plugin's configuration.
+pub const BANDWIDTH_KEYS: &[KeySpec] = &[
+    KeySpec::new(
+        "ingressRate",
+        "number",
+        "0",
+        "what the container receives, in bits a second; 0 is no limit; also `runtimeConfig.bandwidth.ingressRate`, which is stronger, as with the three that follow",
+    ),
+    KeySpec::new(
+        "ingressBurst",
+        "number",
+        "50 ms of the rate, 10 packets at least",
+        "bits at once; 2147483647 and more, which runtimes send for lack of a number, is none",
+    ),
+    KeySpec::new(
+        "egressRate",
+        "number",
+        "0",
+        "what the container sends, in bits a second",
+    ),
+    KeySpec::new(
+        "egressBurst",
+        "number",
+        "50 ms of the rate, 10 packets at least",
+        "bits at once",
+    ),
+    KeySpec::new(
+        "unshapedSubnets",
+        "list",
+        "",
+        "refused: a rate is for everything",
+    ),
+    KeySpec::new(
+        "shapedSubnets",
+        "list",
+        "",
+        "refused: a rate is for everything",
+    ),
+    KeySpec::new(
+        "limits",
+        "object",
+        "none",
+        "against floods; ports of bridges only",
+    ),
+];
+
+/// Keys of `limits`.
+pub const LIMIT_KEYS: &[KeySpec] = &[
+    KeySpec::new(
+        "packetsPerSecond",
+        "number",
+        "none",
+        "packets that the container sends",
+    ),
+    KeySpec::new(
+        "newConnectionsPerSecond",
+        "number",
+        "none",
+        "connections that it begins through the host, by address",
+    ),
+    KeySpec::new(
+        "connections",
+        "number",
+        "none",
+        "connections that it has begun and that the host still tracks, by address",
+    ),
+];
+
+/// What runtimes send in `runtimeConfig.bandwidth`.
+const RUNTIME_KEYS: &[KeySpec] = &[
+    KeySpec::new("ingressRate", "number", "", ""),
+    KeySpec::new("ingressBurst", "number", "", ""),
+    KeySpec::new("egressRate", "number", "", ""),
+    KeySpec::new("egressBurst", "number", "", ""),
+    KeySpec::new("unshapedSubnets", "list", "", ""),
+    KeySpec::new("shapedSubnets", "list", "", ""),
+];
+
+/// The plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct WeftBandwidth;
+
+impl Plugin for WeftBandwidth {
+    fn name(&self) -> &'static str {
+        "weft-bandwidth"
+    }
+
+    fn add(&self, request: &Request) -> Result<CniResult, CniError> {
+        let wanted = read(request)?;
+        let mut host = host(request)?;
+        Ok(bandwidth::add(&mut host, self.name(), request, &wanted)?)
+    }
+
+    fn del(&self, request: &Request) -> Result<(), CniError> {
+        Ok(bandwidth::del(&mut host(request)?, request)?)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), CniError> {
+        let wanted = read(request)?;
+        Ok(bandwidth::check(&mut host(request)?, request, &wanted)?)
+    }
+
+    fn gc(&self, request: &Request) -> Result<(), CniError> {
+        Ok(weft_attach::gc(&mut host(request)?, request, false)?)
+    }
+
+    fn status(&self, request: &Request) -> Result<(), CniError> {
+        read(request)?;
+        Ok(bandwidth::status(&mut host(request)?, request)?)
+    }
+}
+
+fn host(request: &Request) -> Result<Host, CniError> {
+    Host::new(&request.env, Some(&request.conf))
+}
+
+/// Checks a configuration without a container.
+///
+/// # Errors
+/// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
+pub fn validate(request: &Request) -> Result<(), CniError> {
+    read(request).map(drop)
+}
+
+fn read(request: &Request) -> Result<Bandwidth, CniError> {
+    let problems = Problems::default();
+    let fields = request.conf.fields(BANDWIDTH_KEYS, &problems);
+    let runtime = fields
+        .value("runtimeConfig")
+        .and_then(|value| value.as_object());
+    let runtime = runtime.map(|runtime| Fields::open(runtime, "runtimeConfig", &problems));
+    let asked = runtime.and_then(|runtime| runtime.object("bandwidth", &[RUNTIME_KEYS]));
+    for source in [Some(&fields), asked.as_ref()].into_iter().flatten() {
+        for key in ["unshapedSubnets", "shapedSubnets"] {
+            if !source.list(key).is_empty() {
+                source.invalid(key, &"", "cannot be given: a rate is for everything");
+            }
+        }
+    }
+    let rate = |rate_key: &str, burst_key: &str| {
+        let own = rate_of(&fields, rate_key, burst_key);
+        asked
+            .as_ref()
+            .and_then(|asked| rate_of(asked, rate_key, burst_key))
+            .or(own)
+    };
+    let wanted = Bandwidth {
+        ingress: rate("ingressRate", "ingressBurst"),
+        egress: rate("egressRate", "egressBurst"),
+        limits: limits(&fields),
+    };
+    problems.into_result(request.conf.strict)?;
+    Ok(wanted)
+}
+
+/// A rate of 0 is none.
+fn rate_of(fields: &Fields<'_>, rate_key: &str, burst_key: &str) -> Option<Rate> {
+    /// math.MaxInt32: it or more is what runtimes send when they were told nothing.
+    const NOTHING: u64 = 2_147_483_647;
+    /// A bit less than a byte a second is no rate.
+    const LEAST: u64 = 8;
+    let burst = fields.large_number(burst_key).filter(|bits| *bits > 0);
+    let bits = fields.large_number(rate_key).filter(|bits| *bits > 0);
+    if bits.is_none() && burst.is_some_and(|burst| burst < NOTHING) {
+        fields.invalid(burst_key, &burst.unwrap_or(0), "must come with a rate");
+    }
+    if let Some(bits) = bits.filter(|bits| *bits < LEAST) {
+        fields.invalid(rate_key, &bits, "must be at least 8 bits a second");
+        return None;
+    }
+    Some(Rate {
+        bits: bits?,
+        burst: burst.filter(|burst| *burst < NOTHING),
+    })
+}
+
+fn limits(fields: &Fields<'_>) -> Limits {
+    let Some(limits) = fields.object("limits", &[LIMIT_KEYS]) else {
+        return Limits::default();
+    };
+    let number = |key| limits.number(key, 1..=10_000_000);
+    Limits {
+        packets: number("packetsPerSecond"),
+        new_connections: number("newConnectionsPerSecond"),
+        connections: number("connections"),
+    }
+}

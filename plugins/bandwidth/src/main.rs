@@ -1,0 +1,7 @@
+//! weft-bandwidth: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weft_cni::run(&weft_bandwidth::WeftBandwidth)
+}

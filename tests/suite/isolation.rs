@@ -1,0 +1,346 @@
+//! Who reaches whom, by isolation: every cell of a table written by hand, in both families.
+//!
+//! The rows of the mode `none` are the positive controls of all the others: the same machines, the
+//! same servers, the same ways.
+
+use serde_json::{Value, json};
+use weft_testkit::{Container, Outside};
+
+use crate::bridge::Net;
+use crate::services::{Server, ask_tcp};
+
+/// From whom to whom.
+const ROWS: [&str; 14] = [
+    "peer -> container",
+    "open network -> container",
+    "closed network -> container",
+    "host -> container",
+    "outside -> container",
+    "container -> open network",
+    "container -> closed network",
+    "container -> host",
+    "container -> outside",
+    "peer -> published port",
+    "open network -> published port",
+    "closed network -> published port",
+    "outside -> published port",
+    "container -> its published port",
+];
+
+/// One column of the table: what is open.
+struct Column {
+    keys: &'static str,
+    open: [bool; 14],
+}
+
+const YES: bool = true;
+const NO: bool = false;
+
+const NONE: Column = Column {
+    keys: r#"{"isolation": "none"}"#,
+    open: [
+        YES, YES, YES, YES, YES, YES, YES, YES, YES, YES, YES, YES, YES, YES,
+    ],
+};
+const PEER: Column = Column {
+    keys: r#"{"isolation": "peer"}"#,
+    open: [
+        YES, NO, NO, YES, NO, NO, NO, NO, NO, YES, YES, YES, YES, YES,
+    ],
+};
+const MESH: Column = Column {
+    keys: r#"{"isolation": "mesh"}"#,
+    open: PEER.open,
+};
+const FULL: Column = Column {
+    keys: r#"{"isolation": "full"}"#,
+    open: [NO, NO, NO, YES, NO, NO, NO, NO, NO, YES, YES, YES, YES, YES],
+};
+const SAME_BRIDGE: Column = Column {
+    keys: r#"{"ingressPolicy": "same-bridge"}"#,
+    open: [
+        YES, YES, NO, YES, YES, YES, NO, YES, YES, YES, YES, YES, YES, YES,
+    ],
+};
+/// Its published port is no way around for peers: the reference has it so too.
+const ISOLATED: Column = Column {
+    keys: r#"{"ingressPolicy": "isolated"}"#,
+    open: [
+        NO, YES, NO, YES, YES, YES, NO, YES, YES, NO, YES, YES, YES, YES,
+    ],
+};
+
+/// A network of this number, dual stack.
+pub(crate) fn network(net: &Net, number: u8, keys: &Value) -> Value {
+    let mut conf = net.conf(&json!({"name": format!("net{number}"),
+        "bridge": format!("wtest{number}"), "hairpinMode": true}));
+    conf["ipam"]["ranges"] = json!([
+        [{"subnet": format!("10.{number}.0.0/24")}],
+        [{"subnet": format!("fd0{number}::/64")}]
+    ]);
+    for (key, value) in keys.as_object().unwrap() {
+        conf[key] = value.clone();
+    }
+    conf
+}
+
+pub(crate) fn publish(net: &Net, name: &str, container: &Container, prev: &Value) -> Value {
+    let ports = json!({"cniVersion": "1.0.0", "name": name, "type": "weft-portmap",
+        "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]},
+        "prevResult": prev});
+    net.call("ADD", &ports, container).ok();
+    ports
+}
+
+/// Everybody who takes part.
+struct World {
+    net: Net,
+    outside: Outside,
+    container: Container,
+    peer: Container,
+    open: Container,
+    closed: Container,
+    _servers: Vec<Server>,
+}
+
+impl World {
+    fn new(keys: &Value) -> Self {
+        let net = Net::new();
+        let outside = Outside::join(&net.host);
+        // Outside knows the way, so that only isolation keeps it out.
+        outside
+            .machine()
+            .sh("ip route add 10.0.0.0/8 via 192.0.2.2 && ip route add fd00::/8 via 2001:db8::2");
+        let own = network(&net, 1, keys);
+        let (container, result) = net.add(&own);
+        let (peer, _) = net.add(&own);
+        let (open, _) = net.add(&network(&net, 2, &json!({})));
+        let (closed, _) = net.add(&network(&net, 3, &json!({"ingressPolicy": "same-bridge"})));
+        publish(&net, "net1", &container, &result);
+        let servers = vec![
+            Server::tcp(&container, 80, "container"),
+            Server::tcp(&open, 80, "open"),
+            Server::tcp(&closed, 80, "closed"),
+            Server::tcp_on(&net.host, 9000, "host"),
+            Server::tcp(outside.machine(), 80, "outside"),
+        ];
+        Self {
+            net,
+            outside,
+            container,
+            peer,
+            open,
+            closed,
+            _servers: servers,
+        }
+    }
+
+    /// Whether a row's question is answered, and by whom it should be.
+    fn ask(&self, row: &str, is_ipv4: bool) -> bool {
+        let address = |number: u8, last: u8| match is_ipv4 {
+            true => format!("10.{number}.0.{last}:80"),
+            false => format!("[fd0{number}::{last}]:80"),
+        };
+        let pick = |v4: &str, v6: &str| {
+            if is_ipv4 {
+                v4.to_owned()
+            } else {
+                v6.to_owned()
+            }
+        };
+        let (from, to) = row.split_once(" -> ").unwrap();
+        let (target, name) = match to {
+            "container" => (address(1, 2), "container"),
+            "open network" => (address(2, 2), "open"),
+            "closed network" => (address(3, 2), "closed"),
+            "host" => (pick("10.1.0.1:9000", "[fd01::1]:9000"), "host"),
+            "outside" => (pick("192.0.2.1:80", "[2001:db8::1]:80"), "outside"),
+            _ => (pick("192.0.2.2:8080", "[2001:db8::2]:8080"), "container"),
+        };
+        let asked = || ask_tcp(&target);
+        let answer = match from {
+            "peer" => self.peer.run(asked),
+            "open network" => self.open.run(asked),
+            "closed network" => self.closed.run(asked),
+            "host" => self.net.host.run(asked),
+            "outside" => self.outside.machine().run(asked),
+            _ => self.container.run(asked),
+        };
+        answer.is_some_and(|text| text.starts_with(name))
+    }
+
+    /// Compares every cell with the column.
+    #[track_caller]
+    fn require(&self, column: &Column, when: &str) {
+        let mut wrong = Vec::new();
+        for (row, open) in ROWS.iter().zip(column.open) {
+            for is_ipv4 in [true, false] {
+                // What is open is so once the bridge knows its own IPv6 address to be unique.
+                let attempts = if open { 8 } else { 1 };
+                let answered = (0..attempts).any(|_| self.ask(row, is_ipv4));
+                if answered != open {
+                    let family = if is_ipv4 { "IPv4" } else { "IPv6" };
+                    wrong.push(format!("{row} by {family}: open is {answered}"));
+                }
+            }
+        }
+        let keys = column.keys;
+        assert!(wrong.is_empty(), "{keys} {when}: {wrong:#?}");
+    }
+}
+
+#[track_caller]
+fn holds(column: &Column) {
+    let world = World::new(&serde_json::from_str(column.keys).unwrap());
+    world.require(column, "as made");
+    world.net.host.sh("nft flush ruleset");
+    // Whoever comes next finds the rules gone, and puts everything back.
+    let next = network(&world.net, 4, &json!({"ipMasq": true}));
+    let (passing, _) = world.net.add(&next);
+    world.net.del(&next, &passing);
+    world.require(column, "after a flushed ruleset");
+}
+
+#[test]
+fn none_is_open() {
+    holds(&NONE);
+}
+
+#[test]
+fn peer_reaches_its_own_network_only() {
+    holds(&PEER);
+}
+
+#[test]
+fn mesh_without_connections_is_peer() {
+    holds(&MESH);
+}
+
+#[test]
+fn full_reaches_nothing_by_itself() {
+    holds(&FULL);
+}
+
+#[test]
+fn same_bridge_is_apart_from_closed_networks_only() {
+    holds(&SAME_BRIDGE);
+}
+
+#[test]
+fn isolated_is_apart_from_its_peers_too() {
+    holds(&ISOLATED);
+}
+
+/// After a reboot containers and rules are gone, and the store with them: the same again is the same
+/// table.
+#[test]
+fn a_reboot_changes_nothing() {
+    let keys = serde_json::from_str(FULL.keys).unwrap();
+    let world = World::new(&keys);
+    let World { net, .. } = &world;
+    net.host
+        .sh("nft flush ruleset && for link in wtest1 wtest2 wtest3; do ip link del $link; done");
+    std::fs::remove_dir_all(net.host.state_dir()).unwrap();
+    drop(world);
+    World::new(&keys).require(&FULL, "after a reboot");
+}
+
+/// Whoever shares a bridge with closed containers is closed too.
+#[test]
+fn a_bridge_is_closed_as_a_whole() {
+    let net = Net::new();
+    let full = network(&net, 1, &json!({"isolation": "full"}));
+    let (_first, _) = net.add(&full);
+    for other in [
+        json!({}),
+        json!({"isolation": "peer"}),
+        json!({"ingressPolicy": "same-bridge"}),
+    ] {
+        let error = net
+            .call("ADD", &network(&net, 1, &other), &net.host.container())
+            .error();
+        let text = error["msg"].as_str().unwrap();
+        assert!(
+            text.contains("wtest1") && text.contains("full"),
+            "{other}: {error}"
+        );
+    }
+    let open = network(&net, 2, &json!({}));
+    let (_open, _) = net.add(&open);
+    let closed = network(&net, 2, &json!({"isolation": "peer"}));
+    let error = net.call("ADD", &closed, &net.host.container()).error();
+    assert!(error["msg"].as_str().unwrap().contains("none"), "{error}");
+}
+
+/// A container that makes itself a route to its neighbours, and asks them directly, still does not
+/// reach them.
+#[test]
+fn routes_of_its_own_do_not_help() {
+    let net = Net::new();
+    let conf = network(&net, 1, &json!({"isolation": "full"}));
+    let ((a, _), (b, result)) = (net.add(&conf), net.add(&conf));
+    let _server = Server::tcp(&b, 80, "b");
+    assert_eq!(
+        net.host.run(|| ask_tcp("10.1.0.3:80")).as_deref(),
+        Some("b 10.1.0.1")
+    );
+    let mac = result["interfaces"][2]["mac"].as_str().unwrap();
+    a.sh(&format!(
+        "ip addr add 10.1.0.2/24 dev eth0 && ip route replace 10.1.0.3/32 dev eth0 && \
+         ip neigh replace 10.1.0.3 lladdr {mac} dev eth0 && \
+         ip -6 route replace fd01::3/128 dev eth0 && ip neigh replace fd01::3 lladdr {mac} dev eth0"
+    ));
+    assert_eq!(a.run(|| ask_tcp("10.1.0.3:80")), None);
+    assert_eq!(a.run(|| ask_tcp("[fd01::3]:80")), None);
+}
+
+/// What somebody began with the last holder of an address does not go on with the next.
+#[test]
+fn connections_end_with_the_container() {
+    use std::net::UdpSocket;
+    let net = Net::new();
+    let conf = network(&net, 1, &json!({"isolation": "full"}));
+    let (a, _) = net.add(&conf);
+    let client = net.host.run(|| UdpSocket::bind("10.1.0.1:0").unwrap());
+    let first = Server::udp(&a, 53, "first");
+    assert!(crate::services::ask_udp_by(&client, "10.1.0.2:53".parse().unwrap()).is_some());
+    let listed = || {
+        net.host
+            .sh("conntrack -L 2>/dev/null | grep -c 10.1.0.2 || true")
+    };
+    assert_ne!(listed().trim(), "0");
+    drop(first);
+    net.del(&conf, &a);
+    assert_eq!(listed().trim(), "0");
+}
+
+/// The administrator's own chain: it is asked first, and outlives what Weft rebuilds.
+#[test]
+fn the_administrators_chain_is_theirs() {
+    let net = Net::new();
+    let conf = network(&net, 1, &json!({"isolation": "full", "cleanup": true}));
+    let ((a, _), (b, _)) = (net.add(&conf), net.add(&conf));
+    let _server = Server::tcp(&b, 80, "b");
+    let asked = || a.run(|| ask_tcp("10.1.0.3:80"));
+    assert_eq!(asked(), None);
+    net.host
+        .sh("nft add rule inet weft user_pre ip daddr 10.1.0.3 tcp dport 80 accept comment ours");
+    assert_eq!(asked().as_deref(), Some("b 10.1.0.2"));
+    // A set that an older Weft would not have had: the tables are made anew.
+    net.host.sh(
+        "nft flush chain inet weft mode_full && nft flush chain bridge weft deny && \
+                 nft delete rule bridge weft guard handle \
+                 $(nft -a list chain bridge weft guard | awk '/bound_ports/ {print $NF}') && \
+                 nft delete set bridge weft bound_ports",
+    );
+    let (c, _) = net.add(&conf);
+    assert_eq!(asked().as_deref(), Some("b 10.1.0.2"), "the rule is gone");
+    for container in [&a, &b, &c] {
+        net.del(&conf, container);
+    }
+    assert!(
+        net.host
+            .sh("nft list chain inet weft user_pre")
+            .contains("ours")
+    );
+}

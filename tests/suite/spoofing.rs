@@ -1,0 +1,196 @@
+//! Containers that pretend to be others, with all that NET_ADMIN and NET_RAW allow: nothing passes,
+//! and it is counted.
+
+use serde_json::{Value, json};
+use weft_testkit::Container;
+
+use crate::bridge::Net;
+use crate::isolation::network;
+
+/// How many frames of the container's port were dropped.
+fn dropped(net: &Net, port: &str) -> u64 {
+    let listing: Value =
+        serde_json::from_str(&net.host.sh("nft -j list set bridge weft ports")).unwrap();
+    let elements = listing["nftables"][1]["set"]["elem"]
+        .as_array()
+        .unwrap()
+        .clone();
+    elements
+        .iter()
+        .find(|one| one["elem"]["val"] == port)
+        .and_then(|one| one["elem"]["counter"]["packets"].as_u64())
+        .unwrap()
+}
+
+/// An attacker and a victim on one bridge, peers of each other, with and without protection.
+struct Scene {
+    net: Net,
+    attacker: Container,
+    victim: Container,
+    port: String,
+}
+
+impl Scene {
+    fn new(keys: &Value) -> Self {
+        let net = Net::new();
+        let conf = network(&net, 1, keys);
+        let ((attacker, result), (victim, _)) = (net.add(&conf), net.add(&conf));
+        let port = result["interfaces"][1]["name"].as_str().unwrap().to_owned();
+        Self {
+            net,
+            attacker,
+            victim,
+            port,
+        }
+    }
+
+    /// How many frames that match a filter arrive at the bridge (or, of peers, at the victim) while
+    /// the attacker does something.
+    fn seen(&self, filter: &str, script: &str) -> usize {
+        let capture = |place: &str| {
+            format!(
+                "timeout 3 tcpdump -n -p -l -i {place} '{filter}' 2>/dev/null | grep -c .; true"
+            )
+        };
+        std::thread::scope(|scope| {
+            let at_victim = scope.spawn(|| self.victim.sh(&capture("eth0")));
+            let at_host = scope.spawn(|| self.net.host.sh(&capture("wtest1")));
+            std::thread::sleep(std::time::Duration::from_millis(800));
+            self.attacker.sh(script);
+            let count = |text: String| text.trim().parse::<usize>().unwrap();
+            count(at_victim.join().unwrap()) + count(at_host.join().unwrap())
+        })
+    }
+}
+
+/// What a container sends with the help of a raw socket: one frame of each kind, five times.
+const FORGE: &str = r#"
+import socket, struct, sys
+def mac(text): return bytes.fromhex(text.replace(':', ''))
+def sum16(data):
+    data += b'\0' * (len(data) % 2)
+    total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    while total >> 16: total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(('eth0', 0))
+own = s.getsockname()[4]
+other = mac('02:00:00:00:00:66')
+def v4(source):
+    head = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 28, 1, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton('10.1.0.255'))
+    head = head[:10] + struct.pack('!H', sum16(head)) + head[12:]
+    return head + struct.pack('!HHHH', 7777, 7777, 8, 0)
+def v6(source, protocol, data, to='ff02::1'):
+    return struct.pack('!IHBB', 0x60000000, len(data), protocol, 255) + socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, to) + data
+def icmp6(source, kind, body):
+    data = struct.pack('!BBH', kind, 0, 0) + body
+    pseudo = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, 'ff02::1') + struct.pack('!II', len(data), 58)
+    return v6(source, 58, data[:2] + struct.pack('!H', sum16(pseudo + data)) + data[4:])
+def advertisement(source, target):
+    return icmp6(source, 136, struct.pack('!I', 0x20000000) + socket.inet_pton(socket.AF_INET6, target) + b'\x02\x01' + own)
+def arp(hardware, source):
+    return struct.pack('!HHBBH6s4s6s4s', 1, 0x0800, 6, 4, 2, hardware, socket.inet_aton(source), b'\xff' * 6, socket.inet_aton('10.1.0.3'))
+IP4, ARP, IP6 = b'\x08\x00', b'\x08\x06', b'\x86\xdd'
+frames = {
+    'own': own + IP4 + v4('10.1.0.2'),
+    'mac': other + IP4 + v4('10.1.0.2'),
+    'ipv4': own + IP4 + v4('10.1.0.77'),
+    'arp': own + ARP + arp(own, '10.1.0.1'),
+    'arp-mac': own + ARP + arp(other, '10.1.0.2'),
+    'ipv6': own + IP6 + v6('fd01::77', 17, struct.pack('!HHHH', 7777, 7777, 8, 0)),
+    'nd': own + IP6 + advertisement('fd01::2', 'fd01::1'),
+    'own-nd': own + IP6 + advertisement('fd01::2', 'fd01::2'),
+    'ra': own + IP6 + icmp6('fd01::2', 134, struct.pack('!BBHII', 64, 0, 1800, 0, 0)),
+    'redirect': own + IP6 + icmp6('fd01::2', 137, b'\0' * 36),
+    'tagged': own + b'\x81\x00\x00\x05\x08\x00' + v4('10.1.0.77'),
+    'twice': own + b'\x81\x00\x00\x05\x81\x00\x00\x06\x08\x00' + v4('10.1.0.77'),
+    'other': own + b'\x88\xb5' + b'x' * 46,
+}
+for _ in range(5): s.send(b'\xff' * 6 + frames[sys.argv[1]])
+"#;
+
+fn forge(scene: &Scene, kind: &str, filter: &str) -> usize {
+    let file = scene.net.host.dir().join("forge.py");
+    std::fs::write(&file, FORGE).unwrap();
+    scene.seen(filter, &format!("python3 {} {kind}", file.display()))
+}
+
+/// Kinds of frames, and how to tell them from everything else.
+const FORGED: [(&str, &str); 11] = [
+    ("mac", "ether src 02:00:00:00:00:66"),
+    ("ipv4", "src host 10.1.0.77"),
+    (
+        "arp",
+        "arp src host 10.1.0.1 and arp[7] = 2 and arp[18:4] = 0xffffffff",
+    ),
+    ("arp-mac", "arp[8:4] = 0x02000000"),
+    ("ipv6", "src host fd01::77"),
+    ("nd", "icmp6 and ip6[40] = 136 and ip6[62:2] = 1"),
+    ("ra", "icmp6 and ip6[40] = 134"),
+    ("redirect", "icmp6 and ip6[40] = 137"),
+    ("tagged", "vlan 5 or src host 10.1.0.77"),
+    ("twice", "vlan 5 or vlan 6"),
+    ("other", "ether proto 0x88b5"),
+];
+
+#[track_caller]
+fn nothing_passes(keys: &Value) {
+    let scene = Scene::new(keys);
+    let mut before = dropped(&scene.net, &scene.port);
+    for (kind, filter) in FORGED {
+        assert_eq!(forge(&scene, kind, filter), 0, "{kind} passed");
+        let after = dropped(&scene.net, &scene.port);
+        assert!(
+            after >= before + 5,
+            "{kind}: {before} dropped, then {after}"
+        );
+        before = after;
+    }
+    // What is its own passes.
+    assert!(forge(&scene, "own", "src host 10.1.0.2 and udp port 7777") >= 5);
+    assert!(
+        forge(
+            &scene,
+            "own-nd",
+            "icmp6 and ip6[40] = 136 and ip6[62:2] = 2"
+        ) >= 5
+    );
+    let after = dropped(&scene.net, &scene.port);
+    assert_eq!(after, before, "frames of its own were dropped");
+}
+
+#[test]
+fn forged_frames_pass_without_protection() {
+    let scene = Scene::new(&json!({}));
+    for (kind, filter) in FORGED {
+        assert!(forge(&scene, kind, filter) >= 5, "the control: {kind}");
+    }
+}
+
+#[test]
+fn nothing_forged_passes_with_anti_spoof() {
+    nothing_passes(&json!({"antiSpoof": true}));
+}
+
+#[test]
+fn nothing_forged_passes_in_full_mode() {
+    nothing_passes(&json!({"isolation": "full"}));
+}
+
+/// A MAC of its own choice, or a neighbour's address, and the container is heard no more.
+#[test]
+fn a_changed_address_is_not_heard() {
+    let scene = Scene::new(&json!({"antiSpoof": true}));
+    assert!(scene.attacker.reaches("10.1.0.1") && scene.attacker.reaches("fd01::1"));
+    scene.attacker.sh("ip addr add 10.1.0.9/24 dev eth0");
+    assert!(
+        !scene
+            .attacker
+            .succeeds("ping -n -c 1 -W 1 -I 10.1.0.9 10.1.0.1")
+    );
+    assert!(scene.attacker.reaches("10.1.0.1"), "the control");
+    scene
+        .attacker
+        .sh("ip link set eth0 address 02:00:00:00:00:67");
+    assert!(!scene.attacker.succeeds("ping -n -c 1 -W 1 10.1.0.1"));
+}
