@@ -2,8 +2,12 @@
 
 mod cni;
 mod config;
+mod doctor;
+mod firewall;
+mod network;
 mod output;
 mod plugins;
+mod policy;
 mod reference;
 mod store;
 
@@ -27,6 +31,17 @@ enum Command {
     /// Check network configuration files
     #[command(subcommand)]
     Config(config::Verb),
+    /// Say what is allowed, and why; put rules in force
+    #[command(subcommand)]
+    Policy(policy::Verb),
+    /// Show what is closed to whom; compare the kernel with it, and put it right
+    #[command(subcommand)]
+    Firewall(firewall::Verb),
+    /// Look for what keeps containers from working, and say what to do
+    Doctor,
+    /// Let closed networks reach each other
+    #[command(subcommand)]
+    Network(network::Verb),
     /// Look into Weft's store, check it, make it anew
     #[command(subcommand)]
     Store(store::Verb),
@@ -36,6 +51,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Cni(verb) => cni::run(&verb),
         Command::Config(verb) => config::run(&verb),
+        Command::Policy(verb) => policy::run(&verb),
+        Command::Firewall(verb) => firewall::run(&verb),
+        Command::Doctor => doctor::run(),
+        Command::Network(verb) => network::run(&verb),
         Command::Store(verb) => store::run(&verb),
     };
     match outcome {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use weft_attach::ipam::{IPAM_KEYS, RANGE_KEYS, STATIC_KEYS};
+use weft_attach::policy::{POLICY_KEYS, RULE_KEYS, SELECTOR_KEYS};
 use weft_bridge::{MASQUERADE_KEYS, TRUNK_KEYS};
 use weft_cni::Code;
 use weft_cni::conf::{KeySpec, SPEC_KEYS};
@@ -62,6 +63,26 @@ pub(crate) fn configuration() -> String {
         "weft-portmap: `portMappings`",
         "Each entry.",
         MAPPING_KEYS,
+    );
+    table(
+        &mut page,
+        "weft-bridge: `policy`",
+        "Rules of one network. Rules of the host are in `/etc/weft/policies.d/*.toml`, each an \
+         `[[allow]]` with the same keys, `from` and `to` both given; `weft policy check` reads them. A \
+         connection may be begun if any rule allows it.",
+        POLICY_KEYS,
+    );
+    table(
+        &mut page,
+        "A rule",
+        "In `ingress`, `to` is this network's containers unless it is narrowed; in `egress`, `from`.",
+        RULE_KEYS,
+    );
+    table(
+        &mut page,
+        "A selector",
+        "Containers for which everything holds, or addresses.",
+        SELECTOR_KEYS,
     );
     table(
         &mut page,

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use weft_store::BackendKind;
 use weft_testkit::{Call, Container, Driver, Feature, Host, HostState, Outcome, Suite, require};
 
+use crate::commands::{ok, weft};
+
 /// A small generator of numbers: the tests choose what to kill by it, repeatably.
 struct Random(u64);
 
@@ -104,6 +106,10 @@ impl Storm<'_> {
 }
 
 fn storm(driver: Driver, backend: BackendKind, workers: u64, operations: usize) {
+    storm_of(driver, backend, workers, operations, &json!({}));
+}
+
+fn storm_of(driver: Driver, backend: BackendKind, workers: u64, operations: usize, keys: &Value) {
     let suite = Suite::weft().with(driver);
     let host = Host::with_backend(backend);
     suite.prepare(&host);
@@ -114,6 +120,9 @@ fn storm(driver: Driver, backend: BackendKind, workers: u64, operations: usize) 
             host.sh("ip addr add 10.1.15.254/20 dev lan0");
             conf["hostAccess"] = true.into();
         }
+    }
+    for (key, value) in keys.as_object().unwrap() {
+        conf[key] = value.clone();
     }
     let warm = host.container();
     Call::new(&suite, "ADD", &conf)
@@ -154,6 +163,7 @@ fn storm(driver: Driver, backend: BackendKind, workers: u64, operations: usize) 
         "{done} operations, {killed} killed"
     );
     before.assert_same(&host, "the storm");
+    assert_eq!(ok(&weft(&suite, &host, &["firewall", "diff"])), "");
 }
 
 /// 200 at a time, as many operations as fit a test run; `make soak` does 10,000 on each backend.
@@ -172,6 +182,15 @@ fn a_storm_leaves_nothing_on_redb() {
 #[test]
 fn a_storm_leaves_nothing_on_sled() {
     storm(Driver::Bridge, BackendKind::Sled, 200, operations(10_000));
+}
+
+/// With everything closed, and rules that come with the first container and go with the last.
+#[test]
+fn a_storm_of_closed_containers_leaves_nothing() {
+    let policy = json!({"ingress": [{"from": {"network": "net"}, "ports": ["tcp/80"]}]});
+    let keys = json!({"isolation": "full", "policy": policy});
+    let operations = operations(10_000) / 5;
+    storm_of(Driver::Bridge, BackendKind::Redb, 50, operations, &keys);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use weft_testkit::{
     Call, Container, Feature, Host, HostState, Suite, kill_at, require, system_calls,
 };
 
+use crate::commands::{ok, weft};
+
 /// How what a killed call left is cleaned.
 #[derive(Clone, Copy, PartialEq)]
 enum Cleaner {
@@ -78,6 +80,7 @@ fn bridge(suite: &Suite, host: &Host, network: Network) -> Value {
     conf["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/64"}]]);
     if network == Network::Closed {
         conf["isolation"] = "full".into();
+        conf["policy"] = json!({"ingress": [{"from": {"network": "net"}, "ports": ["tcp/80"]}]});
     }
     if network == Network::ColdWithUplink {
         conf["uplink"] = "up0".into();
@@ -169,6 +172,10 @@ fn kill_at_each(victim: &str, first: Option<&str>, network: Network, cleaner: Cl
         killed += usize::from(kill_at(&call(victim), &host, at));
         clean(&suite, &host, &conf, &container, cleaner);
         before.assert_same(&host, &format!("{victim} killed at {at:?}"));
+        if network == Network::Closed {
+            let same = ok(&weft(&suite, &host, &["firewall", "diff"]));
+            assert_eq!(same, "", "{victim} killed at {at:?}");
+        }
         let is_left = container.succeeds("ip link show eth0");
         assert!(!is_left, "{victim} killed at {at:?}: eth0 is left");
     }

@@ -1,6 +1,9 @@
 //! Containers that pretend to be others, with all that NET_ADMIN and NET_RAW allow: nothing passes,
 //! and it is counted.
 
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
 use serde_json::{Value, json};
 use weft_testkit::Container;
 
@@ -47,19 +50,60 @@ impl Scene {
     /// How many frames that match a filter arrive at the bridge (or, of peers, at the victim) while
     /// the attacker does something.
     fn seen(&self, filter: &str, script: &str) -> usize {
-        let capture = |place: &str| {
-            format!(
-                "timeout 3 tcpdump -n -p -l -i {place} '{filter}' 2>/dev/null | grep -c .; true"
-            )
-        };
-        std::thread::scope(|scope| {
-            let at_victim = scope.spawn(|| self.victim.sh(&capture("eth0")));
-            let at_host = scope.spawn(|| self.net.host.sh(&capture("wtest1")));
-            std::thread::sleep(std::time::Duration::from_millis(800));
-            self.attacker.sh(script);
-            let count = |text: String| text.trim().parse::<usize>().unwrap();
-            count(at_victim.join().unwrap()) + count(at_host.join().unwrap())
-        })
+        let at_victim = Capture::begin(
+            |command| self.victim.run(|| command.spawn()),
+            "eth0",
+            filter,
+        );
+        let at_host = Capture::begin(
+            |command| self.net.host.run(|| command.spawn()),
+            "wtest1",
+            filter,
+        );
+        self.attacker.sh(script);
+        at_victim.count() + at_host.count()
+    }
+}
+
+/// tcpdump, which counts.
+struct Capture {
+    child: Child,
+    errors: BufReader<ChildStderr>,
+}
+
+impl Capture {
+    /// Returns once it listens.
+    fn begin(
+        spawn: impl FnOnce(&mut Command) -> std::io::Result<Child>,
+        place: &str,
+        filter: &str,
+    ) -> Self {
+        let mut command = Command::new("tcpdump");
+        command
+            .args(["-n", "-p", "-l", "-i", place, filter])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = spawn(&mut command).unwrap();
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            assert_ne!(errors.read_line(&mut line).unwrap(), 0, "tcpdump: {filter}");
+        }
+        Self { child, errors }
+    }
+
+    /// Waits a moment for what is still on its way.
+    fn count(mut self) -> usize {
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        let id = i32::try_from(self.child.id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::SIGINT).unwrap();
+        let mut text = String::new();
+        let mut stdout = self.child.stdout.take().unwrap();
+        stdout.read_to_string(&mut text).unwrap();
+        let _ = self.errors.read_to_string(&mut String::new());
+        self.child.wait().unwrap();
+        text.lines().filter(|line| !line.is_empty()).count()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::ipam::remember;
 use crate::plan::{Ipam, Plan};
+use crate::policy::{self, Policies};
 use crate::ruleset;
 use crate::steps::container::Settings;
 use crate::steps::idle::{self, LINKS_LOCK};
@@ -46,7 +47,8 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
         Ipam::None | Ipam::Store(_) | Ipam::Given(_) => Some(lock_links(host)?),
     };
     let side = Side::look(host, plan, &mut inside)?;
-    let (record, leased) = match record(host, plan, &inside, &side) {
+    let policies = Policies::read(host, plan)?;
+    let (mut record, leased) = match record(host, plan, &inside, &side, &policies) {
         Ok(recorded) => recorded,
         Err(error) => {
             drop(early);
@@ -62,6 +64,9 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
         Err(error) => return Err(undo(host, plan, &record, Created::default(), None, error)),
     };
     let mut created = Created::default();
+    if let Err(error) = obey(host, &mut record) {
+        return Err(undo(host, plan, &record, created, Some(lock), error));
+    }
     // A MAC that derives from the address is what everybody remembers already; beyond the host
     // there may be machines that know the address from before. An announcement reaches every port,
     // so one that tells nobody anything is not made.
@@ -91,6 +96,22 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
         }
         Err(error) => Err(undo(host, plan, &record, created, Some(lock), error)),
     }
+}
+
+/// Puts rules in force that are not yet, as those of the attachment's own network if it is the
+/// first: what it is a member of may be another thing then.
+fn obey(host: &mut Host, record: &mut AttachmentRecord) -> Result<(), AttachError> {
+    let is_concerned = record.nft.iter().any(|one| policy::is_member_set(&one.set));
+    if !is_concerned && record.isolation.is_none() {
+        return Ok(());
+    }
+    if policy::ensure(host, record)? {
+        let id = record.id.clone();
+        if let Some(there) = host.store.read(|transaction| transaction.attachment(&id))? {
+            *record = there;
+        }
+    }
+    Ok(())
 }
 
 /// Held until everything is made: who removes what is unused waits for it.

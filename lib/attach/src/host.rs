@@ -1,6 +1,6 @@
 //! The host a verb works on: its store, and its sockets as they are needed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use weft_cni::conf::NetConf;
 use weft_cni::env::Env;
@@ -8,7 +8,7 @@ use weft_cni::{CniError, Code};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::nft::NftSocket;
 use weft_kernel::{NetNs, host};
-use weft_store::{AttachmentRecord, BackendKind, StickyLeases, Store, StoreConfig};
+use weft_store::{AttachmentRecord, BackendKind, NetworkRecord, StickyLeases, Store, StoreConfig};
 
 use crate::error::AttachError;
 
@@ -20,6 +20,10 @@ pub struct Host {
     pub store: Store,
     /// Sticky leases.
     pub sticky: StickyLeases,
+    /// Where what outlives a reboot is kept.
+    pub data_dir: PathBuf,
+    /// Where the host's rules are.
+    pub policy_dir: PathBuf,
     route: Option<RouteSocket>,
     nft: Option<NftSocket>,
 }
@@ -55,6 +59,8 @@ impl Host {
                 lock_timeout: env.lock_timeout(),
             }),
             sticky: StickyLeases::new(&env.data_dir()),
+            data_dir: env.data_dir(),
+            policy_dir: env.policy_dir(),
             route: None,
             nft: None,
         })
@@ -71,6 +77,18 @@ impl Host {
             records.extend(sibling.read(|transaction| transaction.attachments())?);
         }
         Ok(records)
+    }
+
+    /// The closed networks of the host, in whichever store they are.
+    ///
+    /// # Errors
+    /// The stores'.
+    pub fn all_networks(&self) -> Result<Vec<(String, NetworkRecord)>, AttachError> {
+        let mut networks = self.store.read(|transaction| transaction.networks())?;
+        for sibling in self.store.siblings() {
+            networks.extend(sibling.read(|transaction| transaction.networks())?);
+        }
+        Ok(networks)
     }
 
     /// The rtnetlink socket.

@@ -3,7 +3,9 @@
 mod bridge;
 mod child;
 mod device;
+mod labels;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -37,6 +39,10 @@ pub struct Plan {
     pub settings: Settings,
     /// A digest of the configuration.
     pub config_digest: String,
+    /// What the container is called, if the runtime says so.
+    pub name: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -57,6 +63,8 @@ impl Plan {
             netns_override: request.env.netns_override(),
             settings,
             config_digest: config_digest(&request.input),
+            name: labels::name(request)?,
+            labels: labels::labels(request)?,
         })
     }
 }

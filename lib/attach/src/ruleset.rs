@@ -9,19 +9,25 @@ mod elements;
 mod guard;
 mod isolation;
 mod limits;
-mod matching;
+pub(crate) mod matching;
 mod published;
 mod skeleton;
 
 pub(crate) use apply::{
-    add_elements, delete_tables, element_is_right, owners, records_by_owner, remove_derived,
-    remove_elements, remove_network_elements, sweep,
+    add_elements, all_sets, build, delete_tables, element_is_right, owners, rebuild,
+    records_by_owner, remove_derived, remove_elements, remove_network_elements, restore, sweep,
 };
-pub(crate) use elements::{Guarded, endpoint_elements, network_elements};
-pub(crate) use guard::alone_elements;
-pub(crate) use isolation::{network_elements as isolation_elements, opened_elements};
+pub(crate) use elements::{
+    Guarded, address_bytes_hex, element, endpoint_elements, network_elements,
+};
+pub(crate) use guard::{ALONE, PORTS, alone_elements};
+pub(crate) use isolation::{
+    CONNECTED, IN_FORCE, POLICY, USER_PRE, connection, network_elements as isolation_elements,
+    opened_elements,
+};
 pub use limits::Limits;
 pub(crate) use limits::limit_elements;
 pub(crate) use published::{
     hairpin_element, hidden_element, is_published, port_element, reflected_element, self_element,
 };
+pub(crate) use skeleton::{IPV4, IPV6, NAT, Protocol, TABLES};

@@ -8,6 +8,7 @@ use weft_store::{AttachmentRecord, HostLink};
 
 use crate::add::shared_device;
 use crate::error::AttachError;
+use crate::firewall_state::obstacles;
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, IpamConfig, OWN_TYPE, is_exhausted};
 use crate::plan::{BridgePlan, ChildPlan, DevicePlan, Ipam, LinkPlan, Settings};
@@ -100,10 +101,13 @@ fn bridge_status(
             .map_err(|error| unavailable(error.into()))?;
     }
     let is_here = |port: &HostLink| port.bridge.as_ref() == Some(&plan.name);
-    if !records
+    let is_used = records
         .iter()
-        .any(|record| record.host_links.iter().any(is_here))
-    {
+        .any(|record| record.host_links.iter().any(is_here));
+    if plan.is_gateway && !plan.ignores_foreign_firewall {
+        refuse_obstacles(host, &plan.gateway_link(), is_used)?;
+    }
+    if !is_used {
         return Ok(());
     }
     match existing {
@@ -117,6 +121,22 @@ fn bridge_status(
         Some(_) if plan.is_gateway => is_forwarding(host, ipam),
         Some(_) => Ok(()),
     }
+}
+
+/// Somebody else's chain drops what is forwarded, and none of its rules names the bridge.
+fn refuse_obstacles(host: &mut Host, link: &str, is_used: bool) -> Result<(), AttachError> {
+    let found = obstacles(host, &[link.to_owned()]).map_err(unavailable)?;
+    let Some(first) = found.first() else {
+        return Ok(());
+    };
+    Err(AttachError::NotReady {
+        reason: format!(
+            "chain {} drops what is forwarded, and none of its rules names {link}: {}; or set \
+             ignoreForeignFirewall if it lets the containers through",
+            first.chain, first.remedy
+        ),
+        existing_suffer: is_used,
+    })
 }
 
 /// Whether there are addresses left; the attachments that the network has.

@@ -61,6 +61,10 @@ pub const VARIABLES: &[Variable] = &[
         doc: "what outlives a reboot, default /var/lib/weft",
     },
     Variable {
+        name: "WEFT_POLICY_DIR",
+        doc: "files with the host's rules, default /etc/weft/policies.d",
+    },
+    Variable {
         name: "WEFT_STORE",
         doc: "store backend, redb (default) or sled",
     },
@@ -142,6 +146,14 @@ impl Env {
     /// Where what outlives a reboot is kept.
     pub fn data_dir(&self) -> PathBuf {
         PathBuf::from(self.get("WEFT_DATA_DIR").unwrap_or("/var/lib/weft"))
+    }
+
+    /// Where the host's rules are.
+    pub fn policy_dir(&self) -> PathBuf {
+        PathBuf::from(
+            self.get("WEFT_POLICY_DIR")
+                .unwrap_or("/etc/weft/policies.d"),
+        )
     }
 
     /// The file that says which sysctls plugins may set.

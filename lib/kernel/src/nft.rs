@@ -17,6 +17,6 @@ pub(crate) use attribute::{attribute_bytes, attributes, message};
 pub use batch::{Batch, Family};
 pub use expression::{Expression, Verdict};
 pub use name::interned;
-pub use object::{BaseChain, Chain, RawRule, Table};
+pub use object::{BaseChain, Chain, ForeignChain, RawRule, Table};
 pub use set::{Element, Exclusive, Key, Set, SetKind};
 pub use socket::NftSocket;

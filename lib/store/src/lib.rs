@@ -13,6 +13,7 @@ mod isolation;
 mod leases;
 mod lock;
 mod maintenance;
+mod networks;
 mod ports;
 mod range;
 mod record;
@@ -28,6 +29,7 @@ pub use isolation::Isolation;
 pub use leases::{Granted, Lease, LeaseRequest, Pool};
 pub use lock::FileLock;
 pub use maintenance::{Dump, Finding};
+pub use networks::NetworkRecord;
 pub use range::{Range, RangeError};
 pub use record::{
     AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate, DeviceRecord,

@@ -1,5 +1,6 @@
 //! The attachment record: everything that DEL, CHECK and GC need, written before anything exists.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -20,6 +21,12 @@ pub struct AttachmentRecord {
     pub plugin: String,
     /// When, in seconds since 1970.
     pub created_at: u64,
+    /// What the container is called, if the runtime has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// The container's network namespace; none for an IPAM plugin's lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<NetnsRecord>,
@@ -253,6 +260,8 @@ impl AttachmentRecord {
             created_at: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
+            name: None,
+            labels: BTreeMap::new(),
             netns: None,
             host_links: Vec::new(),
             container_link: None,

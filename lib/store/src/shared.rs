@@ -78,6 +78,11 @@ pub enum SharedObject {
         /// The answer.
         mode: Isolation,
     },
+    /// What is known of a closed network.
+    Network {
+        /// Its name.
+        name: String,
+    },
     /// An element of an nf_tables set that is a network's.
     NftElement {
         /// The element.

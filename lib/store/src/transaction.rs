@@ -18,6 +18,7 @@ pub(crate) mod kind {
     pub(crate) const IDLE: u8 = b'i';
     pub(crate) const LEASE: u8 = b'l';
     pub(crate) const META: u8 = b'm';
+    pub(crate) const NETWORK: u8 = b'n';
     pub(crate) const PORT: u8 = b'o';
     pub(crate) const CURSOR: u8 = b'p';
     pub(crate) const RELEASED: u8 = b'r';

@@ -120,7 +120,8 @@ impl Call {
             .env("PATH", std::env::var("PATH").unwrap_or_default());
         command
             .env("WEFT_STATE_DIR", host.state_dir())
-            .env("WEFT_DATA_DIR", host.data_dir());
+            .env("WEFT_DATA_DIR", host.data_dir())
+            .env("WEFT_POLICY_DIR", host.policy_dir());
         if host.backend() == BackendKind::Sled {
             command.env("WEFT_STORE", "sled");
         }

@@ -63,6 +63,11 @@ impl Host {
         self.dir.path().join("data")
     }
 
+    /// Where the host's policies are.
+    pub fn policy_dir(&self) -> PathBuf {
+        self.dir.path().join("policies.d")
+    }
+
     /// The store's backend.
     pub fn backend(&self) -> BackendKind {
         self.backend

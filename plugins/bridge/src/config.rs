@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use weft_attach::conf::IngressPolicy;
+use weft_attach::policy::{self as policy, POLICY_KEYS};
 use weft_attach::{BridgePlan, Isolation, LinkPlan, Masquerade, Settings, Sysctls, conf};
 use weft_cni::conf::{Fields, Problems};
 use weft_cni::{CniError, Request};
@@ -70,6 +71,10 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
     let plan = BridgePlan {
         mtu: conf::mtu(fields),
         isolation,
+        mesh: fields.string("mesh").map(str::to_owned),
+        parent: fields.string("parent").map(str::to_owned),
+        policy: policy(fields),
+        ignores_foreign_firewall: flag("ignoreForeignFirewall"),
         alone: isolation == Isolation::Full || ingress == Some(IngressPolicy::Isolated),
         // In full mode everything passes the host.
         is_gateway: flag("isGateway") || flag("isDefaultGateway") || isolation == Isolation::Full,
@@ -89,6 +94,16 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
         cleanup: flag("cleanup"),
         name,
     };
+    if (plan.mesh.is_some() || plan.parent.is_some()) && plan.isolation != Isolation::Mesh {
+        fields
+            .problems()
+            .conflict("mesh and parent: need isolation mesh");
+    }
+    if plan.policy.is_some() && plan.isolation.is_none() {
+        fields
+            .problems()
+            .conflict("policy: needs isolation full, peer or mesh: everything is open without");
+    }
     if plan.uplink.is_some() && !plan.isolation.is_none() {
         fields
             .problems()
@@ -101,6 +116,14 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
         ));
     }
     plan
+}
+
+/// The network's own rules, checked.
+fn policy(fields: &Fields<'_>) -> Option<Map<String, Value>> {
+    let policy = fields.object("policy", &[POLICY_KEYS])?;
+    // Whose they are does not matter here.
+    policy::check_network(&policy);
+    fields.map("policy").cloned()
 }
 
 fn group_forward_mask(fields: &Fields<'_>) -> Option<u16> {

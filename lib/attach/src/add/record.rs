@@ -16,6 +16,7 @@ use crate::host::{Container, Host};
 use crate::ipam::allocate;
 use crate::names::container_mac;
 use crate::plan::{Ipam, Plan};
+use crate::policy::Policies;
 use crate::steps::tuning;
 use crate::steps::veth::IPV6_MINIMUM_MTU;
 
@@ -36,16 +37,17 @@ pub(super) fn record(
     plan: &Plan,
     inside: &Container,
     side: &Side,
+    policies: &Policies,
 ) -> Result<(AttachmentRecord, Leased), AttachError> {
     let sysctls = tuning::originals(inside, &plan.settings.sysctls)?;
     let draft = |addresses: &Leased| draft(plan, inside, side, addresses, &sysctls);
     match &plan.settings.ipam {
         Ipam::None | Ipam::Given(_) => {
             let leased = leased_before(plan, side);
-            let record = draft(&leased)?;
+            let mut record = draft(&leased)?;
             host.store.write(|transaction| {
                 side.refuse_conflicts(plan, transaction)?;
-                insert(transaction, &record)
+                insert(transaction, &mut record, policies)
             })?;
             Ok((record, leased))
         }
@@ -61,8 +63,8 @@ pub(super) fn record(
                     routes: config.routes.clone(),
                     dns: config.dns.clone(),
                 };
-                let record = draft(&leased)?;
-                insert(transaction, &record)?;
+                let mut record = draft(&leased)?;
+                insert(transaction, &mut record, policies)?;
                 Ok((record, leased))
             })
         }
@@ -84,7 +86,7 @@ pub(super) fn record(
                     record.delegate = before.delegate.clone();
                     host.store.write(|transaction| {
                         transaction.remove_attachment(&plan.id)?;
-                        insert(transaction, &record)
+                        insert(transaction, &mut record, policies)
                     })?;
                     Ok((record, leased))
                 });
@@ -94,7 +96,12 @@ pub(super) fn record(
 }
 
 /// Writes the record, unless one of its addresses is another attachment's on the host.
-fn insert(transaction: &mut Transaction<'_>, record: &AttachmentRecord) -> Result<(), AttachError> {
+fn insert(
+    transaction: &mut Transaction<'_>,
+    record: &mut AttachmentRecord,
+    policies: &Policies,
+) -> Result<(), AttachError> {
+    policies.join(transaction, record)?;
     for object in &record.shared {
         if let SharedObject::HostRoute { address } = object
             && transaction.users_of(object)? > 0
@@ -176,6 +183,8 @@ fn draft(
         });
     }
     let mut record = AttachmentRecord::new(plan.id.clone(), plan.plugin);
+    record.name.clone_from(&plan.name);
+    record.labels.clone_from(&plan.labels);
     record.netns = Some(NetnsRecord {
         path: plan.netns.clone(),
         dev,

@@ -1,5 +1,6 @@
 //! What weft-bridge wants.
 
+use serde_json::{Map, Value};
 use weft_kernel::bridge::PortOptions;
 use weft_store::Isolation;
 
@@ -34,6 +35,14 @@ pub struct BridgePlan {
     pub uplink: Option<String>,
     /// Who may begin connections with the containers.
     pub isolation: Isolation,
+    /// The group of networks that reach each other.
+    pub mesh: Option<String>,
+    /// The network that this one and its siblings, but not each other, reach.
+    pub parent: Option<String>,
+    /// Rules of the network's own, as they are written.
+    pub policy: Option<Map<String, Value>>,
+    /// STATUS does not look at other people's chains.
+    pub ignores_foreign_firewall: bool,
     /// No frames from port to port: even neighbours have to go by the host.
     pub alone: bool,
     /// What nobody uses any more is removed.

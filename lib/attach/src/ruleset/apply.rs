@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult};
 
 use weft_kernel::KernelError;
-use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, RawRule, Set};
+use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, RawRule, Set, Table};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use super::elements::{Guarded, element, endpoint_elements, record_of};
@@ -17,6 +17,7 @@ use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::{network_owner, owner};
 use crate::plan::Masquerade;
+use crate::policy::{self, State, is_member_set, member_set};
 
 /// How often a compare-and-swap is repeated when others keep changing the ruleset.
 const SWAP_ATTEMPTS: u32 = 50;
@@ -55,13 +56,13 @@ pub(crate) fn add_elements(
     }
     match nft.commit(&batch) {
         Ok(()) => {}
-        Err(error) if error.is_absent() => return restore(host, record),
+        Err(error) if error.is_absent() => return restore(host, Some(record)),
         Err(error) if error.is_present() => replace(host, &own)?,
         Err(error) => return Err(error.into()),
     }
     for (set, element, _) in &network {
         match add_interval(host.nft()?, set, element) {
-            Err(error) if error.is_absent() => return restore(host, record),
+            Err(error) if error.is_absent() => return restore(host, Some(record)),
             outcome => outcome?,
         }
     }
@@ -112,11 +113,15 @@ fn is_same(there: &Element, wanted: &Element) -> bool {
 
 /// Tables are missing: nobody has needed them, or somebody deleted them. They are made, each whole,
 /// and everything that the stores know is put into them.
-fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachError> {
+pub(crate) fn restore(
+    host: &mut Host,
+    record: Option<&AttachmentRecord>,
+) -> Result<bool, AttachError> {
+    let state = readable_state(host);
     let mut is_new = false;
     for table in TABLES {
         let mut batch = Batch::new();
-        skeleton::create(&table, &mut batch);
+        create(&table, &state, &mut batch);
         match host.nft()?.commit(&batch) {
             Ok(()) => is_new = true,
             // It was there, or another ADD was faster.
@@ -124,24 +129,67 @@ fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachErr
             Err(error) => return Err(error.into()),
         }
     }
-    match fill(host, record) {
+    let elements = known_elements(host, record, &policy::member_sets(&state))?;
+    match fill(host.nft()?, &elements) {
         // An older Weft's table, or somebody deleted part of it: it is made anew.
         Err(AttachError::Kernel(error)) if error.is_absent() => {
-            let theirs = administrators_rules(host)?;
-            let mut batch = Batch::new();
-            for table in TABLES {
-                table.delete(&mut batch);
-                skeleton::create(&table, &mut batch);
-            }
-            for rule in &theirs {
-                USER_PRE.append_raw(rule, &mut batch);
-            }
-            host.nft()?.commit(&batch)?;
-            fill(host, record)?;
+            make_anew(host, &state)?;
+            fill(host.nft()?, &elements)?;
         }
         outcome => outcome?,
     }
     Ok(is_new)
+}
+
+/// Without rules that can be read everything that is closed stays so.
+fn readable_state(host: &Host) -> State {
+    State::read(host).unwrap_or_else(|error| {
+        tracing::warn!(%error, "policies are not in force");
+        State::default()
+    })
+}
+
+fn create(table: &Table, state: &State, batch: &mut Batch) {
+    skeleton::create(table, batch);
+    if *table == NAT {
+        policy::install(state, batch);
+    }
+}
+
+/// Both tables in one batch, whatever there was; the administrator's rules stay.
+fn make_anew(host: &mut Host, state: &State) -> Result<(), AttachError> {
+    let theirs = administrators_rules(host)?;
+    let mut batch = Batch::new();
+    for table in TABLES {
+        if host.nft()?.has_table(&table)? {
+            table.delete(&mut batch);
+        }
+        create(&table, state, &mut batch);
+    }
+    for rule in &theirs {
+        USER_PRE.append_raw(rule, &mut batch);
+    }
+    Ok(host.nft()?.commit(&batch)?)
+}
+
+/// Makes both tables anew with everything that the stores know.
+pub(crate) fn rebuild(host: &mut Host) -> Result<(), AttachError> {
+    let state = State::read(host)?;
+    let elements = known_elements(host, None, &policy::member_sets(&state))?;
+    make_anew(host, &state)?;
+    fill(host.nft()?, &elements)
+}
+
+/// The same into another namespace, where there is nothing.
+pub(crate) fn build(host: &Host, nft: &mut NftSocket) -> Result<(), AttachError> {
+    let state = State::read(host)?;
+    let mut batch = Batch::new();
+    for table in TABLES {
+        create(&table, &state, &mut batch);
+    }
+    nft.commit(&batch)?;
+    let elements = known_elements(host, None, &policy::member_sets(&state))?;
+    fill(nft, &elements)
 }
 
 /// What the administrator has put into the chain that is theirs.
@@ -151,30 +199,50 @@ fn administrators_rules(host: &mut Host) -> Result<Vec<RawRule>, AttachError> {
     Ok(rules)
 }
 
-/// Puts everything that the stores know, and a new record, into tables that are there.
-fn fill(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+/// Elements that are one attachment's, and those that several share.
+struct KnownElements {
+    hashed: Vec<(Set, Element)>,
+    shared: Vec<(Set, Element)>,
+}
+
+/// Everything that the stores know, and a new record. What it was a member of by rules that are no
+/// more is left out.
+fn known_elements(
+    host: &Host,
+    record: Option<&AttachmentRecord>,
+    members: &BTreeSet<&'static str>,
+) -> Result<KnownElements, AttachError> {
     let records = host.all_attachments()?;
-    let mut hashed = Vec::new();
-    let mut intervals = Vec::new();
+    let mut known = KnownElements {
+        hashed: Vec::new(),
+        shared: Vec::new(),
+    };
     let mut seen = BTreeSet::new();
-    for known in records.iter().chain([record]) {
-        for (set, element, exclusive) in elements_of(known) {
+    for one in records.iter().chain(record) {
+        for (set, element, exclusive) in elements_of(one) {
+            if is_member_set(set.name) && !members.contains(set.name) {
+                continue;
+            }
             if !seen.insert((set.name, element.key.clone(), element.key_end.clone())) {
                 continue;
             }
             match exclusive {
-                Exclusive::Yes => hashed.push((set, element)),
-                Exclusive::No => intervals.push((set, element)),
+                Exclusive::Yes => known.hashed.push((set, element)),
+                Exclusive::No => known.shared.push((set, element)),
             }
         }
     }
+    Ok(known)
+}
+
+/// Puts elements into tables that are there.
+fn fill(nft: &mut NftSocket, known: &KnownElements) -> Result<(), AttachError> {
     let mut batch = Batch::new();
-    for (set, elements) in by_set(hashed) {
+    for (set, elements) in by_set(known.hashed.iter().cloned()) {
         set.add(&elements, Exclusive::No, &mut batch);
     }
-    let nft = host.nft()?;
     nft.commit(&batch)?;
-    for (set, element) in &intervals {
+    for (set, element) in &known.shared {
         add_interval(nft, set, element)?;
     }
     Ok(())
@@ -402,7 +470,7 @@ pub(crate) fn sweep(
 ) -> Result<usize, AttachError> {
     let nft = host.nft()?;
     let mut orphans = Vec::new();
-    for set in sets() {
+    for set in all_sets(nft)? {
         for element in nft.elements(&set)? {
             if is_orphan(&element.owner, &record_of(set, &element)) {
                 orphans.push((set, element));
@@ -416,11 +484,18 @@ pub(crate) fn sweep(
     Ok(orphans.len())
 }
 
+/// The sets of the skeleton, and those of members that are there.
+pub(crate) fn all_sets(nft: &mut NftSocket) -> Result<Vec<Set>, AttachError> {
+    let names = nft.set_names(&NAT)?;
+    let members = names.iter().filter_map(|name| member_set(name));
+    Ok(sets().chain(members).collect())
+}
+
 /// The owners of all elements.
 pub(crate) fn owners(host: &mut Host) -> Result<BTreeSet<String>, AttachError> {
     let nft = host.nft()?;
     let mut owners = BTreeSet::new();
-    for set in sets() {
+    for set in all_sets(nft)? {
         owners.extend(nft.elements(&set)?.into_iter().map(|element| element.owner));
     }
     Ok(owners)
@@ -432,7 +507,7 @@ pub(crate) fn records_by_owner(
 ) -> Result<BTreeMap<String, Vec<NftRecord>>, AttachError> {
     let nft = host.nft()?;
     let mut records: BTreeMap<String, Vec<NftRecord>> = BTreeMap::new();
-    for set in sets() {
+    for set in all_sets(nft)? {
         for element in nft.elements(&set)? {
             let record = record_of(set, &element);
             records.entry(element.owner).or_default().push(record);

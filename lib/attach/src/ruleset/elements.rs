@@ -10,6 +10,7 @@ use weft_store::NftRecord;
 use super::guard;
 use super::skeleton::{LOCAL4, LOCAL6, MASQ4, MASQ6, SNAT4, SNAT6, sets};
 use crate::plan::Masquerade;
+use crate::policy::member_set;
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -28,6 +29,11 @@ pub(super) fn ip_bytes(ip: IpAddr) -> Vec<u8> {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
     }
+}
+
+/// An address as part of a key, in hexadecimal.
+pub(crate) fn address_bytes_hex(ip: IpAddr) -> String {
+    hex(&ip_bytes(ip))
 }
 
 pub(super) fn record(set: Set, key: &[u8]) -> NftRecord {
@@ -167,8 +173,10 @@ pub(super) fn interval_in(set: Set, source: &IpNetwork, destination: &IpNetwork)
 }
 
 /// A record as an element of its set; `None` for a set that is not Weft's.
-pub(super) fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
-    let set = sets().find(|set| set.name == record.set)?;
+pub(crate) fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
+    let set = sets()
+        .find(|set| set.name == record.set)
+        .or_else(|| member_set(&record.set))?;
     let mut element = Element::new(unhex(&record.key)?, owner);
     element.key_end = record.key_end.as_deref().and_then(unhex);
     element.value = record.value.as_deref().and_then(unhex);

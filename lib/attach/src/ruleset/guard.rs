@@ -40,7 +40,7 @@ pub(super) const PORT_ARP: Set = set(
 pub(super) const PORT_IPV6: Set = set(GUARD, "port_ipv6", &[Key::IfName, Key::Ipv6], SetKind::Hash);
 
 /// Ports that pass no frames to each other: everything between them has to pass the host.
-pub(super) const ALONE: Set = set(GUARD, "alone_ports", &[Key::IfName], SetKind::Hash);
+pub(crate) const ALONE: Set = set(GUARD, "alone_ports", &[Key::IfName], SetKind::Hash);
 /// Such a port and itself: by its published port a container asks itself.
 pub(super) const MIRRORED: Set = set(
     GUARD,

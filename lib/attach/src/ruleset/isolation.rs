@@ -20,7 +20,7 @@ pub(super) const NETWORKS: Set = set(NAT, "networks", &[Key::IfName], SetKind::V
 /// The same interfaces.
 pub(super) const CLOSED: Set = set(NAT, "closed", &[Key::IfName], SetKind::Hash);
 /// From one of them to another, or to itself, where that is open.
-pub(super) const CONNECTED: Set = set(NAT, "connected", &[Key::IfName, Key::IfName], SetKind::Hash);
+pub(crate) const CONNECTED: Set = set(NAT, "connected", &[Key::IfName, Key::IfName], SetKind::Hash);
 /// Containers' ports that a port of the host leads to.
 pub(super) const OPENED4: Set = set(
     NAT,
@@ -35,8 +35,11 @@ pub(super) const OPENED6: Set = set(
     SetKind::Hash,
 );
 
+/// The digest of the rules in force: as long as an interface's name.
+pub(crate) const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
+
 /// All of them.
-pub(super) const SETS: [Set; 5] = [NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6];
+pub(super) const SETS: [Set; 6] = [NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, IN_FORCE];
 
 /// Five before filter (0), so that Weft decides before host-wide rules.
 const FILTER: i32 = -5;
@@ -66,11 +69,11 @@ const INPUT: Chain = base("input", 1);
 const FORWARD: Chain = base("forward", 2);
 const OUTPUT: Chain = base("output", 3);
 /// The administrator's: Weft puts nothing into it and takes nothing out of it.
-pub(super) const USER_PRE: Chain = chain("user_pre");
+pub(crate) const USER_PRE: Chain = chain("user_pre");
 /// What is open in every closed network: published ports, and what policies allow.
 const ADMITTED: Chain = chain("admitted");
 /// What policies allow.
-pub(super) const POLICY: Chain = chain("policies");
+pub(crate) const POLICY: Chain = chain("policies");
 const FULL: Chain = chain("mode_full");
 const PEER: Chain = chain("mode_peer");
 const APART: Chain = chain("mode_apart");

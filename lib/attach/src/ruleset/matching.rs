@@ -3,7 +3,7 @@
 use weft_kernel::nft::{Expression, Set, Verdict};
 
 /// NFT_REG32_00; sixteen bytes from here are NFT_REG_1.
-pub(super) const FIRST: u32 = 8;
+pub(crate) const FIRST: u32 = 8;
 /// NFT_REG_VERDICT: a map of verdicts puts them there.
 const VERDICT: u32 = 0;
 
@@ -20,22 +20,22 @@ const fn meta(key: u32, register: u32) -> Expression {
 }
 
 /// The interface by which the packet came.
-pub(super) const fn input_name(register: u32) -> Expression {
+pub(crate) const fn input_name(register: u32) -> Expression {
     meta(META_IIFNAME, register)
 }
 
 /// The interface by which it leaves.
-pub(super) const fn output_name(register: u32) -> Expression {
+pub(crate) const fn output_name(register: u32) -> Expression {
     meta(META_OIFNAME, register)
 }
 
 /// What is in a frame (ETH_P_*, big-endian).
-pub(super) const fn ether_type(register: u32) -> Expression {
+pub(crate) const fn ether_type(register: u32) -> Expression {
     meta(META_PROTOCOL, register)
 }
 
 /// What is in an IP packet (IPPROTO_*).
-pub(super) const fn l4_protocol(register: u32) -> Expression {
+pub(crate) const fn l4_protocol(register: u32) -> Expression {
     meta(META_L4PROTO, register)
 }
 
@@ -48,25 +48,25 @@ const fn payload(base: u32, offset: u32, length: u32, register: u32) -> Expressi
     }
 }
 
-pub(super) const fn link_layer(offset: u32, length: u32, register: u32) -> Expression {
+pub(crate) const fn link_layer(offset: u32, length: u32, register: u32) -> Expression {
     payload(LINK_LAYER, offset, length, register)
 }
 
-pub(super) const fn network_layer(offset: u32, length: u32, register: u32) -> Expression {
+pub(crate) const fn network_layer(offset: u32, length: u32, register: u32) -> Expression {
     payload(NETWORK_LAYER, offset, length, register)
 }
 
-pub(super) const fn transport_layer(offset: u32, length: u32, register: u32) -> Expression {
+pub(crate) const fn transport_layer(offset: u32, length: u32, register: u32) -> Expression {
     payload(TRANSPORT_LAYER, offset, length, register)
 }
 
 /// The port that is asked for.
-pub(super) const fn destination_port(register: u32) -> Expression {
+pub(crate) const fn destination_port(register: u32) -> Expression {
     transport_layer(2, 2, register)
 }
 
 /// The first register has this value.
-pub(super) fn is(value: &[u8]) -> Expression {
+pub(crate) fn is(value: &[u8]) -> Expression {
     Expression::Compare {
         register: FIRST,
         negated: false,
@@ -75,7 +75,7 @@ pub(super) fn is(value: &[u8]) -> Expression {
 }
 
 /// The first register has another value.
-pub(super) fn is_not(value: &[u8]) -> Expression {
+pub(crate) fn is_not(value: &[u8]) -> Expression {
     Expression::Compare {
         register: FIRST,
         negated: true,
@@ -84,7 +84,7 @@ pub(super) fn is_not(value: &[u8]) -> Expression {
 }
 
 /// The first register, of so many bits set in `bits`, has one of them.
-pub(super) fn has_any(bits: u32) -> [Expression; 2] {
+pub(crate) fn has_any(bits: u32) -> [Expression; 2] {
     [
         Expression::Mask {
             register: FIRST,
@@ -95,7 +95,7 @@ pub(super) fn has_any(bits: u32) -> [Expression; 2] {
 }
 
 /// What the registers hold is in a set.
-pub(super) const fn is_in(set: &Set) -> Expression {
+pub(crate) const fn is_in(set: &Set) -> Expression {
     Expression::Lookup {
         set: set.name,
         register: FIRST,
@@ -105,7 +105,7 @@ pub(super) const fn is_in(set: &Set) -> Expression {
 }
 
 /// What the registers hold is not in a set.
-pub(super) const fn is_not_in(set: &Set) -> Expression {
+pub(crate) const fn is_not_in(set: &Set) -> Expression {
     Expression::Lookup {
         set: set.name,
         register: FIRST,
@@ -115,7 +115,7 @@ pub(super) const fn is_not_in(set: &Set) -> Expression {
 }
 
 /// On to the chain that a map has for what the registers hold.
-pub(super) const fn jump_by(map: &Set) -> Expression {
+pub(crate) const fn jump_by(map: &Set) -> Expression {
     Expression::Lookup {
         set: map.name,
         register: FIRST,
@@ -124,11 +124,11 @@ pub(super) const fn jump_by(map: &Set) -> Expression {
     }
 }
 
-pub(super) const ACCEPT: Expression = Expression::Verdict(Verdict::Accept);
-pub(super) const DROP: Expression = Expression::Verdict(Verdict::Drop);
+pub(crate) const ACCEPT: Expression = Expression::Verdict(Verdict::Accept);
+pub(crate) const DROP: Expression = Expression::Verdict(Verdict::Drop);
 
 /// The connection is known, or is about one that is (`ct state established,related`).
-pub(super) fn is_known_connection() -> Vec<Expression> {
+pub(crate) fn is_known_connection() -> Vec<Expression> {
     const CT_STATE: u32 = 0;
     const ESTABLISHED: u32 = 1 << 1;
     const RELATED: u32 = 1 << 2;
@@ -141,7 +141,7 @@ pub(super) fn is_known_connection() -> Vec<Expression> {
 }
 
 /// The connection is new (`ct state new`).
-pub(super) fn is_new_connection() -> Vec<Expression> {
+pub(crate) fn is_new_connection() -> Vec<Expression> {
     const CT_STATE: u32 = 0;
     const NEW: u32 = 1 << 3;
     let mut parts = vec![Expression::Connection {
@@ -153,7 +153,7 @@ pub(super) fn is_new_connection() -> Vec<Expression> {
 }
 
 /// The connection's destination was rewritten (`ct status dnat`).
-pub(super) fn was_translated() -> Vec<Expression> {
+pub(crate) fn was_translated() -> Vec<Expression> {
     const CT_STATUS: u32 = 2;
     const DESTINATION_NAT: u32 = 1 << 5;
     let mut parts = vec![Expression::Connection {

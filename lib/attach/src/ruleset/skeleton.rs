@@ -10,7 +10,7 @@ use super::{guard, isolation, limits, published};
 /// Bumped whenever the skeleton changes; kept in the tables' user data.
 const SCHEMA: &[u8] = b"weft 3";
 
-pub(super) const NAT: Table = Table {
+pub(crate) const NAT: Table = Table {
     family: Family::Inet,
     name: "weft",
 };
@@ -69,11 +69,11 @@ const NAT_POST: Chain = Chain {
 const META_NFPROTO: u32 = 15;
 
 /// What differs between the families.
-pub(super) struct Protocol {
-    pub(super) number: u8,
-    pub(super) source: u32,
-    pub(super) destination: u32,
-    pub(super) length: u32,
+pub(crate) struct Protocol {
+    pub(crate) number: u8,
+    pub(crate) source: u32,
+    pub(crate) destination: u32,
+    pub(crate) length: u32,
     multicast: &'static [u8],
     multicast_mask: &'static [u8],
     local: &'static str,
@@ -81,7 +81,7 @@ pub(super) struct Protocol {
     masq: &'static str,
 }
 
-pub(super) const IPV4: Protocol = Protocol {
+pub(crate) const IPV4: Protocol = Protocol {
     number: 2,
     source: 12,
     destination: 16,
@@ -92,7 +92,7 @@ pub(super) const IPV4: Protocol = Protocol {
     snat: SNAT4.name,
     masq: MASQ4.name,
 };
-pub(super) const IPV6: Protocol = Protocol {
+pub(crate) const IPV6: Protocol = Protocol {
     number: 10,
     source: 8,
     destination: 24,
@@ -105,7 +105,7 @@ pub(super) const IPV6: Protocol = Protocol {
 };
 
 impl Protocol {
-    pub(super) fn is_this(&self) -> [Expression; 2] {
+    pub(crate) fn is_this(&self) -> [Expression; 2] {
         [
             Expression::Meta {
                 key: META_NFPROTO,

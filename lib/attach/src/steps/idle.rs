@@ -5,6 +5,7 @@ use weft_store::{NftRecord, SharedObject, Sharing};
 use super::{bridge, gateway, host_access, parent, route_localnet, uplink, users, vlan_gateway};
 use crate::error::AttachError;
 use crate::host::Host;
+use crate::policy;
 use crate::ruleset;
 
 /// The lock between those who use a bridge (shared) and those who remove one (exclusive).
@@ -68,6 +69,7 @@ fn order(object: &SharedObject) -> u8 {
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
         | SharedObject::Isolation { .. }
+        | SharedObject::Network { .. }
         | SharedObject::ParentMode { .. } => 1,
         SharedObject::Uplink { .. } | SharedObject::VlanLink { .. } => 2,
         SharedObject::Bridge { .. } => 3,
@@ -90,6 +92,7 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
         SharedObject::HostAccess { link } => host_access::remove(host, link),
         SharedObject::VlanLink { link, .. } => parent::remove_vlan(host, link),
         SharedObject::RouteLocalnet { link } => route_localnet::switch(host, link, false),
+        SharedObject::Network { name } => policy::forget_network(host, name),
         SharedObject::ParentMode { .. }
         | SharedObject::Isolation { .. }
         | SharedObject::HostRoute { .. }

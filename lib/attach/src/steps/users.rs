@@ -45,6 +45,7 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
         | SharedObject::Isolation { .. }
+        | SharedObject::Network { .. }
         | SharedObject::ParentMode { .. } => record.shared.contains(object),
         SharedObject::Ruleset => {
             let is_element = |one: &SharedObject| matches!(one, SharedObject::NftElement { .. });

@@ -15,6 +15,10 @@ pub enum Family {
     Bridge,
     /// What one interface receives.
     Netdev,
+    /// IPv4 alone: other people's tables.
+    Ip,
+    /// IPv6 alone: other people's tables.
+    Ip6,
 }
 
 impl Family {
@@ -23,7 +27,16 @@ impl Family {
             Self::Inet => 1,
             Self::Bridge => 7,
             Self::Netdev => 5,
+            Self::Ip => 2,
+            Self::Ip6 => 10,
         }
+    }
+
+    /// The family of a number.
+    pub(super) fn of(number: u8) -> Option<Self> {
+        [Self::Inet, Self::Bridge, Self::Netdev, Self::Ip, Self::Ip6]
+            .into_iter()
+            .find(|family| family.number() == number)
     }
 
     /// The family as `nft` writes it.
@@ -32,6 +45,8 @@ impl Family {
             Self::Inet => "inet",
             Self::Bridge => "bridge",
             Self::Netdev => "netdev",
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
         }
     }
 }
@@ -106,6 +121,11 @@ pub(super) fn payload(family: Family, fill: impl FnOnce(&mut Attributes)) -> Vec
     let mut bytes = vec![family.number(), 0, 0, 0];
     bytes.extend(attributes.into_bytes());
     bytes
+}
+
+/// struct nfgenmsg for all families.
+pub(super) fn unspecified_family() -> Vec<u8> {
+    vec![0; 4]
 }
 
 /// The frame of a batch: which subsystem, and the generation it is for.

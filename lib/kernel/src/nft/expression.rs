@@ -79,6 +79,15 @@ pub enum Expression {
         /// The value.
         value: Vec<u8>,
     },
+    /// Goes on only if a register is not below one value and not above another.
+    Range {
+        /// Which.
+        register: u32,
+        /// The least.
+        from: Vec<u8>,
+        /// The greatest.
+        to: Vec<u8>,
+    },
     /// Loads a datum of the packet's connection (`NFT_CT_*`).
     Connection {
         /// Which.
@@ -172,6 +181,7 @@ impl Expression {
             Self::Meta { .. } => "meta",
             Self::Payload { .. } => "payload",
             Self::Compare { .. } => "cmp",
+            Self::Range { .. } => "range",
             Self::Connection { .. } => "ct",
             Self::DestinationType { .. } => "fib",
             Self::Mask { .. } => "bitwise",
@@ -245,7 +255,11 @@ impl Expression {
                 put_limit(data, *bytes, *burst, BYTES);
             }
             Self::Counter | Self::Masquerade => {}
-            Self::Compare { .. } | Self::Mask { .. } | Self::Lookup { .. } | Self::Verdict(_) => {
+            Self::Compare { .. }
+            | Self::Range { .. }
+            | Self::Mask { .. }
+            | Self::Lookup { .. }
+            | Self::Verdict(_) => {
                 self.put_nested(data);
             }
         }
@@ -261,6 +275,12 @@ impl Expression {
                 data.put_u32(1, *register);
                 data.put_u32(2, u32::from(*negated));
                 data.nest(3, |nest| nest.put(NFTA_DATA_VALUE, value));
+            }
+            Self::Range { register, from, to } => {
+                data.put_u32(1, *register);
+                data.put_u32(2, 0);
+                data.nest(3, |nest| nest.put(NFTA_DATA_VALUE, from));
+                data.nest(4, |nest| nest.put(NFTA_DATA_VALUE, to));
             }
             Self::Mask { register, mask } => {
                 data.put_u32(1, *register);

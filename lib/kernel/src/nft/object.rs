@@ -9,6 +9,7 @@ use super::expression::Expression;
 const NFT_MSG_NEWTABLE: u16 = 0;
 const NFT_MSG_DELTABLE: u16 = 2;
 const NFT_MSG_NEWCHAIN: u16 = 3;
+const NFT_MSG_DELCHAIN: u16 = 5;
 const NFT_MSG_NEWRULE: u16 = 6;
 const NFT_MSG_DELRULE: u16 = 8;
 
@@ -50,15 +51,21 @@ impl RawRule {
         rule
     }
 
-    /// The names of its expressions, in order.
-    pub fn expression_names(&self) -> Vec<String> {
-        attributes(&self.expressions)
-            .filter_map(|(_, element)| attributes(element).next())
-            .map(|(_, name)| {
-                let name = name.strip_suffix(&[0]).unwrap_or(name);
-                String::from_utf8_lossy(name).into_owned()
-            })
-            .collect()
+    /// Its expressions in order, each by name and data: equal rules have equal texts. What is counted
+    /// is left out.
+    pub fn parts(&self) -> String {
+        const COUNTER: &[u8] = b"counter";
+        let part = |(_, element): (u16, &[u8])| {
+            let mut fields = attributes(element);
+            let name = fields.next().map(|(_, name)| name).unwrap_or_default();
+            let name = name.strip_suffix(&[0]).unwrap_or(name);
+            let data = fields.next().map(|(_, data)| data).unwrap_or_default();
+            let data = if name == COUNTER { &[] } else { data };
+            let hex: String = data.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{} {hex}", String::from_utf8_lossy(name))
+        };
+        let parts: Vec<String> = attributes(&self.expressions).map(part).collect();
+        parts.join(", ").replace(" ,", ",").trim_end().to_owned()
     }
 }
 
@@ -101,6 +108,49 @@ pub struct BaseChain {
     pub hook: u32,
     /// Lower comes first.
     pub priority: i32,
+}
+
+/// A base chain as the kernel has it, of any table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignChain {
+    /// Its table.
+    pub table: Table,
+    /// Its name.
+    pub name: String,
+    /// `NF_INET_*` or `NF_BR_*`.
+    pub hook: u32,
+    /// What no rule accepts is dropped (its policy).
+    pub drops: bool,
+}
+
+impl ForeignChain {
+    /// The base chain in an answer's payload, if it is one.
+    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+        const TABLE: u16 = 1;
+        const NAME: u16 = 3;
+        const HOOK: u16 = 4;
+        const POLICY: u16 = 5;
+        let (header, body) = payload.split_first_chunk::<4>()?;
+        let field = |wanted| {
+            attributes(body)
+                .find(|(kind, _)| *kind == wanted)
+                .map(|(_, v)| v)
+        };
+        let text = |value: &[u8]| {
+            String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned()
+        };
+        let number = |value: &[u8]| value.first_chunk::<4>().copied().map(u32::from_be_bytes);
+        let (_, hook) = attributes(field(HOOK)?).find(|(kind, _)| *kind == 1)?;
+        Some(Self {
+            table: Table {
+                family: Family::of(header[0])?,
+                name: super::name::interned(&text(field(TABLE)?)),
+            },
+            name: text(field(NAME)?),
+            hook: number(hook)?,
+            drops: field(POLICY).and_then(number) == Some(0),
+        })
+    }
 }
 
 /// A chain.
@@ -168,6 +218,33 @@ impl Chain {
                 attributes.put(RULE_USERDATA, &rule.user_data);
             }
         });
+    }
+
+    /// Appends a rule that `nft` shows with a comment.
+    pub fn append_with_comment(&self, parts: &[Expression], comment: &str, batch: &mut Batch) {
+        let mut list = super::attribute::Attributes::default();
+        parts.iter().for_each(|part| part.put(&mut list));
+        let rule = RawRule {
+            chain: self.name.to_owned(),
+            expressions: list.into_bytes(),
+            user_data: super::set::comment(comment),
+        };
+        self.append_raw(&rule, batch);
+    }
+
+    /// Deletes the chain, which nothing may jump to any more.
+    pub fn delete(&self, batch: &mut Batch) {
+        let words = format!("delete nft chain {}", self.name);
+        batch.push(
+            NFT_MSG_DELCHAIN,
+            0,
+            self.table.family,
+            words,
+            |attributes| {
+                attributes.put_text(1, self.table.name);
+                attributes.put_text(3, self.name);
+            },
+        );
     }
 
     /// Appends a rule.

@@ -11,6 +11,7 @@ use super::set_value::{
 };
 
 const NFT_MSG_NEWSET: u16 = 9;
+const NFT_MSG_DELSET: u16 = 11;
 const NFT_MSG_NEWSETELEM: u16 = 12;
 const NFT_MSG_GETSETELEM: u16 = 13;
 const NFT_MSG_DELSETELEM: u16 = 14;
@@ -59,7 +60,38 @@ impl Key {
         }
     }
 
-    const fn bytes(self) -> u32 {
+    /// A field in words.
+    pub fn text(self, bytes: &[u8]) -> String {
+        let hex = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Self::Ipv4 => bytes
+                .first_chunk::<4>()
+                .map_or_else(hex, |ip| std::net::Ipv4Addr::from(*ip).to_string()),
+            Self::Ipv6 => bytes
+                .first_chunk::<16>()
+                .map_or_else(hex, |ip| std::net::Ipv6Addr::from(*ip).to_string()),
+            Self::Ether => bytes
+                .first_chunk::<6>()
+                .map_or_else(hex, |mac| crate::mac::Mac(*mac).to_string()),
+            Self::IfName => String::from_utf8_lossy(bytes)
+                .trim_end_matches('\0')
+                .to_owned(),
+            Self::Protocol => bytes.first().map_or_else(hex, |number| match number {
+                1 => "icmp".to_owned(),
+                6 => "tcp".to_owned(),
+                17 => "udp".to_owned(),
+                58 => "icmpv6".to_owned(),
+                132 => "sctp".to_owned(),
+                other => other.to_string(),
+            }),
+            Self::Service => bytes
+                .first_chunk::<2>()
+                .map_or_else(hex, |port| u16::from_be_bytes(*port).to_string()),
+        }
+    }
+
+    /// How long a field is, without padding.
+    pub const fn bytes(self) -> u32 {
         match self {
             Self::Ipv4 => 4,
             Self::Ipv6 | Self::IfName => 16,
@@ -196,7 +228,12 @@ fn owners(elements: &[Element]) -> String {
     }
 }
 
-fn comment(text: &str) -> Vec<u8> {
+pub(super) fn comment(text: &str) -> Vec<u8> {
+    let mut end = text.len().min(COMMENT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = text.get(..end).unwrap_or_default();
     let mut bytes = vec![
         UDATA_COMMENT,
         u8::try_from(text.len() + 1).unwrap_or(u8::MAX),
@@ -279,6 +316,15 @@ impl Set {
         } else {
             kind
         }
+    }
+
+    /// Deletes the set, which no rule may use any more.
+    pub fn delete(&self, batch: &mut Batch) {
+        let words = format!("delete nft set {}", self.name);
+        batch.push(NFT_MSG_DELSET, 0, self.table.family, words, |set| {
+            set.put_text(1, self.table.name);
+            set.put_text(2, self.name);
+        });
     }
 
     fn put_fields(&self, desc: &mut Attributes) {

@@ -12,8 +12,9 @@ use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
 use super::attribute::{attributes, message};
 use super::batch::{
     Batch, Family, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, frame, message_kind, payload,
+    unspecified_family,
 };
-use super::object::{RawRule, Table};
+use super::object::{ForeignChain, RawRule, Table};
 use super::set::{Element, Set};
 use crate::error::KernelError;
 use crate::netlink::Wait;
@@ -21,6 +22,8 @@ use crate::netlink::{RawMessage, Transport};
 use crate::netns::NetNs;
 
 const NFT_MSG_GETTABLE: u16 = 1;
+const NFT_MSG_GETCHAIN: u16 = 4;
+const NFT_MSG_GETSET: u16 = 10;
 const NFT_MSG_GETRULE: u16 = 7;
 const NFT_MSG_GETGEN: u16 = 16;
 /// Sixty-four thousand elements or so.
@@ -207,6 +210,62 @@ impl NftSocket {
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The names of a table's sets; an absent one has none.
+    ///
+    /// # Errors
+    /// The socket's, and [`KernelError::Unsteady`].
+    pub fn set_names(&mut self, table: &Table) -> Result<Vec<String>, KernelError> {
+        const SET_NAME: u16 = 2;
+        self.names(NFT_MSG_GETSET, SET_NAME, table)
+    }
+
+    /// The names of a table's chains; an absent one has none.
+    ///
+    /// # Errors
+    /// The socket's, and [`KernelError::Unsteady`].
+    pub fn chain_names(&mut self, table: &Table) -> Result<Vec<String>, KernelError> {
+        const CHAIN_NAME: u16 = 3;
+        self.names(NFT_MSG_GETCHAIN, CHAIN_NAME, table)
+    }
+
+    /// Every base chain of the namespace, of whatever table.
+    ///
+    /// # Errors
+    /// The socket's, and [`KernelError::Unsteady`].
+    pub fn base_chains(&mut self) -> Result<Vec<ForeignChain>, KernelError> {
+        let payload = unspecified_family();
+        let kind = message_kind(NFT_MSG_GETCHAIN);
+        let answers = self.transport.dump(kind, &payload, "list nft chains")?;
+        Ok(answers
+            .iter()
+            .filter_map(|one| ForeignChain::read(one))
+            .collect())
+    }
+
+    fn names(&mut self, kind: u16, name: u16, table: &Table) -> Result<Vec<String>, KernelError> {
+        const NFGENMSG_BYTES: usize = 4;
+        let payload = payload(table.family, |attributes| {
+            attributes.put_text(1, table.name)
+        });
+        let words = format!("list what nft table {} has", table.name);
+        let answers = match self.transport.dump(message_kind(kind), &payload, &words) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(Vec::new()),
+            outcome => outcome?,
+        };
+        let text = |wanted: u16, body: &[u8]| {
+            let (_, value) = attributes(body).find(|(kind, _)| *kind == wanted)?;
+            let value = value.strip_suffix(&[0]).unwrap_or(value);
+            Some(String::from_utf8_lossy(value).into_owned())
+        };
+        // Chains are listed of every table of the family.
+        Ok(answers
+            .iter()
+            .filter_map(|answer| answer.get(NFGENMSG_BYTES..))
+            .filter(|body| text(1, body).as_deref() == Some(table.name))
+            .filter_map(|body| text(name, body))
+            .collect())
     }
 
     /// One request that is no dump: its answers, up to the acknowledgement.

@@ -1,0 +1,242 @@
+//! `weft policy`: what is allowed, and why.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use weft_attach::Host;
+use weft_attach::policy::{
+    self, Party, PortMatch, Rule, Selector, World, apply, probe, read_file, read_files,
+};
+use weft_cni::CniError;
+use weft_store::AttachmentRecord;
+
+use crate::cni::environment;
+use crate::output;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Report every problem of the host's rules, and rules that mean nobody at the moment
+    Check {
+        /// Files instead of those of /etc/weft/policies.d
+        files: Vec<PathBuf>,
+    },
+    /// Put the rules of files and networks in force, for running containers too
+    Apply,
+    /// Print the rules of files and networks
+    List,
+    /// May one begin a connection with the other? With the rule that decides
+    Explain(Question),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Question {
+    /// Who begins: a container's name, id (or its beginning), NETWORK/NAME, an address, or "host"
+    from: String,
+    /// With whom
+    to: String,
+    /// By what: tcp/80, udp/53, icmp
+    port: String,
+    /// Send a packet and compare
+    #[arg(long)]
+    probe: bool,
+}
+
+pub(crate) fn run(verb: &Verb) -> Result<()> {
+    let mut host = Host::new(&environment(), None)?;
+    match verb {
+        Verb::Check { files } => check(&mut host, files),
+        Verb::Apply => {
+            let applied = apply(&mut host).map_err(CniError::from)?;
+            output::line(&format!(
+                "{} rules in force; {} containers concerned, {} connections ended",
+                applied.rules, applied.changed, applied.ended
+            ));
+            Ok(())
+        }
+        Verb::List => {
+            let world = World::read(&mut host).map_err(CniError::from)?;
+            for rule in world.rules() {
+                output::line(&rule.to_string());
+            }
+            Ok(())
+        }
+        Verb::Explain(question) => explain(&mut host, question),
+    }
+}
+
+fn check(host: &mut Host, files: &[PathBuf]) -> Result<()> {
+    let read = if files.is_empty() {
+        read_files(&host.policy_dir)?
+    } else {
+        files
+            .iter()
+            .map(|path| {
+                let error = |error: CniError| CniError {
+                    msg: format!("{}: {}", path.display(), error.msg),
+                    ..error
+                };
+                read_file(path).map_err(error)
+            })
+            .collect::<std::result::Result<Vec<_>, _>>()?
+    };
+    let records = host.all_attachments().map_err(CniError::from)?;
+    let mut idle = 0;
+    for rule in read.iter().flat_map(|file| &file.rules) {
+        for (side, selector) in [("from", &rule.from), ("to", &rule.to)] {
+            if means_nobody(selector, &records) {
+                output::line(&format!("{rule}: {side} means no container at the moment"));
+                idle += 1;
+            }
+        }
+        if let Some(text) = without_effect(rule, &records) {
+            output::line(&format!("{rule}: {text}"));
+            idle += 1;
+        }
+    }
+    let rules: usize = read.iter().map(|file| file.rules.len()).sum();
+    if idle > 0 {
+        bail!("{rules} rules without mistakes, {idle} that do nothing at the moment");
+    }
+    output::line(&format!("{rules} rules, no problems"));
+    Ok(())
+}
+
+fn means_nobody(selector: &Selector, records: &[AttachmentRecord]) -> bool {
+    match selector {
+        Selector::Endpoints(endpoints) => !records.iter().any(|one| endpoints.matches(one)),
+        Selector::Any | Selector::Addresses(_) => false,
+    }
+}
+
+/// A rule between open networks changes nothing.
+fn without_effect(rule: &Rule, records: &[AttachmentRecord]) -> Option<&'static str> {
+    let mut meant = records.iter().filter(|record| {
+        [&rule.from, &rule.to]
+            .iter()
+            .any(|side| matches!(side, Selector::Endpoints(one) if one.matches(record)))
+    });
+    let is_known = meant.clone().next().is_some();
+    let is_open = meant.all(|record| record.isolation.is_none());
+    (is_known && is_open).then_some("nobody whom it means is of a closed network")
+}
+
+fn explain(host: &mut Host, question: &Question) -> Result<()> {
+    let world = World::read(host).map_err(CniError::from)?;
+    let port = PortMatch::parse(&question.port)
+        .map_err(|must| anyhow::anyhow!("{}: {must}", question.port))?;
+    let number = port.ports.map(|(first, _)| first);
+    let (from, to) = parties(&world, &question.from, &question.to)?;
+    let decision = world.decide(from, to, port.protocol, number);
+    let verdict = if decision.is_allowed {
+        "allowed"
+    } else {
+        "denied"
+    };
+    output::line(&format!(
+        "{verdict}: {} to {} by {port}: {}",
+        words(from),
+        words(to),
+        decision.reason
+    ));
+    if question.probe {
+        let number = number.context("--probe needs a port: tcp/80")?;
+        let arrived = probe(from, to, port.protocol, number).map_err(CniError::from)?;
+        let outcome = if arrived { "arrived" } else { "did not arrive" };
+        output::line(&format!("probe: a packet {outcome}"));
+        if arrived != decision.is_allowed {
+            bail!(
+                "what the kernel does is not what the rules say: see weft firewall diff, the chain \
+                 user_pre, and other people's rules (weft doctor)"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn words(party: Party<'_>) -> String {
+    match party.record {
+        Some(record) => {
+            let name = record
+                .name
+                .as_deref()
+                .unwrap_or(record.id.container_id.as_str());
+            format!("{}/{name} ({})", record.id.network, party.address)
+        }
+        None if party.is_host => format!("the host ({})", party.address),
+        None => party.address.to_string(),
+    }
+}
+
+/// What somebody has called one side.
+enum Named<'a> {
+    Address(IpAddr),
+    Host,
+    Container(&'a AttachmentRecord),
+}
+
+fn named<'a>(world: &'a World, text: &str) -> Result<Named<'a>> {
+    if text == "host" {
+        return Ok(Named::Host);
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(Named::Address(address));
+    }
+    let (network, name) = match text.split_once('/') {
+        Some((network, name)) => (Some(network), name),
+        None => (None, text),
+    };
+    let is_meant = |record: &&AttachmentRecord| {
+        let is_name = record.name.as_deref() == Some(name);
+        let is_id = record.id.container_id.as_str().starts_with(name);
+        network.is_none_or(|network| record.id.network.as_str() == network) && (is_name || is_id)
+    };
+    let found: Vec<_> = world
+        .attachments()
+        .iter()
+        .filter(|record| !record.addresses.is_empty())
+        .filter(is_meant)
+        .collect();
+    match found[..] {
+        [only] => Ok(Named::Container(only)),
+        [] => bail!("{text}: no container of this name or id has an address of Weft's"),
+        _ => {
+            let all: Vec<String> = found.iter().map(|one| one.id.to_string()).collect();
+            bail!("{text}: could be {}", all.join(", "))
+        }
+    }
+}
+
+/// Both sides, by addresses of one family.
+fn parties<'a>(world: &'a World, from: &str, to: &str) -> Result<(Party<'a>, Party<'a>)> {
+    let (from, to) = (named(world, from)?, named(world, to)?);
+    let address = |one: &Named<'_>, is_ipv4: bool| match one {
+        Named::Address(address) => Some(*address).filter(|ip| ip.is_ipv4() == is_ipv4),
+        Named::Host if is_ipv4 => Some(Ipv4Addr::LOCALHOST.into()),
+        Named::Host => Some(Ipv6Addr::LOCALHOST.into()),
+        Named::Container(record) => record
+            .addresses
+            .iter()
+            .map(|one| one.address.ip())
+            .find(|ip| ip.is_ipv4() == is_ipv4),
+    };
+    let pair = [true, false]
+        .into_iter()
+        .find_map(|is_ipv4| address(&from, is_ipv4).zip(address(&to, is_ipv4)))
+        .context("the two have no addresses of one family")?;
+    // The host, asked by a container, is at that one's gateway.
+    let gateway = |of: &Named<'_>, other: IpAddr| match (of, world.party(other).record) {
+        (Named::Host, Some(record)) => policy::gateway(record, other.is_ipv4()).unwrap_or(other),
+        (Named::Host, None) | (Named::Address(_) | Named::Container(_), _) => other,
+    };
+    let host_at = |one: &Named<'_>, own: IpAddr, other: IpAddr| match one {
+        Named::Host => gateway(one, other),
+        Named::Address(_) | Named::Container(_) => own,
+    };
+    let (first, second) = pair;
+    Ok((
+        world.party(host_at(&from, first, second)),
+        world.party(host_at(&to, second, first)),
+    ))
+}

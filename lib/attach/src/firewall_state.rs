@@ -1,0 +1,258 @@
+//! What nf_tables has of Weft's, what it should have, and who else decides about packets.
+//!
+//! What should be is made by the same code as what is: in a network namespace for the moment, whose
+//! rules are then compared as the kernel shows them.
+
+use std::collections::BTreeSet;
+
+use weft_kernel::NetNs;
+use weft_kernel::nft::{Family, Key, NftSocket, RawRule, Set, SetKind, Table};
+
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::policy;
+use crate::ruleset::{self, TABLES};
+
+/// A difference between what is and what should be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    /// It is there and should not; else the other way round.
+    pub is_extra: bool,
+    /// What, readable: table, set or chain, element or rule.
+    pub what: String,
+}
+
+/// A namespace with nothing in it but the ruleset that should be.
+fn expected(host: &mut Host) -> Result<NetNs, AttachError> {
+    let home = NetNs::current()?;
+    let netns = NetNs::create()?;
+    let mut nft = NftSocket::open_in(&netns, &home)?;
+    ruleset::build(host, &mut nft)?;
+    Ok(netns)
+}
+
+/// Runs `work` where there is nothing but the ruleset that should be.
+///
+/// # Errors
+/// The stores' and the kernel's, and code 7 for policies that cannot be read.
+pub fn in_expected<T>(host: &mut Host, work: impl FnOnce() -> T) -> Result<T, AttachError> {
+    let netns = expected(host)?;
+    Ok(netns.run(&NetNs::current()?, work)?)
+}
+
+/// Compares what is with what should be. Rules of the administrator's own chain are not looked at.
+///
+/// # Errors
+/// As [`in_expected`].
+pub fn differences(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
+    let home = NetNs::current()?;
+    let netns = expected(host)?;
+    let wanted = lines(&mut NftSocket::open_in(&netns, &home)?)?;
+    let there = lines(host.nft()?)?;
+    // Nobody has needed a table yet: that there is none is right.
+    if there.is_empty() && !is_needed(host)? {
+        return Ok(Vec::new());
+    }
+    let difference = |is_extra| {
+        move |what: &String| Difference {
+            is_extra,
+            what: what.clone(),
+        }
+    };
+    let mut all: Vec<Difference> = wanted.difference(&there).map(difference(false)).collect();
+    all.extend(there.difference(&wanted).map(difference(true)));
+    all.sort();
+    Ok(all)
+}
+
+fn is_needed(host: &Host) -> Result<bool, AttachError> {
+    let needs = |record: &weft_store::AttachmentRecord| {
+        !record.nft.is_empty() || !record.isolation.is_none() || record.firewall.is_some()
+    };
+    Ok(host.all_attachments()?.iter().any(needs))
+}
+
+/// Everything of both tables, a line each.
+fn lines(nft: &mut NftSocket) -> Result<BTreeSet<String>, AttachError> {
+    let mut lines = BTreeSet::new();
+    for table in TABLES {
+        let name = format!("{} {}", table.family.as_str(), table.name);
+        for set in nft.set_names(&table)? {
+            lines.insert(format!("{name}: set {set}"));
+        }
+        for chain in nft.chain_names(&table)? {
+            lines.insert(format!("{name}: chain {chain}"));
+        }
+        lines.extend(rules(nft, &table, &name)?);
+    }
+    for set in ruleset::all_sets(nft)? {
+        for element in nft.elements(&set)? {
+            let end = element.key_end.as_ref();
+            let end = end.map_or_else(String::new, |end| format!(" to {}", key_text(&set, end)));
+            let value = element.value.as_ref().map_or_else(String::new, |value| {
+                format!(" : {}", value_text(&set, value))
+            });
+            let key = key_text(&set, &element.key);
+            // Networks that share an element share it under the name of the first.
+            let owner = match element.owner.strip_prefix("weft network ") {
+                Some(_) => "a network",
+                None => &element.owner,
+            };
+            lines.insert(format!("set {}: {key}{end}{value} ({owner})", set.name));
+        }
+    }
+    Ok(lines)
+}
+
+fn rules(nft: &mut NftSocket, table: &Table, name: &str) -> Result<Vec<String>, AttachError> {
+    let mut lines = Vec::new();
+    let mut last = String::new();
+    let mut number = 0;
+    for rule in nft.rules(table)? {
+        if rule.chain == ruleset::USER_PRE.name {
+            continue;
+        }
+        number = if rule.chain == last { number + 1 } else { 1 };
+        last.clone_from(&rule.chain);
+        let parts = rule.parts();
+        lines.push(format!("{name}: chain {last}, rule {number}: {parts}"));
+    }
+    Ok(lines)
+}
+
+/// A key, a field after the other.
+pub(crate) fn key_text(set: &Set, bytes: &[u8]) -> String {
+    fields_text(set.key, bytes)
+}
+
+fn value_text(set: &Set, bytes: &[u8]) -> String {
+    match set.kind {
+        SetKind::Map(fields) => fields_text(fields, bytes),
+        SetKind::Verdicts => String::from_utf8_lossy(bytes).into_owned(),
+        _ => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+fn fields_text(fields: &[Key], mut bytes: &[u8]) -> String {
+    let mut texts = Vec::new();
+    for field in fields {
+        let length = field.bytes().next_multiple_of(4);
+        let length = usize::try_from(length)
+            .unwrap_or(bytes.len())
+            .min(bytes.len());
+        let (part, rest) = bytes.split_at(length);
+        texts.push(field.text(part));
+        bytes = rest;
+    }
+    texts.join(" . ")
+}
+
+/// Puts the ruleset back as it should be, if it is not; the administrator's own chain stays.
+///
+/// # Errors
+/// As [`in_expected`].
+pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
+    let before = differences(host)?;
+    if before.is_empty() {
+        return Ok(before);
+    }
+    if is_needed(host)? {
+        ruleset::rebuild(host)?;
+        policy::apply(host)?;
+    } else {
+        ruleset::delete_tables(host)?;
+    }
+    Ok(before)
+}
+
+/// Somebody else's chain that drops what is forwarded unless a rule of theirs lets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Family, table and chain.
+    pub chain: String,
+    /// The interface that none of its rules names.
+    pub link: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Chains of others that drop what is forwarded from and to these interfaces. Their rules are not
+/// understood, only searched for the interface's name.
+///
+/// # Errors
+/// The kernel's.
+pub fn obstacles(host: &mut Host, links: &[String]) -> Result<Vec<Obstacle>, AttachError> {
+    const FORWARD: u32 = 2;
+    let nft = host.nft()?;
+    let mut found = Vec::new();
+    let chains = nft.base_chains()?;
+    for chain in &chains {
+        let is_own = TABLES.iter().any(|table| table.name == chain.table.name);
+        if is_own || chain.hook != FORWARD || !chain.drops {
+            continue;
+        }
+        let names = nft.chain_names(&chain.table)?;
+        let rules = nft.rules(&chain.table)?;
+        for link in links {
+            let bytes = link.as_bytes();
+            let names_it = |rule: &RawRule| {
+                rule.expressions
+                    .windows(bytes.len())
+                    .any(|window| window == bytes)
+            };
+            if rules.iter().any(names_it) {
+                continue;
+            }
+            found.push(Obstacle {
+                chain: format!(
+                    "{} {} {}",
+                    chain.table.family.as_str(),
+                    chain.table.name,
+                    chain.name
+                ),
+                link: link.clone(),
+                remedy: remedy(&names, &chain.table, link),
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn remedy(chains: &[String], table: &Table, link: &str) -> String {
+    let has = |start: &str| chains.iter().any(|name| name.starts_with(start));
+    let program = match table.family {
+        Family::Ip6 => "ip6tables",
+        _ => "iptables",
+    };
+    if has("DOCKER-USER") {
+        format!(
+            "{program} -I DOCKER-USER -i {link} -j ACCEPT; {program} -I DOCKER-USER -o {link} -j ACCEPT"
+        )
+    } else if has("ufw") {
+        format!("ufw route allow in on {link}; ufw route allow out on {link}")
+    } else if has("FORWARD") {
+        format!(
+            "{program} -I FORWARD -i {link} -j ACCEPT; {program} -I FORWARD -o {link} -j ACCEPT"
+        )
+    } else {
+        format!(
+            "accept in that chain what comes from and goes to {link}: nft insert rule {} {} CHAIN \
+             iifname {link} accept, and the same with oifname",
+            table.family.as_str(),
+            table.name
+        )
+    }
+}
+
+/// How many frames of each guarded port were dropped, by the port's name.
+///
+/// # Errors
+/// The kernel's.
+pub fn dropped_frames(host: &mut Host) -> Result<Vec<(String, u64)>, AttachError> {
+    let set = ruleset::PORTS;
+    let elements = host.nft()?.elements(&set)?;
+    Ok(elements
+        .iter()
+        .map(|one| (key_text(&set, &one.key), one.packets))
+        .collect())
+}

@@ -1,0 +1,47 @@
+//! What runtimes say about a container besides its id.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use weft_cni::{CniError, Request};
+
+/// Its name: of the pod, which is what Podman gives as the container's.
+pub(super) fn name(request: &Request) -> Result<Option<String>, CniError> {
+    let args = request.env.args()?;
+    let name = args.get("K8S_POD_NAME").filter(|name| !name.is_empty());
+    Ok(name.map(str::to_owned))
+}
+
+/// Its labels: the pod's annotations and namespace, and `args.cni.labels` (CONVENTIONS.md), which
+/// are stronger.
+pub(super) fn labels(request: &Request) -> Result<BTreeMap<String, String>, CniError> {
+    const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
+    let mut labels = BTreeMap::new();
+    let mut put = |key: &str, value: Option<&Value>| {
+        if let Some(text) = value.and_then(Value::as_str) {
+            labels.insert(key.to_owned(), text.to_owned());
+        }
+    };
+    let annotations = request.conf.runtime_config(ANNOTATIONS);
+    for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
+        put(key, Some(value));
+    }
+    match request.conf.args_cni("labels") {
+        Some(Value::Object(given)) => given.iter().for_each(|(key, value)| put(key, Some(value))),
+        Some(Value::Array(given)) => {
+            for one in given {
+                let key = one.get("key").and_then(Value::as_str);
+                put(key.unwrap_or_default(), one.get("value"));
+            }
+        }
+        _ => {}
+    }
+    let args = request.env.args()?;
+    if let Some(namespace) = args.get("K8S_POD_NAMESPACE") {
+        labels
+            .entry("namespace".to_owned())
+            .or_insert_with(|| namespace.to_owned());
+    }
+    labels.remove("");
+    Ok(labels)
+}

@@ -1,0 +1,207 @@
+//! Rules as chains and sets of nf_tables.
+//!
+//! A selector that means containers is two sets of their addresses. A destination is a chain, so
+//! that a connection looks at the rules for its destination only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnetwork::IpNetwork;
+use sha2::{Digest, Sha256};
+use weft_kernel::nft::{self, Chain, Expression, Key, Set, SetKind, Verdict};
+
+use super::rule::{PortMatch, Rule};
+use super::selector::Selector;
+use crate::ruleset::matching::{
+    ACCEPT, FIRST, destination_port, is, is_in, l4_protocol, network_layer,
+};
+use crate::ruleset::{IPV4, IPV6, NAT, POLICY, Protocol as Family};
+
+/// In front of the names of sets of members.
+const MEMBERS: &str = "sel_";
+/// In front of the names of chains of destinations.
+pub(super) const DESTINATION: &str = "to_";
+
+/// A rule of nf_tables with what `nft` shows beside it.
+pub(crate) type Line = (Vec<Expression>, String);
+
+/// What the rules need in the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Structures {
+    pub(crate) sets: BTreeSet<&'static str>,
+    /// The chain that all others hang on first.
+    pub(crate) chains: Vec<(Chain, Vec<Line>)>,
+}
+
+fn digest(text: &str) -> String {
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Whether a set is one of members.
+pub(crate) fn is_member_set(name: &str) -> bool {
+    name.starts_with(MEMBERS)
+}
+
+/// A set of members by its name.
+pub(crate) fn member_set(name: &str) -> Option<Set> {
+    if !is_member_set(name) {
+        return None;
+    }
+    let key: &'static [Key] = if name.ends_with("_4") {
+        &[Key::Ipv4]
+    } else {
+        &[Key::Ipv6]
+    };
+    Some(Set {
+        table: NAT,
+        name: nft::interned(name),
+        key,
+        kind: SetKind::Hash,
+    })
+}
+
+/// The name of the set of a selector's members of one family.
+pub(super) fn member_set_name(selector: &Selector, is_ipv4: bool) -> String {
+    let family = if is_ipv4 { 4 } else { 6 };
+    format!("{MEMBERS}{}_{family}", digest(&selector.to_string()))
+}
+
+const fn family_chain(name: &'static str) -> Chain {
+    Chain {
+        table: NAT,
+        name,
+        base: None,
+    }
+}
+
+impl Structures {
+    pub(crate) fn of(rules: &[Rule]) -> Self {
+        let mut by_destination: BTreeMap<&Selector, Vec<&Rule>> = BTreeMap::new();
+        for rule in rules {
+            by_destination.entry(&rule.to).or_default().push(rule);
+        }
+        let mut sets = BTreeSet::new();
+        let mut dispatch = Vec::new();
+        let mut chains = Vec::new();
+        for (destination, rules) in by_destination {
+            let text = destination.to_string();
+            let name = nft::interned(&format!("{DESTINATION}{}", digest(&text)));
+            for family in [&IPV4, &IPV6] {
+                for mut parts in side(destination, family, family.destination, &mut sets) {
+                    parts.push(Expression::Verdict(Verdict::Jump(name)));
+                    dispatch.push((parts, format!("to {text}")));
+                }
+            }
+            let lines = rules
+                .iter()
+                .flat_map(|rule| lines(rule, &mut sets))
+                .collect();
+            chains.push((family_chain(name), lines));
+        }
+        chains.insert(0, (POLICY, dispatch));
+        Self { sets, chains }
+    }
+}
+
+/// One side of a rule, in as many ways as it can match.
+fn side(
+    selector: &Selector,
+    family: &Family,
+    offset: u32,
+    sets: &mut BTreeSet<&'static str>,
+) -> Vec<Vec<Expression>> {
+    let is_ipv4 = family.length == 4;
+    let start = || family.is_this().to_vec();
+    match selector {
+        Selector::Any => vec![start()],
+        Selector::Addresses(networks) => networks
+            .iter()
+            .filter(|one| one.is_ipv4() == is_ipv4)
+            .map(|one| {
+                let mut parts = start();
+                parts.extend(within(one, offset));
+                parts
+            })
+            .collect(),
+        Selector::Endpoints(_) => {
+            let Some(set) = member_set(&member_set_name(selector, is_ipv4)) else {
+                return Vec::new();
+            };
+            sets.insert(set.name);
+            let mut parts = start();
+            parts.extend([network_layer(offset, family.length, FIRST), is_in(&set)]);
+            vec![parts]
+        }
+    }
+}
+
+/// The address at an offset of the header is in a network.
+fn within(network: &IpNetwork, offset: u32) -> Vec<Expression> {
+    let (bytes, mask, length) = match network {
+        IpNetwork::V4(v4) => (
+            v4.network().octets().to_vec(),
+            v4.mask().octets().to_vec(),
+            4,
+        ),
+        IpNetwork::V6(v6) => (
+            v6.network().octets().to_vec(),
+            v6.mask().octets().to_vec(),
+            16,
+        ),
+    };
+    if network.prefix() == 0 {
+        return Vec::new();
+    }
+    let mut parts = vec![network_layer(offset, length, FIRST)];
+    if mask.iter().any(|byte| *byte != 0xff) {
+        parts.push(Expression::Mask {
+            register: FIRST,
+            mask,
+        });
+    }
+    parts.push(is(&bytes));
+    parts
+}
+
+/// A rule's lines in the chain of its destination.
+fn lines(rule: &Rule, sets: &mut BTreeSet<&'static str>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for family in [&IPV4, &IPV6] {
+        for from in side(&rule.from, family, family.source, sets) {
+            if rule.ports.is_empty() {
+                let mut parts = from.clone();
+                parts.push(ACCEPT);
+                lines.push((parts, rule.origin.clone()));
+            }
+            for port in &rule.ports {
+                let mut parts = from.clone();
+                parts.extend(by(*port, family.length == 4));
+                parts.push(ACCEPT);
+                lines.push((parts, rule.origin.clone()));
+            }
+        }
+    }
+    lines
+}
+
+fn by(port: PortMatch, is_ipv4: bool) -> Vec<Expression> {
+    let mut parts = vec![l4_protocol(FIRST), is(&[port.protocol.number(is_ipv4)])];
+    match port.ports {
+        None => {}
+        Some((first, last)) if first == last => {
+            parts.extend([destination_port(FIRST), is(&first.to_be_bytes())]);
+        }
+        Some((first, last)) => parts.extend([
+            destination_port(FIRST),
+            Expression::Range {
+                register: FIRST,
+                from: first.to_be_bytes().to_vec(),
+                to: last.to_be_bytes().to_vec(),
+            },
+        ]),
+    }
+    parts
+}

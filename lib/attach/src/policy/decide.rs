@@ -1,0 +1,262 @@
+//! May somebody begin a connection with somebody? The same answer as the kernel's, with the reason.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use weft_kernel::address;
+use weft_kernel::conntrack::{Connection, ConntrackSocket};
+use weft_store::{AttachmentRecord, Isolation};
+
+use super::rule::Protocol;
+use super::state::State;
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::steps::gateway::gateway_of;
+use crate::steps::users::gateway_link;
+
+/// Everything that the answer depends on.
+#[derive(Debug, Clone)]
+pub struct World {
+    state: State,
+    records: Vec<AttachmentRecord>,
+    own: BTreeSet<IpAddr>,
+}
+
+/// Who begins a connection, or with whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Party<'a> {
+    /// The address.
+    pub address: IpAddr,
+    /// The attachment that has it, if one does.
+    pub record: Option<&'a AttachmentRecord>,
+    /// It is the host's.
+    pub is_host: bool,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// It may be begun.
+    pub is_allowed: bool,
+    /// The rule that says so, or why none does.
+    pub reason: String,
+}
+
+impl Decision {
+    fn allowed(reason: impl Into<String>) -> Self {
+        Self {
+            is_allowed: true,
+            reason: reason.into(),
+        }
+    }
+
+    fn denied(reason: impl Into<String>) -> Self {
+        Self {
+            is_allowed: false,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// The host's address in a container's network.
+pub fn gateway(record: &AttachmentRecord, is_ipv4: bool) -> Option<IpAddr> {
+    record
+        .addresses
+        .iter()
+        .filter(|one| one.address.is_ipv4() == is_ipv4)
+        .find_map(gateway_of)
+}
+
+/// The interface of the host that an attachment is behind.
+fn link_of(record: &AttachmentRecord) -> Option<String> {
+    record.host_links.first().and_then(gateway_link)
+}
+
+/// How closed an attachment's network is, whoever has closed it.
+fn isolation_of(record: &AttachmentRecord) -> Isolation {
+    match record.isolation {
+        Isolation::None if record.firewall.is_some() => Isolation::Apart,
+        isolation => isolation,
+    }
+}
+
+impl World {
+    /// Reads files, stores and the host's addresses.
+    ///
+    /// # Errors
+    /// Code 7 for a file that cannot be read, and the stores' and kernel's.
+    pub fn read(host: &mut Host) -> Result<Self, AttachError> {
+        Ok(Self {
+            state: State::read(host)?,
+            records: host.all_attachments()?,
+            own: address::list_all(host.route()?)?
+                .into_iter()
+                .map(|one| one.address.ip())
+                .collect(),
+        })
+    }
+
+    /// The attachments there are.
+    pub fn attachments(&self) -> &[AttachmentRecord] {
+        &self.records
+    }
+
+    /// The rules there are.
+    pub fn rules(&self) -> &[super::Rule] {
+        &self.state.rules
+    }
+
+    /// Whose an address is.
+    pub fn party(&self, address: IpAddr) -> Party<'_> {
+        let is_own = |record: &&AttachmentRecord| {
+            record
+                .addresses
+                .iter()
+                .any(|one| one.address.ip() == address)
+        };
+        let record = self.records.iter().find(is_own);
+        Party {
+            address,
+            record,
+            is_host: record.is_none() && (address.is_loopback() || self.own.contains(&address)),
+        }
+    }
+
+    /// Whether a connection may be begun, and why.
+    pub fn decide(
+        &self,
+        from: Party<'_>,
+        to: Party<'_>,
+        protocol: Protocol,
+        port: Option<u16>,
+    ) -> Decision {
+        const DNS: u16 = 53;
+        if from.is_host {
+            return Decision::allowed("the host reaches its containers");
+        }
+        let link = |party: Party<'_>| party.record.and_then(link_of);
+        let is_names = port == Some(DNS) && matches!(protocol, Protocol::Tcp | Protocol::Udp);
+        if to.is_host && is_names {
+            return Decision::allowed("the host's name server is open to its containers");
+        }
+        let is_neighbour = link(from).is_some() && link(from) == link(to);
+        if let (true, Some(record)) = (is_neighbour, to.record) {
+            return self.between_neighbours(record, from, to, (protocol, port));
+        }
+        let (closed_from, closed_to) = (
+            from.record.map(isolation_of).unwrap_or_default(),
+            to.record.map(isolation_of).unwrap_or_default(),
+        );
+        for (mode, record) in [(closed_to, to.record), (closed_from, from.record)] {
+            let Some(record) = record.filter(|_| !mode.is_none()) else {
+                continue;
+            };
+            let pair = link(from).zip(link(to));
+            let is_open = mode != Isolation::Full;
+            if is_open && pair.is_some_and(|pair| self.state.pairs.contains(&pair)) {
+                return Decision::allowed("the networks are connected");
+            }
+            if let Some(decision) = self.by_rules(from, to, protocol, port) {
+                return decision;
+            }
+            let both = !closed_from.is_none() && !closed_to.is_none();
+            if mode != Isolation::Apart || both {
+                return Decision::denied(format!(
+                    "network {} has isolation {mode}, and no rule allows it",
+                    record.id.network
+                ));
+            }
+        }
+        Decision::allowed("no network on the way is closed")
+    }
+
+    fn between_neighbours(
+        &self,
+        record: &AttachmentRecord,
+        from: Party<'_>,
+        to: Party<'_>,
+        (protocol, port): (Protocol, Option<u16>),
+    ) -> Decision {
+        let is_alone = |record: &AttachmentRecord| {
+            record
+                .nft
+                .iter()
+                .any(|one| one.set == crate::ruleset::ALONE.name)
+        };
+        let network = &record.id.network;
+        match isolation_of(record) {
+            Isolation::Full => self.by_rules(from, to, protocol, port).unwrap_or_else(|| {
+                Decision::denied(format!(
+                    "network {network} has isolation full, and no rule allows it"
+                ))
+            }),
+            Isolation::Apart if is_alone(record) && from.record.is_some_and(is_alone) => {
+                Decision::denied(format!("network {network} keeps its containers apart"))
+            }
+            mode => Decision::allowed(format!("both are of network {network}, isolation {mode}")),
+        }
+    }
+
+    fn by_rules(
+        &self,
+        from: Party<'_>,
+        to: Party<'_>,
+        protocol: Protocol,
+        port: Option<u16>,
+    ) -> Option<Decision> {
+        let matches = |rule: &&super::Rule| {
+            let is_port = rule.ports.iter().any(|one| one.covers(protocol, port));
+            rule.from.covers(from.address, from.record)
+                && rule.to.covers(to.address, to.record)
+                && (rule.ports.is_empty() || is_port)
+        };
+        let rule = self.state.rules.iter().find(matches)?;
+        Some(Decision::allowed(rule.to_string()))
+    }
+
+    /// Whether a port of the host leads to a container's port.
+    pub fn is_published(&self, address: IpAddr, protocol: u8, port: u16) -> bool {
+        self.records
+            .iter()
+            .flat_map(|record| &record.ports)
+            .any(|one| (one.address, one.protocol, one.container_port) == (address, protocol, port))
+    }
+
+    fn allows(&self, connection: &Connection) -> bool {
+        let protocol = match connection.original.protocol {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            132 => Protocol::Sctp,
+            1 | 58 => Protocol::Icmp,
+            _ => return true,
+        };
+        let (source, destination) = (connection.original.source, connection.reply.source);
+        let port = connection.reply.source_port;
+        let is_translated = connection.original.destination != destination;
+        if is_translated && self.is_published(destination, connection.original.protocol, port) {
+            return true;
+        }
+        let (from, to) = (self.party(source), self.party(destination));
+        // Nobody's but the containers' is looked at.
+        if from.record.is_none() && to.record.is_none() {
+            return true;
+        }
+        self.decide(from, to, protocol, Some(port)).is_allowed
+    }
+}
+
+/// Ends connections of closed networks that had begun and may not any more. How many.
+pub(super) fn end_denied(host: &mut Host) -> Result<usize, AttachError> {
+    let world = World::read(host)?;
+    if world
+        .records
+        .iter()
+        .all(|record| record.isolation.is_none())
+    {
+        return Ok(0);
+    }
+    let mut socket = ConntrackSocket::open()?;
+    let denied = socket.find(&|connection| !world.allows(connection))?;
+    socket.delete(&denied)?;
+    Ok(denied.len())
+}

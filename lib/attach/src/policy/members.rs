@@ -1,0 +1,112 @@
+//! Containers as members of the selectors that mean them.
+
+use std::collections::BTreeSet;
+
+use weft_store::{AttachmentRecord, NetworkRecord, NftRecord, SharedObject, Transaction};
+
+use super::compile::{is_member_set, member_set_name};
+use super::rule::Rule;
+use super::selector::Selector;
+use super::state::{network_rules, rules_of_files};
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::plan::{LinkPlan, Plan};
+use crate::ruleset::address_bytes_hex;
+
+/// What policies make of an attachment, before it is recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    files: Vec<Rule>,
+    /// The attachment's network, if it is closed.
+    network: Option<NetworkRecord>,
+}
+
+impl Policies {
+    /// Reads the files, and the configuration's own.
+    ///
+    /// # Errors
+    /// Code 7: a policy that cannot be read keeps a container from being started, not from being
+    /// closed.
+    pub(crate) fn read(host: &Host, plan: &Plan) -> Result<Self, AttachError> {
+        let network = match &plan.settings.link {
+            LinkPlan::Bridge(bridge) if !bridge.isolation.is_none() => Some(NetworkRecord {
+                link: bridge.gateway_link(),
+                isolation: bridge.isolation,
+                mesh: bridge.mesh.clone(),
+                parent: bridge.parent.clone(),
+                policy: bridge.policy.clone(),
+            }),
+            _ => None,
+        };
+        let files = match (rules_of_files(host), &network) {
+            (Ok(rules), _) => rules,
+            // An open one is only not let in where others are closed.
+            (Err(error), None) => {
+                tracing::warn!(%error, "policies are left out");
+                Vec::new()
+            }
+            (Err(error), Some(_)) => return Err(error.into()),
+        };
+        Ok(Self { files, network })
+    }
+
+    /// Makes an attachment a member of every selector that means it, and its network known.
+    pub(crate) fn join(
+        &self,
+        transaction: &mut Transaction<'_>,
+        record: &mut AttachmentRecord,
+    ) -> Result<(), AttachError> {
+        if let Some(network) = &self.network {
+            let name = record.id.network.to_string();
+            transaction.put_network(&name, network)?;
+            record.shared.push(SharedObject::Network { name });
+        }
+        let mut rules = self.files.clone();
+        for (name, network) in transaction.networks()? {
+            rules.extend(network_rules(&name, &network)?);
+        }
+        record.nft.extend(memberships(record, &rules));
+        Ok(())
+    }
+}
+
+/// The elements of an attachment in the sets of selectors.
+pub(super) fn memberships(record: &AttachmentRecord, rules: &[Rule]) -> BTreeSet<NftRecord> {
+    let selectors: BTreeSet<&Selector> = rules
+        .iter()
+        .flat_map(|rule| [&rule.from, &rule.to])
+        .filter(|one| matches!(one, Selector::Endpoints(endpoints) if endpoints.matches(record)))
+        .collect();
+    let addresses: BTreeSet<_> = record
+        .addresses
+        .iter()
+        .map(|one| one.address.ip())
+        .collect();
+    selectors
+        .iter()
+        .flat_map(|selector| {
+            addresses.iter().map(|ip| NftRecord {
+                set: member_set_name(selector, ip.is_ipv4()),
+                key: address_bytes_hex(*ip),
+                key_end: None,
+                value: None,
+            })
+        })
+        .collect()
+}
+
+/// Gives a record the memberships that the rules make; whether that changes it.
+pub(super) fn refresh(record: &mut AttachmentRecord, rules: &[Rule]) -> bool {
+    let wanted = memberships(record, rules);
+    let (there, mut kept): (BTreeSet<NftRecord>, Vec<NftRecord>) = {
+        let (members, others): (Vec<_>, Vec<_>) = record
+            .nft
+            .drain(..)
+            .partition(|element| is_member_set(&element.set));
+        (members.into_iter().collect(), others)
+    };
+    let is_changed = there != wanted;
+    kept.extend(wanted);
+    record.nft = kept;
+    is_changed
+}

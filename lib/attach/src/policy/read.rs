@@ -1,0 +1,237 @@
+//! Reading rules, from a configuration or a file: every problem is noted, with its place.
+
+use std::collections::BTreeMap;
+
+use ipnetwork::IpNetwork;
+use serde_json::Value;
+use weft_cni::conf::{Fields, KeySpec};
+
+use super::rule::{PortMatch, Rule};
+use super::selector::{Endpoints, Selector};
+
+/// Keys of `policy` in a configuration.
+pub const POLICY_KEYS: &[KeySpec] = &[
+    KeySpec::new(
+        "ingress",
+        "list of rules",
+        "",
+        "who may begin connections with containers of this network; `to` narrows which",
+    ),
+    KeySpec::new(
+        "egress",
+        "list of rules",
+        "",
+        "with whom containers of this network may begin connections; `from` narrows which",
+    ),
+];
+
+/// Keys of a rule.
+pub const RULE_KEYS: &[KeySpec] = &[
+    KeySpec::new(
+        "name",
+        "string",
+        "its number",
+        "what it is called in answers",
+    ),
+    KeySpec::new("from", "selector", "see above", "who begins"),
+    KeySpec::new("to", "selector", "see above", "with whom"),
+    KeySpec::new(
+        "ports",
+        "list",
+        "everything",
+        "`\"tcp/80\"`, `\"udp/5000-5010\"`, `\"icmp\"`, `\"tcp\"` for all its ports",
+    ),
+];
+
+/// Keys of a selector.
+pub const SELECTOR_KEYS: &[KeySpec] = &[
+    KeySpec::new("network", "string", "", "containers of this network"),
+    KeySpec::new(
+        "name",
+        "string",
+        "",
+        "containers of this name (K8S_POD_NAME, which Podman sets too), or of this container id",
+    ),
+    KeySpec::new(
+        "label",
+        "object",
+        "",
+        "containers with these labels: `args.cni.labels`, the pod's annotations, `namespace` of K8S_POD_NAMESPACE",
+    ),
+    KeySpec::new(
+        "cidr",
+        "prefix or list",
+        "",
+        "addresses instead of containers; `\"any\"` in place of the selector is all of them",
+    ),
+];
+
+const SELECTOR: &str = "must be \"any\", or an object with network, name, label or cidr";
+
+/// The rules of a network's `policy`.
+pub(super) fn of_network(network: &str, policy: &Fields<'_>) -> Vec<Rule> {
+    let own = Endpoints {
+        network: Some(network.to_owned()),
+        ..Endpoints::default()
+    };
+    let mut rules = Vec::new();
+    for (key, is_ingress) in [("ingress", true), ("egress", false)] {
+        for (number, entry) in policy.objects(key, &[RULE_KEYS]).iter().enumerate() {
+            let (own_key, other_key) = if is_ingress {
+                ("to", "from")
+            } else {
+                ("from", "to")
+            };
+            let own = narrowed(entry, own_key, &own);
+            let Some(other) = selector(entry, other_key) else {
+                continue;
+            };
+            let (from, to) = if is_ingress {
+                (other, own)
+            } else {
+                (own, other)
+            };
+            rules.push(Rule {
+                from,
+                to,
+                ports: ports(entry),
+                origin: origin(&format!("network {network}, {key}"), number, entry),
+            });
+        }
+    }
+    rules
+}
+
+/// Notes every problem of a network's `policy`.
+pub fn check_network(policy: &Fields<'_>) {
+    drop(of_network("", policy));
+}
+
+/// The rules of a file: `allow`.
+pub(super) fn of_file(file: &str, document: &Fields<'_>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for (number, entry) in document.objects("allow", &[RULE_KEYS]).iter().enumerate() {
+        let (from, to) = (selector(entry, "from"), selector(entry, "to"));
+        if let (Some(from), Some(to)) = (from, to) {
+            rules.push(Rule {
+                from,
+                to,
+                ports: ports(entry),
+                origin: origin(file, number, entry),
+            });
+        }
+    }
+    rules
+}
+
+fn origin(place: &str, number: usize, entry: &Fields<'_>) -> String {
+    match entry.string("name") {
+        Some(name) => format!("{place}, {name:?}"),
+        None => format!("{place}, rule {}", number + 1),
+    }
+}
+
+/// A network's own side: which of its containers.
+fn narrowed(entry: &Fields<'_>, key: &str, own: &Endpoints) -> Selector {
+    if entry.value(key).is_none() {
+        return Selector::Endpoints(own.clone());
+    }
+    match selector(entry, key) {
+        Some(Selector::Endpoints(endpoints)) => Selector::Endpoints(Endpoints {
+            network: endpoints.network.or_else(|| own.network.clone()),
+            ..endpoints
+        }),
+        Some(_) => {
+            entry.invalid(key, &"", "must name containers: the network's own");
+            Selector::Endpoints(own.clone())
+        }
+        None => Selector::Endpoints(own.clone()),
+    }
+}
+
+fn selector(entry: &Fields<'_>, key: &str) -> Option<Selector> {
+    match entry.value(key) {
+        Some(Value::String(text)) if text == "any" => return Some(Selector::Any),
+        Some(Value::Object(_)) => {}
+        Some(other) => {
+            entry.invalid(key, other, SELECTOR);
+            return None;
+        }
+        None => {
+            entry.invalid(key, &"", SELECTOR);
+            return None;
+        }
+    }
+    let object = entry.object(key, &[SELECTOR_KEYS])?;
+    let endpoints = Endpoints {
+        network: object.string("network").map(str::to_owned),
+        name: object.string("name").map(str::to_owned),
+        labels: labels(&object),
+    };
+    let names_endpoints = endpoints != Endpoints::default();
+    match (object.value("cidr").is_some(), names_endpoints) {
+        (true, false) => addresses(&object).map(Selector::Addresses),
+        (false, true) => Some(Selector::Endpoints(endpoints)),
+        (true, true) => {
+            entry.invalid(
+                key,
+                &"",
+                "must have either cidr, or network, name and label",
+            );
+            None
+        }
+        (false, false) => {
+            entry.invalid(key, &"{}", SELECTOR);
+            None
+        }
+    }
+}
+
+fn labels(object: &Fields<'_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for (key, value) in object.map("label").into_iter().flatten() {
+        match value.as_str() {
+            Some(text) => drop(labels.insert(key.clone(), text.to_owned())),
+            None => object.invalid(&format!("label.{key}"), value, "must be a string"),
+        }
+    }
+    labels
+}
+
+fn addresses(object: &Fields<'_>) -> Option<Vec<IpNetwork>> {
+    const MUST: &str = "must be an address or a prefix";
+    let mut networks: Vec<IpNetwork> = match object.value("cidr") {
+        Some(Value::String(_)) => object.parsed("cidr", MUST).into_iter().collect(),
+        _ => object.parsed_list("cidr", MUST),
+    };
+    if networks.is_empty() {
+        object.invalid("cidr", &"[]", MUST);
+        return None;
+    }
+    networks.sort_by_key(|one| (one.prefix(), one.network()));
+    for (index, network) in networks.iter().enumerate() {
+        let wider = networks.iter().take(index);
+        if let Some(wider) = wider
+            .into_iter()
+            .find(|wider| wider.contains(network.network()))
+        {
+            object.invalid("cidr", network, &format!("is within {wider}: leave it out"));
+        }
+    }
+    let plain = |one: &IpNetwork| IpNetwork::new(one.network(), one.prefix()).ok();
+    Some(networks.iter().filter_map(plain).collect())
+}
+
+fn ports(entry: &Fields<'_>) -> Vec<PortMatch> {
+    let mut ports = Vec::new();
+    for (path, item) in entry.list("ports") {
+        match item.as_str().map(PortMatch::parse) {
+            Some(Ok(port)) => ports.push(port),
+            Some(Err(must)) => entry.problems().invalid(&path, item, must),
+            None => entry.problems().invalid(&path, item, "must be a string"),
+        }
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
