@@ -47,7 +47,6 @@ fn change(host: &mut Host, pair: &Pair, connects: bool) -> Result<()> {
     if pair.from == pair.to {
         anyhow::bail!("{}: a network reaches itself already", pair.from);
     }
-    let mut connections = Connections::read(&host.data_dir)?;
     let (there, back) = (
         (pair.from.clone(), pair.to.clone()),
         (pair.to.clone(), pair.from.clone()),
@@ -57,30 +56,43 @@ fn change(host: &mut Host, pair: &Pair, connects: bool) -> Result<()> {
     } else {
         vec![there, back]
     };
-    for pair in pairs {
-        if connects {
-            connections.connected.insert(pair);
-        } else {
-            connections.connected.remove(&pair);
+    Connections::change(host, |connections| {
+        for pair in &pairs {
+            if connects {
+                connections.connected.insert(pair.clone());
+            } else {
+                connections.connected.remove(pair);
+            }
         }
-    }
-    connections.write(&host.data_dir)?;
+    })
+    .map_err(CniError::from)?;
     let applied = apply(host).map_err(CniError::from)?;
-    let known = host.all_networks().map_err(CniError::from)?;
+    let mut others = Vec::new();
+    let reach = weft_attach::reachable_networks(host).map_err(CniError::from)?;
     for name in [&pair.from, &pair.to] {
-        let isolation = known
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, network)| network.isolation.as_str());
-        match isolation {
+        let known = reach.iter().find(|(known, _, _)| known == name);
+        match known.map(|(_, network, _)| network.isolation.as_str()) {
             Some("mesh") => {}
-            Some(other) => output::line(&format!(
-                "network {name} has isolation {other}: only isolation mesh can be connected"
+            Some(isolation) => others.push(format!(
+                "network {name} has isolation {isolation}: only isolation mesh can be connected"
             )),
             None => output::line(&format!(
                 "network {name} has no closed containers at the moment"
             )),
         }
+    }
+    let still = |(from, to): &&(String, String)| {
+        let reaches =
+            |(name, _, others): &(String, _, Vec<String>)| name == from && others.contains(to);
+        reach.iter().any(reaches)
+    };
+    if !connects && let Some((from, to)) = pairs.iter().find(still) {
+        others.push(format!(
+            "{from} still reaches {to}: they have a mesh or a parent in common, in their configurations"
+        ));
+    }
+    if !others.is_empty() {
+        anyhow::bail!("{}", others.join("; "));
     }
     let word = if connects {
         "connected"

@@ -118,7 +118,7 @@ fn without_effect(rule: &Rule, records: &[AttachmentRecord]) -> Option<&'static 
             .any(|side| matches!(side, Selector::Endpoints(one) if one.matches(record)))
     });
     let is_known = meant.clone().next().is_some();
-    let is_open = meant.all(|record| record.isolation.is_none());
+    let is_open = meant.all(|one| one.isolation.is_none() && one.firewall.is_none());
     (is_known && is_open).then_some("nobody whom it means is of a closed network")
 }
 
@@ -126,6 +126,9 @@ fn explain(host: &mut Host, question: &Question) -> Result<()> {
     let world = World::read(host).map_err(CniError::from)?;
     let port = PortMatch::parse(&question.port)
         .map_err(|must| anyhow::anyhow!("{}: {must}", question.port))?;
+    if port.ports.is_some_and(|(first, last)| first != last) {
+        bail!("{}: one port at a time", question.port);
+    }
     let number = port.ports.map(|(first, _)| first);
     let (from, to) = parties(&world, &question.from, &question.to)?;
     let decision = world.decide(from, to, port.protocol, number);

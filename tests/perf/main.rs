@@ -13,10 +13,12 @@
 
 mod attachments;
 mod cases;
+mod chain;
 mod floor;
 mod leases;
 mod measure;
 mod report;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -32,14 +34,28 @@ fn main() -> ExitCode {
         cases::on_a_parent(&mut report, rounds);
         return report.summary();
     }
+    if arguments.iter().any(|argument| argument == "--chain") {
+        chains(&mut report, rounds, is_short);
+        return report.summary();
+    }
     floor::measure(&mut report, rounds);
     cases::one_by_one(&mut report, rounds);
-    cases::publish(&mut report, 1, rounds.min(20));
-    cases::publish(&mut report, 1000, 3);
+    chains(&mut report, rounds, is_short);
     cases::in_parallel(&mut report);
     cases::backends(&mut report, rounds);
     attachments::present(&mut report, if is_short { 60 } else { 300 }, rounds);
     attachments::go_at_once(&mut report, if is_short { 60 } else { 500 });
     leases::many(&mut report, if is_short { 5_000 } else { 60_000 }, rounds);
     report.summary()
+}
+
+/// Lists of plugins, ports, closed networks.
+fn chains(report: &mut Report, rounds: usize, is_short: bool) {
+    chain::one_by_one(report, rounds.min(30));
+    chain::in_parallel(report);
+    chain::many(report, if is_short { 100 } else { 1000 });
+    chain::among_elements(report, rounds);
+    cases::publish(report, 1, rounds.min(20));
+    cases::publish(report, 1000, 3);
+    throughput::closed_and_open(report, if is_short { 3 } else { 7 });
 }

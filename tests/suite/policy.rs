@@ -327,6 +327,12 @@ fn wrong_policies_are_refused_before_anything_is_done() {
         json!({"egress": [{"to": {"cidr": ["10.0.0.0/8", "10.1.0.0/16"]}}]}),
         json!({"egress": [{"to": {"cidr": "10.0.0.0/40"}}]}),
         json!({"egress": [{"to": {"cidr": "10.0.0.0/8", "name": "x"}}]}),
+        json!({"ingress": [{"from": "any", "ports": []}]}),
+        // A key that is misspelt would open more than is meant.
+        json!({"ingress": [{"from": "any", "port": ["tcp/80"]}]}),
+        json!({"ingress": [{"from": {"network": "x", "lable": {"a": "b"}}}]}),
+        // Another network's doors are not this one's to open.
+        json!({"ingress": [{"from": "any", "to": {"network": "other"}}]}),
         json!([]),
     ] {
         let conf = network(net, 1, &json!({"isolation": "full", "policy": policy}));
@@ -376,5 +382,99 @@ fn rules_that_do_nothing_are_reported() {
     assert!(
         listed.contains("from network net1, label app=web to name db"),
         "{listed}"
+    );
+}
+
+/// The last rule that goes, goes with the next ADD too; and GC of another network takes none.
+#[test]
+fn no_rule_outlives_its_words() {
+    let zone = Zone::new();
+    zone.rules(WEB_TO_DB);
+    let conf = full(&zone.net, 1);
+    let db = zone.add(&conf, "db", "db");
+    let web = zone.add(&conf, "front", "web");
+    let _server = Server::tcp(&db, 5432, "db");
+    let other = network(&zone.net, 2, &json!({"cniVersion": "1.1.0"}));
+    let (_open, _) = zone.net.add(&other);
+    let mut gc = other.clone();
+    gc["cni.dev/valid-attachments"] = json!([]);
+    Call::new(&zone.net.suite, "GC", &gc)
+        .on(&zone.net.host)
+        .ok();
+    assert!(
+        reached(&web, "10.1.0.2:5432"),
+        "GC of another network took the rule"
+    );
+    assert_eq!(ok(&zone.weft(&["firewall", "diff"])), "");
+    zone.rules("");
+    let _third = zone.add(&conf, "third", "web");
+    assert!(!reached(&web, "10.1.0.2:5432"), "the rule is no more");
+    assert_eq!(ok(&zone.weft(&["firewall", "diff"])), "");
+}
+
+/// A rule is by address: whoever takes a member's address elsewhere is not let in by it.
+#[test]
+fn a_members_address_is_not_a_key() {
+    let zone = Zone::new();
+    zone.rules(WEB_TO_DB);
+    let conf = full(&zone.net, 1);
+    let db = zone.add(&conf, "db", "db");
+    let web = zone.add(&conf, "front", "web");
+    let (stranger, _) = zone.net.add(&network(&zone.net, 2, &json!({})));
+    let receiver = db.run(|| std::net::UdpSocket::bind("0.0.0.0:5005").unwrap());
+    receiver
+        .set_read_timeout(Some(std::time::Duration::from_millis(500)))
+        .unwrap();
+    let send = |from: &Container| {
+        let socket = from.run(|| std::net::UdpSocket::bind("10.1.0.3:0").unwrap());
+        let _ = socket.send_to(b"?", "10.1.0.2:5005");
+        receiver.recv(&mut [0; 8]).is_ok()
+    };
+    stranger.sh("ip addr add 10.1.0.3/32 dev eth0");
+    assert!(!send(&stranger), "it pretends to be the web");
+    assert!(send(&web), "the control");
+}
+
+/// What began while there were no rules ends when they are back.
+#[test]
+fn what_began_without_rules_does_not_go_on() {
+    let zone = Zone::new();
+    let conf = full(&zone.net, 1);
+    let db = zone.add(&conf, "db", "db");
+    let web = zone.add(&conf, "front", "web");
+    let _server = Server::udp(&db, 5000, "db");
+    // Somebody else needs connections tracked.
+    zone.net
+        .host
+        .sh("nft flush ruleset && nft add table inet theirs && \
+        nft add chain inet theirs c '{ type filter hook forward priority 0; }' && \
+        nft add rule inet theirs c ct state established accept");
+    let socket = web.run(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
+    let ask = || crate::services::ask_udp_by(&socket, "10.1.0.2:5000".parse().unwrap()).is_some();
+    assert!(ask(), "the control: everything is open");
+    zone.add(&conf, "third", "x");
+    assert!(!ask(), "it goes on after an ADD");
+}
+
+/// A file with a mistake keeps nobody from being removed.
+#[test]
+fn removing_does_not_need_readable_rules() {
+    let zone = Zone::new();
+    let conf = full(&zone.net, 1);
+    let open = network(&zone.net, 2, &json!({"cniVersion": "1.1.0"}));
+    let db = zone.add(&conf, "db", "db");
+    let (other, _) = zone.net.add(&open);
+    zone.rules("x =");
+    zone.net.del(&conf, &db);
+    zone.net.del(&open, &other);
+    let mut gc = open.clone();
+    gc["cni.dev/valid-attachments"] = json!([]);
+    Call::new(&zone.net.suite, "GC", &gc)
+        .on(&zone.net.host)
+        .ok();
+    let dump = zone.net.host.store().read(|t| t.dump()).unwrap();
+    assert!(
+        dump.attachments.is_empty() && dump.shared.is_empty(),
+        "{dump:?}"
     );
 }

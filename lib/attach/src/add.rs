@@ -16,7 +16,7 @@ use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::ipam::remember;
 use crate::plan::{Ipam, Plan};
-use crate::policy::{self, Policies};
+use crate::policy::{self, POLICY_LOCK, Policies};
 use crate::ruleset;
 use crate::steps::container::Settings;
 use crate::steps::idle::{self, LINKS_LOCK};
@@ -64,9 +64,10 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
         Err(error) => return Err(undo(host, plan, &record, Created::default(), None, error)),
     };
     let mut created = Created::default();
-    if let Err(error) = obey(host, &mut record) {
-        return Err(undo(host, plan, &record, created, Some(lock), error));
-    }
+    let obeyed = match obey(host, &mut record) {
+        Ok(lock) => lock,
+        Err(error) => return Err(undo(host, plan, &record, created, Some(lock), error)),
+    };
     // A MAC that derives from the address is what everybody remembers already; beyond the host
     // there may be machines that know the address from before. An announcement reaches every port,
     // so one that tells nobody anything is not made.
@@ -87,6 +88,7 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
         settings,
         &mut created,
     );
+    drop(obeyed);
     match applied {
         Ok(interfaces) => {
             if let Ipam::Store(config) = &plan.settings.ipam {
@@ -100,18 +102,32 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
 
 /// Puts rules in force that are not yet, as those of the attachment's own network if it is the
 /// first: what it is a member of may be another thing then.
-fn obey(host: &mut Host, record: &mut AttachmentRecord) -> Result<(), AttachError> {
+///
+/// The lock keeps the rules as they are until its elements are in the kernel.
+fn obey(host: &mut Host, record: &mut AttachmentRecord) -> Result<Option<FileLock>, AttachError> {
+    /// Somebody may change them again and again.
+    const ATTEMPTS: u32 = 20;
     let is_concerned = record.nft.iter().any(|one| policy::is_member_set(&one.set));
     if !is_concerned && record.isolation.is_none() {
-        return Ok(());
+        return Ok(None);
     }
-    if policy::ensure(host, record)? {
+    for _ in 0..ATTEMPTS {
+        let lock = host.store.named_lock(POLICY_LOCK, Sharing::Shared)?;
+        if policy::is_obeyed(host, record)? {
+            return Ok(Some(lock));
+        }
+        drop(lock);
+        policy::apply(host)?;
         let id = record.id.clone();
         if let Some(there) = host.store.read(|transaction| transaction.attachment(&id))? {
             *record = there;
         }
     }
-    Ok(())
+    Err(AttachError::Conflict {
+        key: "policy",
+        name: record.id.network.to_string(),
+        why: "rules have changed again and again meanwhile: try once more".to_owned(),
+    })
 }
 
 /// Held until everything is made: who removes what is unused waits for it.

@@ -151,6 +151,15 @@ fn elements(
         .filter(own)
         .map(|ip| ip.address.ip())
         .collect();
+    let mut addresses = addresses;
+    // The one that the interface gives itself counts too.
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        addresses.extend(
+            ends.own
+                .mac
+                .map(|mac| IpAddr::from(ruleset::link_local(mac))),
+        );
+    }
     Ok(ruleset::limit_elements(
         limits,
         Some(&port.name),

@@ -9,6 +9,7 @@ use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::{address, link, vlan};
 use weft_store::{AttachmentRecord, ContainerLink, HostLink, SharedObject};
 
+use crate::conf::IngressPolicy;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::ipam::{DelegateIpam, OWN_TYPE};
@@ -64,6 +65,7 @@ pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     for port in &record.host_links {
         found.host_link(host, port, request)?;
     }
+    found.isolation(&record, request);
     found.elements(host, &record)?;
     found.gateway(host, &record, request)?;
     found.parent(host, &record)?;
@@ -164,6 +166,20 @@ impl Differences {
             ));
         }
         self.vlans(host, port, there.index, request)
+    }
+
+    /// The configuration may have changed since: a container that is open is not closed by that.
+    fn isolation(&mut self, record: &AttachmentRecord, request: &Request) {
+        let problems = weft_cni::conf::Problems::default();
+        let fields = request.conf.open(&problems);
+        let ingress = crate::conf::ingress_policy(&fields).map(IngressPolicy::isolation);
+        let wanted = crate::conf::isolation(&fields)
+            .or(ingress)
+            .unwrap_or_default();
+        if !record.host_links.is_empty() && wanted != record.isolation {
+            let actual = record.isolation;
+            self.add(format!("isolation is {actual} instead of {wanted}"));
+        }
     }
 
     fn vlans(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weft_cni::{CniError, Code};
-use weft_store::{Isolation, NetworkRecord};
+use weft_store::{Isolation, NetworkRecord, Sharing};
 
 use crate::error::AttachError;
 use crate::host::Host;
@@ -38,11 +38,19 @@ impl Connections {
         serde_json::from_slice(&text).map_err(|error| failure(&path, &error))
     }
 
-    /// Writes it, whole or not at all.
+    /// Changes what is known; who else does so waits.
     ///
     /// # Errors
     /// Code 5 with the file.
-    pub fn write(&self, data_dir: &Path) -> Result<(), CniError> {
+    pub fn change(host: &Host, work: impl FnOnce(&mut Self)) -> Result<(), AttachError> {
+        let _lock = host.store.named_lock("connections", Sharing::Exclusive)?;
+        let mut connections = Self::read(&host.data_dir)?;
+        work(&mut connections);
+        Ok(connections.write(&host.data_dir)?)
+    }
+
+    /// Writes it, whole or not at all.
+    fn write(&self, data_dir: &Path) -> Result<(), CniError> {
         let path = file(data_dir);
         let new = path.with_extension("new");
         let text = serde_json::to_vec_pretty(self).map_err(|error| failure(&path, &error))?;

@@ -16,12 +16,23 @@ use crate::error::AttachError;
 use crate::host::Host;
 use crate::ruleset;
 use crate::steps::idle::LINKS_LOCK;
+use crate::steps::users::gateway_link;
 use crate::steps::{idle, isolation};
 
 /// The host's side of the container's interface.
 struct Port {
     link: Link,
     bridge: Link,
+}
+
+impl Port {
+    /// The interface by which the host reaches the container: with a VLAN not the bridge itself.
+    fn gateway(&self, record: Option<&AttachmentRecord>) -> String {
+        record
+            .and_then(|record| record.host_links.first())
+            .and_then(gateway_link)
+            .unwrap_or_else(|| self.bridge.name.clone())
+    }
 }
 
 /// The bridge's port among the interfaces that the plugins before have made on the host.
@@ -82,8 +93,10 @@ pub fn add(
         if record.firewall.is_none() {
             // A network that is closed already is closed by its own plugin.
             if record.isolation.is_none() {
-                isolation::refuse_other_modes(&port.bridge.name, Isolation::Apart, transaction)?;
-                part.shared = isolation::shared_objects(&port.bridge.name, Isolation::Apart);
+                let bridge = &port.bridge.name;
+                let link = port.gateway(Some(&record));
+                isolation::refuse_other_modes(bridge, Isolation::Apart, transaction)?;
+                part.shared = isolation::shared_objects(bridge, &link, Isolation::Apart);
             }
             if policy == IngressPolicy::Isolated {
                 part.nft.extend(ruleset::alone_elements(&port.link.name));
@@ -115,17 +128,14 @@ fn take_out(record: &mut AttachmentRecord) {
         return;
     };
     record.nft.retain(|element| !firewall.nft.contains(element));
-    let mut links = Vec::new();
-    for object in &record.shared {
-        if let SharedObject::Isolation { link, .. } = object {
-            links.push(link.clone());
-        }
+    if !record.isolation.is_none() {
+        return;
     }
-    let added: Vec<SharedObject> = links
-        .iter()
-        .flat_map(|link| isolation::shared_objects(link, Isolation::Apart))
-        .collect();
-    record.shared.retain(|object| !added.contains(object));
+    record.shared.retain(|object| match object {
+        SharedObject::Isolation { mode, .. } => *mode != Isolation::Apart,
+        SharedObject::NftElement { element } => !ruleset::is_isolation(element),
+        _ => true,
+    });
 }
 
 /// Takes the policy back. Without a record there is none.
@@ -162,7 +172,9 @@ pub fn check(host: &mut Host, request: &Request, policy: IngressPolicy) -> Resul
         return Ok(());
     }
     let record = host.store.read(|transaction| transaction.attachment(&id))?;
-    let is_closed = record.is_some_and(|one| one.firewall.is_some() || !one.isolation.is_none());
+    let is_closed = record
+        .as_ref()
+        .is_some_and(|one| one.firewall.is_some() || !one.isolation.is_none());
     if !is_closed {
         found.add("no policy of it in Weft's store");
         return found.into_result(&id);
@@ -171,12 +183,14 @@ pub fn check(host: &mut Host, request: &Request, policy: IngressPolicy) -> Resul
         found.add("no port of a bridge in prevResult exists on the host");
         return found.into_result(&id);
     };
-    for element in ruleset::isolation_elements(&port.bridge.name, Isolation::Apart) {
+    let link = port.gateway(record.as_ref());
+    let mode = record
+        .map(|one| one.isolation)
+        .filter(|mode| !mode.is_none());
+    for element in ruleset::isolation_elements(&link, mode.unwrap_or(Isolation::Apart)) {
         if !ruleset::element_is_right(host, &element, None)? {
-            let (set, bridge) = (&element.set, &port.bridge.name);
-            found.add(format!(
-                "nft set {set} lacks {bridge}: it is not kept apart"
-            ));
+            let set = &element.set;
+            found.add(format!("nft set {set} lacks {link}: it is not kept apart"));
         }
     }
     let own = crate::names::owner(&id);

@@ -154,6 +154,8 @@ fn fields_text(fields: &[Key], mut bytes: &[u8]) -> String {
 pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
     let before = differences(host)?;
     if before.is_empty() {
+        // Something may have begun while there were no rules.
+        policy::end_denied(host)?;
         return Ok(before);
     }
     if is_needed(host)? {

@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::ipam::{DelegateIpam, OWN_TYPE};
 use crate::names::{id_of_alias, network_owner, owner};
 use crate::namespaces;
+use crate::policy;
 use crate::ruleset;
 use crate::steps::{child, host_access, idle, links, users};
 
@@ -203,6 +204,8 @@ fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), Atta
     let network = network_owner(&scope.network);
     let is_orphan = |owner: &str| match owner.strip_prefix("weft network ") {
         Some(_) => owner == network && !is_used,
+        // What the rules themselves have is nobody's attachment's.
+        None if owner == policy::OWNER => false,
         None => owner.starts_with("weft ") && present.contains(owner) && !known.contains(owner),
     };
     // Networks on one bridge share what closes it: it may bear the name of one that is gone.

@@ -16,8 +16,9 @@ mod selector;
 mod state;
 
 pub use apply::{Applied, apply};
-pub(crate) use apply::{ensure, forget_network, install, member_sets};
+pub(crate) use apply::{OWNER, POLICY_LOCK, forget_network, install, is_obeyed, member_sets};
 pub(crate) use compile::{is_member_set, member_set};
+pub(crate) use decide::end_denied;
 pub use decide::{Decision, Party, World, gateway};
 pub use files::{PolicyFile, read_file, read_files};
 pub(crate) use members::Policies;

@@ -20,10 +20,10 @@ pub(crate) use apply::{
 pub(crate) use elements::{
     Guarded, address_bytes_hex, element, endpoint_elements, network_elements,
 };
-pub(crate) use guard::{ALONE, PORTS, alone_elements};
+pub(crate) use guard::{ALONE, PORTS, alone_elements, link_local};
 pub(crate) use isolation::{
-    CONNECTED, IN_FORCE, POLICY, USER_PRE, connection, network_elements as isolation_elements,
-    opened_elements,
+    CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, connection, home_elements,
+    is_isolation, network_elements as isolation_elements, opened_elements,
 };
 pub use limits::Limits;
 pub(crate) use limits::limit_elements;

@@ -3,12 +3,14 @@
 //! Source: linux/netfilter/nfnetlink_conntrack.h.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use crate::error::KernelError;
 use crate::netlink::{Transport, Wait};
+use crate::nft::close_later;
 use crate::nft::{attribute_bytes, attributes, message};
 
 const SUBSYSTEM: u16 = 1;
@@ -52,6 +54,14 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct ConntrackSocket {
     transport: Transport,
+}
+
+/// Every socket of netfilter's waits, when it closes, for what nf_tables is about to free: if
+/// somebody has just deleted something there, a grace period.
+impl Drop for ConntrackSocket {
+    fn drop(&mut self) {
+        close_later(self.transport.socket().as_raw_fd());
+    }
 }
 
 impl ConntrackSocket {

@@ -7,6 +7,7 @@
 mod attribute;
 mod batch;
 mod expression;
+mod linger;
 mod name;
 mod object;
 mod set;
@@ -16,6 +17,7 @@ mod socket;
 pub(crate) use attribute::{attribute_bytes, attributes, message};
 pub use batch::{Batch, Family};
 pub use expression::{Expression, Verdict};
+pub(crate) use linger::close_later;
 pub use name::interned;
 pub use object::{BaseChain, Chain, ForeignChain, RawRule, Table};
 pub use set::{Element, Exclusive, Key, Set, SetKind};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 use weft_attach::conf::IngressPolicy;
-use weft_attach::policy::{self as policy, POLICY_KEYS};
+use weft_attach::policy;
 use weft_attach::{BridgePlan, Isolation, LinkPlan, Masquerade, Settings, Sysctls, conf};
 use weft_cni::conf::{Fields, Problems};
 use weft_cni::{CniError, Request};
@@ -22,7 +22,7 @@ pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
     let fields = request.conf.fields(BRIDGE_KEYS, &problems);
     let flag = |key| fields.boolean(key).unwrap_or(false);
     let up = !flag("disableContainerInterface");
-    let bridge = bridge(&fields);
+    let bridge = bridge(request.conf.name.as_str(), &fields);
     let is_full = bridge.isolation == Isolation::Full;
     if is_full && request.conf.ipam().is_none() {
         problems.conflict("isolation: full needs ipam: what is allowed, is by address");
@@ -47,7 +47,7 @@ pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
     Ok(settings)
 }
 
-fn bridge(fields: &Fields<'_>) -> BridgePlan {
+fn bridge(network: &str, fields: &Fields<'_>) -> BridgePlan {
     let flag = |key| fields.boolean(key).unwrap_or(false);
     let name = conf::link_name(fields, "bridge").unwrap_or_else(|| DEFAULT_BRIDGE.to_owned());
     let (hairpin, promiscuous) = (flag("hairpinMode"), flag("promiscMode"));
@@ -73,7 +73,7 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
         isolation,
         mesh: fields.string("mesh").map(str::to_owned),
         parent: fields.string("parent").map(str::to_owned),
-        policy: policy(fields),
+        policy: policy(network, fields),
         ignores_foreign_firewall: flag("ignoreForeignFirewall"),
         alone: isolation == Isolation::Full || ingress == Some(IngressPolicy::Isolated),
         // In full mode everything passes the host.
@@ -119,11 +119,10 @@ fn bridge(fields: &Fields<'_>) -> BridgePlan {
 }
 
 /// The network's own rules, checked.
-fn policy(fields: &Fields<'_>) -> Option<Map<String, Value>> {
-    let policy = fields.object("policy", &[POLICY_KEYS])?;
-    // Whose they are does not matter here.
-    policy::check_network(&policy);
-    fields.map("policy").cloned()
+fn policy(network: &str, fields: &Fields<'_>) -> Option<Map<String, Value>> {
+    let policy = fields.map("policy")?;
+    policy::check_network(network, policy, fields.problems());
+    Some(policy.clone())
 }
 
 fn group_forward_mask(fields: &Fields<'_>) -> Option<u16> {

@@ -197,7 +197,11 @@ fn shared_objects(
         .map(|element| SharedObject::NftElement { element })
         .collect();
     let link = bridge.gateway_link();
-    shared.extend(isolation::shared_objects(&link, bridge.isolation));
+    shared.extend(isolation::shared_objects(
+        &bridge.name,
+        &link,
+        bridge.isolation,
+    ));
     if !bridge.cleanup {
         return shared;
     }

@@ -84,7 +84,7 @@ impl Side {
                 side.refuse_conflicts(child, transaction)
             }
             (Self::Bridge(_), LinkPlan::Bridge(bridge)) => {
-                isolation::refuse_other_modes(&bridge.gateway_link(), bridge.isolation, transaction)
+                isolation::refuse_other_modes(&bridge.name, bridge.isolation, transaction)
             }
             _ => Ok(()),
         }

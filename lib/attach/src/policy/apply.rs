@@ -6,17 +6,19 @@ use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set};
 use weft_store::{AttachmentRecord, Sharing, StoreError};
 
 use super::compile::{DESTINATION, Structures, is_member_set, member_set};
-use super::members::refresh;
+use super::members::{is_membership, refresh};
 use super::state::State;
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::owner;
-use crate::ruleset::{self, CONNECTED, IN_FORCE, NAT, connection, element};
+use crate::ruleset::{
+    self, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, NAT, connection, element,
+};
 
 /// Shared by who becomes a member of what rules say, exclusive to change the rules.
 pub(crate) const POLICY_LOCK: &str = "policy";
 /// The mark of what belongs to the rules and to nobody's attachment.
-const OWNER: &str = "weft policy";
+pub(crate) const OWNER: &str = "weft policy";
 /// How often a change is tried again when others keep changing the ruleset.
 const ATTEMPTS: u32 = 50;
 /// Far above the ids of the skeleton's sets, which are of another batch.
@@ -61,20 +63,19 @@ fn is_anything_there(host: &mut Host) -> Result<bool, AttachError> {
 
 /// Whether exactly these rules are in force.
 fn is_in_force(host: &mut Host, state: &State) -> Result<bool, AttachError> {
+    // Without rules nothing is in force: not what was before, either.
+    if state.is_empty() {
+        return Ok(!is_anything_there(host)?);
+    }
     let wanted = Element::new(state.digest().to_vec(), OWNER);
     Ok(host.nft()?.find(&IN_FORCE, &wanted)?.is_some())
 }
 
-/// Puts rules in force that are not, before a new attachment relies on them, and makes it a member of
-/// what they mean if they have changed since it was recorded. Whether that was so.
-pub(crate) fn ensure(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachError> {
+/// Whether the rules there are are in force, and an attachment is a member of what they mean.
+pub(crate) fn is_obeyed(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachError> {
     let state = State::read(host)?;
     let is_right = !refresh(&mut record.clone(), &state.rules);
-    if is_right && (state.is_empty() || is_in_force(host, &state)?) {
-        return Ok(false);
-    }
-    apply(host)?;
-    Ok(true)
+    Ok(is_right && is_in_force(host, &state)?)
 }
 
 /// A closed network has no attachments any more: its own rules go with it.
@@ -83,7 +84,15 @@ pub(crate) fn forget_network(host: &mut Host, name: &str) -> Result<(), AttachEr
         transaction.remove_network(name);
         Ok::<_, StoreError>(())
     })?;
-    apply(host).map(drop)
+    match apply(host) {
+        // Files with mistakes keep nobody from being removed; what is in force stays until they are
+        // put right, and means nobody of this network any more.
+        Err(AttachError::Cni(error)) => {
+            tracing::warn!(error = error.msg, "policies are not applied");
+            Ok(())
+        }
+        outcome => outcome.map(drop),
+    }
 }
 
 fn refresh_records(host: &Host, state: &State) -> Result<usize, AttachError> {
@@ -201,7 +210,7 @@ fn members_by_set(records: &[AttachmentRecord]) -> Members {
     let mut members = Members::new();
     for record in records {
         let own = owner(&record.id);
-        for one in record.nft.iter().filter(|one| is_member_set(&one.set)) {
+        for one in record.nft.iter().filter(|one| is_membership(one)) {
             if let Some((set, element)) = element(one, &own) {
                 let set = members.entry(set.name.to_owned()).or_default();
                 set.entry(element.key).or_insert_with(|| own.clone());
@@ -256,6 +265,10 @@ fn change(
             };
             difference(&set, &there, members.get(set.name).unwrap_or(&none), batch);
         }
+    }
+    for set in [KNOWN4, KNOWN6, HOME4, HOME6] {
+        let there = nft.elements(&set)?;
+        difference(&set, &there, members.get(set.name).unwrap_or(&none), batch);
     }
     for (set, elements) in shared_elements(state) {
         let there: Vec<Element> = nft

@@ -66,7 +66,7 @@ pub(crate) fn member_set(name: &str) -> Option<Set> {
 /// The name of the set of a selector's members of one family.
 pub(super) fn member_set_name(selector: &Selector, is_ipv4: bool) -> String {
     let family = if is_ipv4 { 4 } else { 6 };
-    format!("{MEMBERS}{}_{family}", digest(&selector.to_string()))
+    format!("{MEMBERS}{}_{family}", digest(&format!("{selector:?}")))
 }
 
 const fn family_chain(name: &'static str) -> Chain {
@@ -88,7 +88,8 @@ impl Structures {
         let mut chains = Vec::new();
         for (destination, rules) in by_destination {
             let text = destination.to_string();
-            let name = nft::interned(&format!("{DESTINATION}{}", digest(&text)));
+            let name = format!("{DESTINATION}{}", digest(&format!("{destination:?}")));
+            let name = nft::interned(&name);
             for family in [&IPV4, &IPV6] {
                 for mut parts in side(destination, family, family.destination, &mut sets) {
                     parts.push(Expression::Verdict(Verdict::Jump(name)));

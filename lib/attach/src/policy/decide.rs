@@ -134,6 +134,12 @@ impl World {
         if from.is_host {
             return Decision::allowed("the host reaches its containers");
         }
+        if from.address == to.address {
+            return Decision::allowed("it is itself");
+        }
+        if to.is_host && port.is_some_and(|port| self.leads_on(protocol, port, to.address)) {
+            return Decision::allowed("that port of the host is published");
+        }
         let link = |party: Party<'_>| party.record.and_then(link_of);
         let is_names = port == Some(DNS) && matches!(protocol, Protocol::Tcp | Protocol::Udp);
         if to.is_host && is_names {
@@ -184,6 +190,11 @@ impl World {
                 .any(|one| one.set == crate::ruleset::ALONE.name)
         };
         let network = &record.id.network;
+        let is_isolated =
+            |record: &AttachmentRecord| record.host_links.iter().any(|one| one.isolated);
+        if is_isolated(record) && from.record.is_some_and(is_isolated) {
+            return Decision::denied(format!("network {network} has portIsolation"));
+        }
         match isolation_of(record) {
             Isolation::Full => self.by_rules(from, to, protocol, port).unwrap_or_else(|| {
                 Decision::denied(format!(
@@ -214,6 +225,19 @@ impl World {
         Some(Decision::allowed(rule.to_string()))
     }
 
+    /// Whether a port of the host is published.
+    fn leads_on(&self, protocol: Protocol, port: u16, address: IpAddr) -> bool {
+        let number = protocol.number(address.is_ipv4());
+        self.records
+            .iter()
+            .flat_map(|record| &record.ports)
+            .any(|one| {
+                (one.protocol, one.host_port) == (number, port)
+                    && one.address.is_ipv4() == address.is_ipv4()
+                    && one.host_ip.is_none_or(|ip| ip == address)
+            })
+    }
+
     /// Whether a port of the host leads to a container's port.
     pub fn is_published(&self, address: IpAddr, protocol: u8, port: u16) -> bool {
         self.records
@@ -228,7 +252,7 @@ impl World {
             17 => Protocol::Udp,
             132 => Protocol::Sctp,
             1 | 58 => Protocol::Icmp,
-            _ => return true,
+            _ => Protocol::Other,
         };
         let (source, destination) = (connection.original.source, connection.reply.source);
         let port = connection.reply.source_port;
@@ -246,12 +270,12 @@ impl World {
 }
 
 /// Ends connections of closed networks that had begun and may not any more. How many.
-pub(super) fn end_denied(host: &mut Host) -> Result<usize, AttachError> {
+pub(crate) fn end_denied(host: &mut Host) -> Result<usize, AttachError> {
     let world = World::read(host)?;
     if world
         .records
         .iter()
-        .all(|record| record.isolation.is_none())
+        .all(|record| isolation_of(record).is_none())
     {
         return Ok(0);
     }

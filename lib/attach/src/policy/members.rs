@@ -11,7 +11,8 @@ use super::state::{network_rules, rules_of_files};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::plan::{LinkPlan, Plan};
-use crate::ruleset::address_bytes_hex;
+use crate::ruleset::{HOME4, HOME6, KNOWN4, KNOWN6, address_bytes_hex, home_elements};
+use crate::steps::users::gateway_link;
 
 /// What policies make of an attachment, before it is recorded.
 #[derive(Debug, Default)]
@@ -82,6 +83,14 @@ pub(super) fn memberships(record: &AttachmentRecord, rules: &[Rule]) -> BTreeSet
         .iter()
         .map(|one| one.address.ip())
         .collect();
+    let is_meant = !selectors.is_empty() || !record.isolation.is_none();
+    let link = record.host_links.first().and_then(gateway_link);
+    let homes: Vec<NftRecord> = link
+        .filter(|_| is_meant)
+        .iter()
+        .flat_map(|link| addresses.iter().map(move |ip| home_elements(link, *ip)))
+        .flatten()
+        .collect();
     selectors
         .iter()
         .flat_map(|selector| {
@@ -92,17 +101,21 @@ pub(super) fn memberships(record: &AttachmentRecord, rules: &[Rule]) -> BTreeSet
                 value: None,
             })
         })
+        .chain(homes)
         .collect()
+}
+
+/// Whether an element is one of [`memberships`].
+pub(super) fn is_membership(element: &NftRecord) -> bool {
+    let homes = [KNOWN4, KNOWN6, HOME4, HOME6];
+    is_member_set(&element.set) || homes.iter().any(|set| set.name == element.set)
 }
 
 /// Gives a record the memberships that the rules make; whether that changes it.
 pub(super) fn refresh(record: &mut AttachmentRecord, rules: &[Rule]) -> bool {
     let wanted = memberships(record, rules);
     let (there, mut kept): (BTreeSet<NftRecord>, Vec<NftRecord>) = {
-        let (members, others): (Vec<_>, Vec<_>) = record
-            .nft
-            .drain(..)
-            .partition(|element| is_member_set(&element.set));
+        let (members, others): (Vec<_>, Vec<_>) = record.nft.drain(..).partition(is_membership);
         (members.into_iter().collect(), others)
     };
     let is_changed = there != wanted;

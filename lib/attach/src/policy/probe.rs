@@ -93,7 +93,9 @@ pub fn probe(
             })?;
             Ok(sent.is_ok() && receiver.recv(&mut [0; 64]).is_ok())
         }
-        Protocol::Sctp | Protocol::Icmp => Err(refuse("only tcp and udp can be tried")),
+        Protocol::Sctp | Protocol::Icmp | Protocol::Other => {
+            Err(refuse("only tcp and udp can be tried"))
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
-use serde_json::Value;
-use weft_cni::conf::{Fields, KeySpec};
+use serde_json::{Map, Value};
+use weft_cni::conf::{Fields, KeySpec, Problems};
 
 use super::rule::{PortMatch, Rule};
 use super::selector::{Endpoints, Selector};
@@ -103,8 +103,14 @@ pub(super) fn of_network(network: &str, policy: &Fields<'_>) -> Vec<Rule> {
 }
 
 /// Notes every problem of a network's `policy`.
-pub fn check_network(policy: &Fields<'_>) {
-    drop(of_network("", policy));
+pub fn check_network(network: &str, policy: &Map<String, Value>, problems: &Problems) {
+    let own = Problems::default();
+    let fields = Fields::new(policy, "policy", &[POLICY_KEYS], &own);
+    drop(of_network(network, &fields));
+    // A key that is misspelt would open more, or less, than is meant.
+    if let Err(error) = own.into_result(true) {
+        problems.conflict(error.msg);
+    }
 }
 
 /// The rules of a file: `allow`.
@@ -137,10 +143,22 @@ fn narrowed(entry: &Fields<'_>, key: &str, own: &Endpoints) -> Selector {
         return Selector::Endpoints(own.clone());
     }
     match selector(entry, key) {
-        Some(Selector::Endpoints(endpoints)) => Selector::Endpoints(Endpoints {
-            network: endpoints.network.or_else(|| own.network.clone()),
-            ..endpoints
-        }),
+        Some(Selector::Endpoints(endpoints)) => {
+            if let Some(other) = endpoints
+                .network
+                .filter(|one| own.network.as_ref() != Some(one))
+            {
+                entry.invalid(
+                    key,
+                    &format!("network {other}"),
+                    "must be of this network: rules about others are the host's (policies.d)",
+                );
+            }
+            Selector::Endpoints(Endpoints {
+                network: own.network.clone(),
+                ..endpoints
+            })
+        }
         Some(_) => {
             entry.invalid(key, &"", "must name containers: the network's own");
             Selector::Endpoints(own.clone())
@@ -224,6 +242,13 @@ fn addresses(object: &Fields<'_>) -> Option<Vec<IpNetwork>> {
 
 fn ports(entry: &Fields<'_>) -> Vec<PortMatch> {
     let mut ports = Vec::new();
+    if entry.value("ports").is_some() && entry.list("ports").is_empty() {
+        entry.invalid(
+            "ports",
+            &"[]",
+            "must name something; leave it out for everything",
+        );
+    }
     for (path, item) in entry.list("ports") {
         match item.as_str().map(PortMatch::parse) {
             Some(Ok(port)) => ports.push(port),

@@ -53,6 +53,8 @@ pub enum Protocol {
     Sctp,
     /// ICMP and `ICMPv6`.
     Icmp,
+    /// Another, which only rules without ports mean.
+    Other,
 }
 
 impl Protocol {
@@ -65,6 +67,7 @@ impl Protocol {
             Self::Udp => "udp",
             Self::Sctp => "sctp",
             Self::Icmp => "icmp",
+            Self::Other => "other",
         }
     }
 
@@ -76,6 +79,7 @@ impl Protocol {
             Self::Sctp => 132,
             Self::Icmp if is_ipv4 => 1,
             Self::Icmp => 58,
+            Self::Other => 255,
         }
     }
 }

@@ -53,7 +53,7 @@ impl State {
     pub(crate) fn digest(&self) -> [u8; 16] {
         let mut hash = Sha256::new();
         for rule in &self.rules {
-            hash.update(rule.to_string());
+            hash.update(format!("{rule:?}"));
             hash.update([0]);
         }
         for (from, to) in &self.pairs {

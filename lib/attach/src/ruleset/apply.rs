@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult};
 
 use weft_kernel::KernelError;
-use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, RawRule, Set, Table};
+use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, RawRule, Set, SetKind, Table};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use super::elements::{Guarded, element, endpoint_elements, record_of};
@@ -118,10 +118,13 @@ pub(crate) fn restore(
     record: Option<&AttachmentRecord>,
 ) -> Result<bool, AttachError> {
     let state = readable_state(host);
+    let elements = known_elements(host, record, &policy::member_sets(&state))?;
     let mut is_new = false;
     for table in TABLES {
+        // Chains and elements in one batch: there is no moment at which what is closed is open.
         let mut batch = Batch::new();
         create(&table, &state, &mut batch);
+        elements.add_hashed(Some(&table), &mut batch);
         match host.nft()?.commit(&batch) {
             Ok(()) => is_new = true,
             // It was there, or another ADD was faster.
@@ -129,14 +132,17 @@ pub(crate) fn restore(
             Err(error) => return Err(error.into()),
         }
     }
-    let elements = known_elements(host, record, &policy::member_sets(&state))?;
     match fill(host.nft()?, &elements) {
         // An older Weft's table, or somebody deleted part of it: it is made anew.
         Err(AttachError::Kernel(error)) if error.is_absent() => {
-            make_anew(host, &state)?;
+            make_anew(host, &state, &elements)?;
             fill(host.nft()?, &elements)?;
         }
         outcome => outcome?,
+    }
+    // What began while there were no rules does not go on.
+    if let Err(error) = policy::end_denied(host) {
+        tracing::warn!(%error, "connections that are not allowed may go on");
     }
     Ok(is_new)
 }
@@ -157,7 +163,7 @@ fn create(table: &Table, state: &State, batch: &mut Batch) {
 }
 
 /// Both tables in one batch, whatever there was; the administrator's rules stay.
-fn make_anew(host: &mut Host, state: &State) -> Result<(), AttachError> {
+fn make_anew(host: &mut Host, state: &State, elements: &KnownElements) -> Result<(), AttachError> {
     let theirs = administrators_rules(host)?;
     let mut batch = Batch::new();
     for table in TABLES {
@@ -169,6 +175,7 @@ fn make_anew(host: &mut Host, state: &State) -> Result<(), AttachError> {
     for rule in &theirs {
         USER_PRE.append_raw(rule, &mut batch);
     }
+    elements.add_hashed(None, &mut batch);
     Ok(host.nft()?.commit(&batch)?)
 }
 
@@ -176,7 +183,7 @@ fn make_anew(host: &mut Host, state: &State) -> Result<(), AttachError> {
 pub(crate) fn rebuild(host: &mut Host) -> Result<(), AttachError> {
     let state = State::read(host)?;
     let elements = known_elements(host, None, &policy::member_sets(&state))?;
-    make_anew(host, &state)?;
+    make_anew(host, &state, &elements)?;
     fill(host.nft()?, &elements)
 }
 
@@ -235,15 +242,29 @@ fn known_elements(
     Ok(known)
 }
 
+impl KnownElements {
+    /// Everything but intervals, of one table or of both.
+    fn add_hashed(&self, table: Option<&Table>, batch: &mut Batch) {
+        let is_hashed = |(set, _): &&(Set, Element)| set.kind != SetKind::Interval;
+        let shared = self.shared.iter().filter(is_hashed);
+        let all = self.hashed.iter().chain(shared).cloned();
+        for (set, elements) in by_set(all) {
+            if table.is_none_or(|table| set.table == *table) {
+                set.add(&elements, Exclusive::No, batch);
+            }
+        }
+    }
+}
+
 /// Puts elements into tables that are there.
 fn fill(nft: &mut NftSocket, known: &KnownElements) -> Result<(), AttachError> {
     let mut batch = Batch::new();
-    for (set, elements) in by_set(known.hashed.iter().cloned()) {
-        set.add(&elements, Exclusive::No, &mut batch);
-    }
+    known.add_hashed(None, &mut batch);
     nft.commit(&batch)?;
     for (set, element) in &known.shared {
-        add_interval(nft, set, element)?;
+        if set.kind == SetKind::Interval {
+            add_interval(nft, set, element)?;
+        }
     }
     Ok(())
 }
@@ -273,6 +294,10 @@ fn replace(host: &mut Host, wanted: &[(Set, Element, Exclusive)]) -> Result<(), 
                         holder.id
                     ),
                 });
+            }
+            // Somebody has put back everything meanwhile, this too.
+            if there.owner == element.owner && there.value == element.value {
+                continue;
             }
             tracing::warn!(
                 owner = there.owner,

@@ -281,7 +281,7 @@ pub(crate) fn alone_elements(port: &str) -> [NftRecord; 2] {
 }
 
 /// RFC 4291, appendix A: the address that an interface gives itself.
-fn link_local(mac: Mac) -> Ipv6Addr {
+pub(crate) fn link_local(mac: Mac) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.0;
     Ipv6Addr::from([
         0xfe,

@@ -4,6 +4,8 @@
 //! accepts or drops it. What answers is let through before; what the host itself sends is not
 //! looked at. `accept` ends Weft's own chains only: other people's rules still decide.
 
+use std::net::IpAddr;
+
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
 use weft_store::{Isolation, NftRecord, PortRecord};
 
@@ -35,11 +37,19 @@ pub(super) const OPENED6: Set = set(
     SetKind::Hash,
 );
 
+/// Addresses that rules or modes mean, and the interface each of them comes by.
+pub(crate) const KNOWN4: Set = set(NAT, "known4", &[Key::Ipv4], SetKind::Hash);
+pub(crate) const KNOWN6: Set = set(NAT, "known6", &[Key::Ipv6], SetKind::Hash);
+pub(crate) const HOME4: Set = set(NAT, "home4", &[Key::IfName, Key::Ipv4], SetKind::Hash);
+pub(crate) const HOME6: Set = set(NAT, "home6", &[Key::IfName, Key::Ipv6], SetKind::Hash);
+
 /// The digest of the rules in force: as long as an interface's name.
 pub(crate) const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
 
 /// All of them.
-pub(super) const SETS: [Set; 6] = [NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, IN_FORCE];
+pub(super) const SETS: [Set; 10] = [
+    NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, KNOWN4, KNOWN6, HOME4, HOME6, IN_FORCE,
+];
 
 /// Five before filter (0), so that Weft decides before host-wide rules.
 const FILTER: i32 = -5;
@@ -151,11 +161,11 @@ fn input_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
     };
     vec![
         known,
+        vec![input_name(FIRST), is_in(&CLOSED), jump(&USER_PRE)],
         discovery(SOLICITATION),
         discovery(ADVERTISEMENT),
         names(UDP),
         names(TCP),
-        vec![input_name(FIRST), is_in(&CLOSED), jump(&USER_PRE)],
         vec![input_name(FIRST), jump_by(&NETWORKS)],
     ]
 }
@@ -198,7 +208,40 @@ fn admitted_rules() -> Vec<Vec<Expression>> {
     vec![
         published(&IPV4, &OPENED4),
         published(&IPV6, &OPENED6),
+        stranger(&IPV4, (&KNOWN4, &HOME4)),
+        stranger(&IPV6, (&KNOWN6, &HOME6)),
         vec![jump(&POLICY)],
+    ]
+}
+
+/// Rules are by address: one that comes by another interface than its owner's is somebody else's who
+/// pretends.
+fn stranger(protocol: &Protocol, (known, home): (&Set, &Set)) -> Vec<Expression> {
+    let source = |register| protocol.load(protocol.source, protocol.length, register);
+    let mut rule = protocol.is_this().to_vec();
+    rule.extend([
+        source(FIRST),
+        is_in(known),
+        input_name(FIRST),
+        source(FIRST + 4),
+        super::matching::is_not_in(home),
+        Expression::Counter,
+        DROP,
+    ]);
+    rule
+}
+
+/// Where an address comes from.
+pub(crate) fn home_elements(link: &str, address: IpAddr) -> [NftRecord; 2] {
+    let (known, home) = if address.is_ipv4() {
+        (KNOWN4, HOME4)
+    } else {
+        (KNOWN6, HOME6)
+    };
+    let bytes = ip_bytes(address);
+    [
+        record(known, &bytes),
+        record(home, &[ifname_bytes(link), bytes].concat()),
     ]
 }
 
@@ -235,6 +278,13 @@ pub(crate) fn network_elements(link: &str, isolation: Isolation) -> Vec<NftRecor
         records.push(connection(link, link));
     }
     records
+}
+
+/// Whether an element is one that closes a network.
+pub(crate) fn is_isolation(element: &NftRecord) -> bool {
+    [NETWORKS, CLOSED, CONNECTED]
+        .iter()
+        .any(|set| set.name == element.set)
 }
 
 /// That one network's containers reach another's.

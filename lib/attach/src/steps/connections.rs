@@ -57,7 +57,8 @@ pub(crate) fn end_published(ports: &[PortRecord]) -> Result<(), AttachError> {
 /// A container of a closed network goes: what was let in to its addresses, or out from them, ends, so
 /// that it does not go on with whoever has them next.
 pub(crate) fn end_of_closed(record: &AttachmentRecord) -> Result<(), AttachError> {
-    if record.isolation.is_none() || record.addresses.is_empty() {
+    let is_open = record.isolation.is_none() && record.firewall.is_none();
+    if is_open || record.addresses.is_empty() {
         return Ok(());
     }
     let is_own = |ip: IpAddr| record.addresses.iter().any(|one| one.address.ip() == ip);

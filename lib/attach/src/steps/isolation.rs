@@ -5,7 +5,6 @@ use weft_cni::result::Route;
 use weft_store::{AddressRecord, Isolation, SharedObject, Transaction};
 
 use super::gateway::gateway_of;
-use super::users::gateway_link;
 use crate::error::AttachError;
 use crate::ruleset;
 
@@ -13,7 +12,7 @@ use crate::ruleset;
 const SCOPE_LINK: u32 = 253;
 
 /// What the attachments behind an interface of the host share.
-pub(crate) fn shared_objects(link: &str, mode: Isolation) -> Vec<SharedObject> {
+pub(crate) fn shared_objects(bridge: &str, link: &str, mode: Isolation) -> Vec<SharedObject> {
     if mode.is_none() {
         return Vec::new();
     }
@@ -22,14 +21,14 @@ pub(crate) fn shared_objects(link: &str, mode: Isolation) -> Vec<SharedObject> {
         .map(|element| SharedObject::NftElement { element })
         .collect();
     shared.push(SharedObject::Isolation {
-        link: link.to_owned(),
+        link: bridge.to_owned(),
         mode,
     });
     shared
 }
 
-/// Refuses to make half of what is behind an interface closed: an open container there would be a
-/// way around, and a closed one has been promised that there is none.
+/// Refuses to make half of a bridge closed: an open container there would be a way around, by a tag
+/// of another VLAN if need be, and a closed one has been promised that there is none.
 pub(crate) fn refuse_other_modes(
     link: &str,
     wanted: Isolation,
@@ -66,8 +65,8 @@ pub(crate) fn refuse_other_modes(
     // The first closed one: only now it matters whether there are open ones, which are not counted.
     let records = transaction.attachments()?;
     let is_open_here = records.iter().any(|record| {
-        let mut links = record.host_links.iter().filter_map(gateway_link);
-        record.isolation.is_none() && links.any(|other| other == link)
+        let mut ports = record.host_links.iter();
+        record.isolation.is_none() && ports.any(|port| port.bridge.as_deref() == Some(link))
     });
     if is_open_here {
         return refuse(Isolation::None);

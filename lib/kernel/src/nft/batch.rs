@@ -87,6 +87,14 @@ impl Batch {
         self.changes.is_empty()
     }
 
+    /// Whether it takes something away.
+    pub(super) fn deletes(&self) -> bool {
+        const DELETIONS: [u16; 5] = [2, 5, 8, 11, 14];
+        self.changes
+            .iter()
+            .any(|change| DELETIONS.contains(&(change.kind & 0xff)))
+    }
+
     /// Appends another batch's changes.
     pub fn extend(&mut self, other: Self) {
         self.changes.extend(other.changes);

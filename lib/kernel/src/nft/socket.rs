@@ -3,6 +3,8 @@
 //! Closing one after a change that deleted something waits for an RCU grace period (about 12 ms),
 //! and so does the exit of a process that holds one: close it last.
 
+use std::os::fd::AsRawFd;
+
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
@@ -14,6 +16,7 @@ use super::batch::{
     Batch, Family, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, frame, message_kind, payload,
     unspecified_family,
 };
+use super::linger::close_later;
 use super::object::{ForeignChain, RawRule, Table};
 use super::set::{Element, Set};
 use crate::error::KernelError;
@@ -33,6 +36,16 @@ const BATCH_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub struct NftSocket {
     transport: Transport,
+    /// Something was deleted: closing waits.
+    has_deleted: bool,
+}
+
+impl Drop for NftSocket {
+    fn drop(&mut self) {
+        if self.has_deleted {
+            close_later(self.transport.socket().as_raw_fd());
+        }
+    }
 }
 
 impl NftSocket {
@@ -46,7 +59,10 @@ impl NftSocket {
         // megabytes. Where it is not allowed, smaller ones still go.
         let _ = setsockopt(transport.socket(), SndBufForce, &BATCH_BYTES);
         let _ = setsockopt(transport.socket(), RcvBufForce, &BATCH_BYTES);
-        Ok(Self { transport })
+        Ok(Self {
+            transport,
+            has_deleted: false,
+        })
     }
 
     /// Opens one in another namespace.
@@ -106,6 +122,7 @@ impl NftSocket {
             end,
             &frame(None),
         ));
+        self.has_deleted |= batch.deletes();
         self.transport.send(&bytes)?;
         self.outcome(&words)
     }
