@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use weft_testkit::{Container, Outside};
 
 use crate::bridge::Net;
+use crate::commands::{ok, weft};
 use crate::services::{Server, ask_tcp};
 
 /// From whom to whom.
@@ -257,6 +258,40 @@ fn isolated_is_apart_from_its_peers_too() {
     holds(&ISOLATED);
 }
 
+/// A rule opens the cells that it names, and taking it back closes them.
+#[test]
+fn a_policy_changes_its_cells_only() {
+    const WITH_INGRESS: Column = Column {
+        keys: FULL.keys,
+        open: [
+            YES, YES, YES, YES, YES, NO, NO, NO, NO, YES, YES, YES, YES, YES,
+        ],
+    };
+    const WITH_EGRESS: Column = Column {
+        keys: FULL.keys,
+        open: [
+            NO, NO, NO, YES, NO, YES, YES, NO, YES, YES, YES, YES, YES, YES,
+        ],
+    };
+    let world = World::new(&serde_json::from_str(FULL.keys).unwrap());
+    let host = &world.net.host;
+    let apply = |rules: &str| {
+        std::fs::create_dir_all(host.policy_dir()).unwrap();
+        std::fs::write(host.policy_dir().join("rules.toml"), rules).unwrap();
+        ok(&weft(&world.net.suite, host, &["policy", "apply"]));
+    };
+    world.require(&FULL, "before");
+    apply("[[allow]]\nfrom = \"any\"\nto = { network = \"net1\" }\nports = [\"tcp/80\"]\n");
+    world.require(&WITH_INGRESS, "with a rule to it");
+    apply(
+        "[[allow]]\nfrom = { network = \"net1\" }\nports = [\"tcp\"]\n\
+         to = { cidr = [\"10.2.0.0/15\", \"192.0.2.1\", \"fd02::/16\", \"fd03::/16\", \"2001:db8::1\"] }\n",
+    );
+    world.require(&WITH_EGRESS, "with a rule from it");
+    apply("");
+    world.require(&FULL, "after");
+}
+
 /// After a reboot containers and rules are gone, and the store with them: the same again is the same
 /// table.
 #[test]
@@ -369,4 +404,24 @@ fn the_administrators_chain_is_theirs() {
             .sh("nft list chain inet weft user_pre")
             .contains("ours")
     );
+}
+
+/// A driver whose frames do not pass the host says so, instead of leaving open what was to be closed.
+#[test]
+fn what_cannot_be_closed_is_refused() {
+    let net = Net::new();
+    for driver in ["weft-macvlan", "weft-ipvlan"] {
+        for (key, value) in [
+            ("isolation", json!("full")),
+            ("antiSpoof", json!(true)),
+            ("ingressPolicy", json!("isolated")),
+            ("policy", json!({"ingress": []})),
+        ] {
+            let mut conf = network(&net, 1, &json!({ key: value }));
+            conf["type"] = driver.into();
+            let error = net.call("ADD", &conf, &net.host.container()).error();
+            assert_eq!(error["code"], 7, "{driver} {key}: {error}");
+            assert!(error["msg"].as_str().unwrap().contains(key), "{error}");
+        }
+    }
 }

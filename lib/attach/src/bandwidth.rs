@@ -8,7 +8,6 @@ use std::net::IpAddr;
 
 use weft_cni::{CniResult, Request};
 use weft_kernel::netlink::{Batch, RouteSocket};
-use weft_kernel::nft::NftSocket;
 use weft_kernel::qdisc::{self, TokenBucket};
 use weft_store::{AttachmentRecord, BandwidthRecord};
 
@@ -284,18 +283,6 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Bandwidth) -> Result<(
         None => {}
     }
     found.into_result(&id)
-}
-
-/// Whether limits could be set.
-///
-/// # Errors
-/// Code 50.
-pub fn status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    crate::status::ipam_status(host, request, None)?;
-    NftSocket::open()
-        .and_then(|mut socket| socket.generation())
-        .map(drop)
-        .map_err(|error| crate::status::unavailable(error.into()))
 }
 
 #[cfg(test)]

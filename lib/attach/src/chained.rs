@@ -80,3 +80,13 @@ pub(crate) fn withdraw(
         _ => Ok(()),
     }
 }
+
+/// Whether what chained plugins add to nf_tables could be added.
+///
+/// # Errors
+/// Code 50.
+pub fn status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    crate::status::ipam_status(host, request, None)?;
+    let generation = host.nft().and_then(|nft| Ok(nft.generation()?));
+    generation.map(drop).map_err(crate::status::unavailable)
+}

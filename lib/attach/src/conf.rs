@@ -208,6 +208,32 @@ pub fn isolation(fields: &Fields<'_>) -> Option<Isolation> {
     word(fields, "isolation", "must be none, peer, mesh or full")
 }
 
+/// Refuses what only a bridge's frames, which pass the host, can be held to.
+pub fn refuse_isolation(fields: &Fields<'_>) {
+    for key in ["isolation", "antiSpoof", "policy", "ingressPolicy"] {
+        let is_off = match fields.value(key) {
+            None | Some(Value::Bool(false)) => true,
+            Some(Value::String(text)) => matches!(text.as_str(), "" | "none" | "open" | "false"),
+            Some(_) => false,
+        };
+        if !is_off {
+            fields.invalid(
+                key,
+                &"",
+                "cannot be held here: frames leave without passing the host's firewall; use \
+                 weft-bridge, or a private mode",
+            );
+        }
+    }
+}
+
+/// `isolation` where there can be none.
+pub const NO_ISOLATION: KeySpec = KeySpec::new(
+    "isolation",
+    "string",
+    "none",
+    "refused unless `none`, as are `antiSpoof`, `policy` and `ingressPolicy`: frames leave without passing the host's firewall",
+);
 /// `isolation`.
 pub const ISOLATION: KeySpec = KeySpec::new(
     "isolation",

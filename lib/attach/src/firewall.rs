@@ -6,7 +6,6 @@
 use weft_cni::{CniResult, Request};
 use weft_kernel::NetNs;
 use weft_kernel::link::{self, Link};
-use weft_kernel::nft::NftSocket;
 use weft_store::{AttachmentRecord, FirewallRecord, Isolation, SharedObject, Sharing};
 
 use crate::chained::{foreign, records, withdraw};
@@ -205,16 +204,4 @@ pub fn check(host: &mut Host, request: &Request, policy: IngressPolicy) -> Resul
         }
     }
     found.into_result(&id)
-}
-
-/// Whether a policy could be applied.
-///
-/// # Errors
-/// Code 50.
-pub fn status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    crate::status::ipam_status(host, request, None)?;
-    NftSocket::open()
-        .and_then(|mut socket| socket.generation())
-        .map(drop)
-        .map_err(|error| crate::status::unavailable(error.into()))
 }

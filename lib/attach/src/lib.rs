@@ -32,6 +32,7 @@ mod sysctls;
 pub mod tuning;
 
 pub use add::add;
+pub use chained::status as chained_status;
 pub use check::{check, require_prev_result};
 pub use connections::{Connections, reachable_networks};
 pub use del::{Target, del, detach_container};

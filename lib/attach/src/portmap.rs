@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult, Request};
 use weft_kernel::listener::{self, Transport};
-use weft_kernel::nft::NftSocket;
 use weft_kernel::{NetNs, link, route};
 use weft_store::{AttachmentRecord, NftRecord, PortRecord, SharedObject, Sharing, StoreError};
 
@@ -405,16 +404,4 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Publishing) -> Result<
         }
     }
     found.into_result(&id)
-}
-
-/// Whether ports could be published.
-///
-/// # Errors
-/// Code 50.
-pub fn status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    crate::status::ipam_status(host, request, None)?;
-    NftSocket::open()
-        .and_then(|mut socket| socket.generation())
-        .map(drop)
-        .map_err(|error| crate::status::unavailable(error.into()))
 }

@@ -117,7 +117,7 @@ impl Plugin for WeftBandwidth {
 
     fn status(&self, request: &Request) -> Result<(), CniError> {
         read(request)?;
-        Ok(bandwidth::status(&mut host(request)?, request)?)
+        Ok(weft_attach::chained_status(&mut host(request)?, request)?)
     }
 }
 

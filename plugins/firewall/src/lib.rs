@@ -56,7 +56,7 @@ impl Plugin for WeftFirewall {
 
     fn status(&self, request: &Request) -> Result<(), CniError> {
         read(request)?;
-        Ok(firewall::status(&mut host(request)?, request)?)
+        Ok(weft_attach::chained_status(&mut host(request)?, request)?)
     }
 }
 

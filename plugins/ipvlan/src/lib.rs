@@ -39,6 +39,7 @@ pub const IPVLAN_KEYS: &[KeySpec] = &[
     conf::CHILD_MTU,
     conf::LINK_IN_CONTAINER,
     conf::HOST_ACCESS,
+    conf::NO_ISOLATION,
     conf::DETECTION,
     conf::SYSCTL,
 ];
@@ -61,6 +62,7 @@ fn read(request: &Request) -> Result<Settings, CniError> {
         dns: request.conf.dns(&problems),
     };
     weft_attach::ipam::refuse_mistyped(&fields);
+    conf::refuse_isolation(&fields);
     problems.into_result(request.conf.strict)?;
     Ok(settings)
 }

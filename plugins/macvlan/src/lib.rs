@@ -44,6 +44,7 @@ pub const MACVLAN_KEYS: &[KeySpec] = &[
         "the master's frames with this tag, 1 to 4094; Weft makes the interface for them, and removes it with the last container",
     ),
     conf::HOST_ACCESS,
+    conf::NO_ISOLATION,
     conf::DETECTION,
     conf::SYSCTL,
 ];
@@ -65,6 +66,7 @@ fn read(request: &Request) -> Result<Settings, CniError> {
         dns: request.conf.dns(&problems),
     };
     weft_attach::ipam::refuse_mistyped(&fields);
+    conf::refuse_isolation(&fields);
     problems.into_result(request.conf.strict)?;
     Ok(settings)
 }

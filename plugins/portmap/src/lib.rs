@@ -102,7 +102,7 @@ impl Plugin for WeftPortmap {
 
     fn status(&self, request: &Request) -> Result<(), CniError> {
         read(request)?;
-        Ok(portmap::status(&mut host(request)?, request)?)
+        Ok(weft_attach::chained_status(&mut host(request)?, request)?)
     }
 }
 

@@ -127,39 +127,34 @@ pub(crate) const fn jump_by(map: &Set) -> Expression {
 pub(crate) const ACCEPT: Expression = Expression::Verdict(Verdict::Accept);
 pub(crate) const DROP: Expression = Expression::Verdict(Verdict::Drop);
 
-/// The connection is known, or is about one that is (`ct state established,related`).
-pub(crate) fn is_known_connection() -> Vec<Expression> {
-    const CT_STATE: u32 = 0;
-    const ESTABLISHED: u32 = 1 << 1;
-    const RELATED: u32 = 1 << 2;
+/// A datum of the connection (`NFT_CT_*`) has one of these bits.
+fn connection_has(key: u32, bits: u32) -> Vec<Expression> {
     let mut parts = vec![Expression::Connection {
-        key: CT_STATE,
+        key,
         register: FIRST,
     }];
-    parts.extend(has_any(ESTABLISHED | RELATED));
+    parts.extend(has_any(bits));
     parts
+}
+
+const CT_STATE: u32 = 0;
+const CT_STATUS: u32 = 2;
+
+/// The connection is known, or is about one that is (`ct state established,related`).
+pub(crate) fn is_known_connection() -> Vec<Expression> {
+    const ESTABLISHED: u32 = 1 << 1;
+    const RELATED: u32 = 1 << 2;
+    connection_has(CT_STATE, ESTABLISHED | RELATED)
 }
 
 /// The connection is new (`ct state new`).
 pub(crate) fn is_new_connection() -> Vec<Expression> {
-    const CT_STATE: u32 = 0;
     const NEW: u32 = 1 << 3;
-    let mut parts = vec![Expression::Connection {
-        key: CT_STATE,
-        register: FIRST,
-    }];
-    parts.extend(has_any(NEW));
-    parts
+    connection_has(CT_STATE, NEW)
 }
 
 /// The connection's destination was rewritten (`ct status dnat`).
 pub(crate) fn was_translated() -> Vec<Expression> {
-    const CT_STATUS: u32 = 2;
     const DESTINATION_NAT: u32 = 1 << 5;
-    let mut parts = vec![Expression::Connection {
-        key: CT_STATUS,
-        register: FIRST,
-    }];
-    parts.extend(has_any(DESTINATION_NAT));
-    parts
+    connection_has(CT_STATUS, DESTINATION_NAT)
 }
