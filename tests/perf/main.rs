@@ -55,7 +55,7 @@ fn chains(report: &mut Report, rounds: usize, is_short: bool) {
     chain::in_parallel(report);
     chain::many(report, if is_short { 100 } else { 1000 });
     chain::among_elements(report, rounds);
-    cases::publish(report, 1, rounds.min(20));
-    cases::publish(report, 1000, 3);
     throughput::closed_and_open(report, if is_short { 3 } else { 7 });
+    cases::publish(report, 1, rounds.min(20));
+    cases::publish(report, 1000, if is_short { 1 } else { 3 });
 }

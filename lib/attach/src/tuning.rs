@@ -35,6 +35,23 @@ pub struct Tuning {
 }
 
 impl Tuning {
+    fn is_nothing(&self) -> bool {
+        let Self {
+            sysctls,
+            mac,
+            mtu,
+            promiscuous,
+            all_multicast,
+            tx_queue_len,
+        } = self;
+        sysctls.is_empty()
+            && mac.is_none()
+            && mtu.is_none()
+            && promiscuous.is_none()
+            && all_multicast.is_none()
+            && tx_queue_len.is_none()
+    }
+
     fn change(&self) -> Change<'static> {
         Change {
             mac: self.mac,
@@ -58,6 +75,9 @@ pub fn add(
     wanted: &Tuning,
 ) -> Result<CniResult, AttachError> {
     let mut result = require_prev_result(request)?;
+    if wanted.is_nothing() {
+        return Ok(result);
+    }
     let id = request.attachment_id()?;
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     let mut inside = Container::open(path, request.env.netns_override())?;
@@ -191,6 +211,9 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
 /// [`AttachError::Differs`] with every difference.
 pub fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Result<(), AttachError> {
     require_prev_result(request)?;
+    if wanted.is_nothing() {
+        return Ok(());
+    }
     let id = request.attachment_id()?;
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     let mut inside = Container::open(path, request.env.netns_override())?;

@@ -75,6 +75,24 @@ impl ConntrackSocket {
         })
     }
 
+    /// How many connections are tracked, if the kernel says so.
+    fn count(&mut self) -> Result<Option<u32>, KernelError> {
+        const GET_STATISTICS: u16 = 1 << 8 | 5;
+        const ENTRIES: u16 = 1;
+        let sequence = self
+            .transport
+            .request(GET_STATISTICS, NLM_F_ACK, &[0; HEADER_BYTES])?;
+        let Ok(Some(answers)) = self.transport.collect(sequence, "count connections") else {
+            return Ok(None);
+        };
+        let entries = |payload: &[u8]| {
+            let body = payload.get(HEADER_BYTES..)?;
+            let (_, value) = attributes(body).find(|(kind, _)| *kind == ENTRIES)?;
+            value.first_chunk::<4>().copied().map(u32::from_be_bytes)
+        };
+        Ok(answers.iter().find_map(|answer| entries(&answer.payload)))
+    }
+
     /// The connections for which `is_wanted` holds. The kernel shows all of them, one after the
     /// other, so this is linear in their number.
     ///
@@ -84,6 +102,11 @@ impl ConntrackSocket {
         &mut self,
         is_wanted: &dyn Fn(&Connection) -> bool,
     ) -> Result<Vec<Connection>, KernelError> {
+        // Listing visits every bucket of the kernel's table (a quarter of a million on a machine
+        // with much memory: 9 ms), were it empty.
+        if self.count()? == Some(0) {
+            return Ok(Vec::new());
+        }
         let dump = self
             .transport
             .dump(GET, &[0; HEADER_BYTES], "list connections");
