@@ -4,6 +4,8 @@ use serde_json::json;
 use weft_testkit::{Feature, HostState, require};
 
 use crate::bridge::Net;
+use crate::isolation::network;
+use crate::services::{Server, ask_tcp};
 
 #[test]
 fn containers_meet_only_in_their_vlan() {
@@ -94,4 +96,42 @@ fn a_kernel_without_vlan_filtering_is_named() {
         "{error}"
     );
     before.assert_same(&net.host, "a VLAN on a kernel without them");
+}
+
+/// With a VLAN packets come by the VLAN's gateway, not by the bridge: that is what is closed.
+#[test]
+fn closed_vlans_are_apart() {
+    let test = "vlan::closed_vlans_are_apart";
+    if !require(Feature::BridgeVlanFiltering, test) {
+        return;
+    }
+    let net = Net::new();
+    let attach = |number: u8, policy: Option<&str>| {
+        let conf = network(&net, number, &json!({"vlan": 100}));
+        let (container, result) = net.add(&conf);
+        if let Some(policy) = policy {
+            let chained = json!({"cniVersion": "1.0.0", "name": format!("net{number}"),
+                "type": "weft-firewall", "ingressPolicy": policy, "prevResult": result});
+            net.call("ADD", &chained, &container).ok();
+            net.call("CHECK", &chained, &container).ok();
+        }
+        container
+    };
+    let (a, open) = (attach(1, Some("same-bridge")), attach(3, None));
+    let b = attach(2, Some("same-bridge"));
+    let _server = Server::tcp(&b, 80, "b");
+    assert!(open.run(|| ask_tcp("10.2.0.2:80")).is_some(), "the control");
+    assert!(a.run(|| ask_tcp("10.2.0.2:80")).is_none());
+    assert!(a.run(|| ask_tcp("[fd02::2]:80")).is_none());
+}
+
+/// Another VLAN of a closed network's bridge is a way around it.
+#[test]
+fn a_closed_bridge_has_no_open_vlans() {
+    let net = Net::new();
+    let (_closed, _) = net.add(&network(&net, 1, &json!({"isolation": "peer"})));
+    let mut open = network(&net, 2, &json!({"vlan": 1}));
+    open["bridge"] = "wtest1".into();
+    let error = net.call("ADD", &open, &net.host.container()).error();
+    assert!(error["msg"].as_str().unwrap().contains("wtest1"), "{error}");
 }

@@ -83,6 +83,7 @@ pub(super) fn of_network(network: &str, policy: &Fields<'_>) -> Vec<Rule> {
                 ("from", "to")
             };
             let own = narrowed(entry, own_key, &own);
+            let ports = ports(entry);
             let Some(other) = selector(entry, other_key) else {
                 continue;
             };
@@ -94,7 +95,7 @@ pub(super) fn of_network(network: &str, policy: &Fields<'_>) -> Vec<Rule> {
             rules.push(Rule {
                 from,
                 to,
-                ports: ports(entry),
+                ports,
                 origin: origin(&format!("network {network}, {key}"), number, entry),
             });
         }
@@ -118,11 +119,13 @@ pub(super) fn of_file(file: &str, document: &Fields<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     for (number, entry) in document.objects("allow", &[RULE_KEYS]).iter().enumerate() {
         let (from, to) = (selector(entry, "from"), selector(entry, "to"));
+        // Read whatever the rest is like: every problem is named at once.
+        let ports = ports(entry);
         if let (Some(from), Some(to)) = (from, to) {
             rules.push(Rule {
                 from,
                 to,
-                ports: ports(entry),
+                ports,
                 origin: origin(file, number, entry),
             });
         }
