@@ -33,6 +33,10 @@ impl HostState {
             ])
         });
         for (name, part) in &mut parts {
+            // What an interface has that was up once, and does not have that never was.
+            if *name == "queues" {
+                part.retain(|line| !line.contains("noqueue"));
+            }
             if *name == "routes" {
                 part.retain(|line| !line.contains("fe80::") && !line.contains("ff00::"));
                 for line in part.iter_mut() {
