@@ -250,6 +250,16 @@ fn a_port_that_a_process_has_is_refused() {
 /// A client that goes on sending is answered by whoever has the port now; others are left alone.
 #[test]
 fn udp_flows_follow_the_port() {
+    flows_follow_the_port(0);
+}
+
+/// Few connections are listed in another way than many.
+#[test]
+fn udp_flows_are_found_among_many() {
+    flows_follow_the_port(1_100);
+}
+
+fn flows_follow_the_port(others: u16) {
     let net = Net::new();
     let outside = Outside::join(&net.host);
     let conf = net.conf(&json!({}));
@@ -267,6 +277,13 @@ fn udp_flows_follow_the_port() {
     let a = Published::new(&net, &conf, &ports);
     let server = Server::udp(&a.container, 53, "a");
     assert_eq!(ask(5353).as_deref(), Some("a 192.0.2.1"));
+    outside.machine().run(|| {
+        let socket = UdpSocket::bind("192.0.2.1:0").unwrap();
+        for port in (10_000..).take(others.into()) {
+            // The host refuses, and remembers all the same.
+            let _ = socket.send_to(b"x", ("192.0.2.2", port));
+        }
+    });
     a.del(&net);
     drop(server);
     let known = || outside.machine().run(|| ask_udp("192.0.2.2:7000"));
@@ -286,6 +303,7 @@ fn udp_flows_follow_the_port() {
             .count()
     };
     let flows = tracked(7000);
+    assert!(flows > 0 && tracked(10_000) == usize::from(others > 0));
     let b = Published::new(&net, &conf, &ports);
     let _server = Server::udp(&b.container, 53, "b");
     assert_eq!(ask(5353).as_deref(), Some("b 192.0.2.1"));

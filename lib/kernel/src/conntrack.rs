@@ -2,7 +2,9 @@
 //!
 //! Source: linux/netfilter/nfnetlink_conntrack.h.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod text;
+mod tuple;
+
 use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
@@ -12,6 +14,7 @@ use crate::error::KernelError;
 use crate::netlink::{Transport, Wait};
 use crate::nft::close_later;
 use crate::nft::{attribute_bytes, attributes, message};
+pub use tuple::Tuple;
 
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = SUBSYSTEM << 8 | 1;
@@ -22,21 +25,6 @@ const ZONE: u16 = 18;
 const NESTED: u16 = 1 << 15;
 /// struct nfgenmsg.
 const HEADER_BYTES: usize = 4;
-
-/// One end's view of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tuple {
-    /// IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP and so on.
-    pub protocol: u8,
-    /// Who sends.
-    pub source: IpAddr,
-    /// To whom.
-    pub destination: IpAddr,
-    /// The sender's port; 0 for protocols without.
-    pub source_port: u16,
-    /// The receiver's port; 0 for protocols without.
-    pub destination_port: u16,
-}
 
 /// A tracked connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,16 +84,23 @@ impl ConntrackSocket {
     /// The connections for which `is_wanted` holds. The kernel shows all of them, one after the
     /// other, so this is linear in their number.
     ///
+    /// Few are read as text: that passes over the empty buckets of the kernel's table without locking
+    /// each (0.3 ms for a quarter of a million instead of 9 ms).
+    ///
     /// # Errors
     /// The socket's. A kernel without connection tracking has none.
     pub fn find(
         &mut self,
         is_wanted: &dyn Fn(&Connection) -> bool,
     ) -> Result<Vec<Connection>, KernelError> {
-        // Listing visits every bucket of the kernel's table (a quarter of a million on a machine
-        // with much memory: 9 ms), were it empty.
-        if self.count()? == Some(0) {
+        let count = self.count()?;
+        if count == Some(0) {
             return Ok(Vec::new());
+        }
+        if count.is_some_and(|count| count <= text::MANY)
+            && let Some(found) = text::find(is_wanted)
+        {
+            return Ok(found);
         }
         let dump = self
             .transport
@@ -188,67 +183,4 @@ impl Connection {
             family: *answer.first()?,
         })
     }
-}
-
-impl Tuple {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        const IP: u16 = 1;
-        const PROTOCOL: u16 = 2;
-        let mut addresses = (None, None);
-        let mut ports = (0, 0);
-        let mut protocol = 0;
-        for (kind, value) in attributes(bytes) {
-            match kind {
-                IP => addresses = read_addresses(value),
-                PROTOCOL => {
-                    for (kind, value) in attributes(value) {
-                        let port = || {
-                            value
-                                .first_chunk()
-                                .map_or(0, |two| u16::from_be_bytes(*two))
-                        };
-                        match kind {
-                            1 => protocol = value.first().copied().unwrap_or(0),
-                            2 => ports.0 = port(),
-                            3 => ports.1 = port(),
-                            _ => {}
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        Some(Self {
-            protocol,
-            source: addresses.0?,
-            destination: addresses.1?,
-            source_port: ports.0,
-            destination_port: ports.1,
-        })
-    }
-}
-
-/// Source and destination.
-fn read_addresses(bytes: &[u8]) -> (Option<IpAddr>, Option<IpAddr>) {
-    let mut addresses = (None, None);
-    for (kind, value) in attributes(bytes) {
-        let v4 = || {
-            value
-                .first_chunk()
-                .map(|bytes: &[u8; 4]| Ipv4Addr::from(*bytes).into())
-        };
-        let v6 = || {
-            value
-                .first_chunk()
-                .map(|bytes: &[u8; 16]| Ipv6Addr::from(*bytes).into())
-        };
-        match kind {
-            1 => addresses.0 = v4(),
-            2 => addresses.1 = v4(),
-            3 => addresses.0 = v6(),
-            4 => addresses.1 = v6(),
-            _ => {}
-        }
-    }
-    addresses
 }
