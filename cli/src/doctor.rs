@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 use weft_attach::Host;
-use weft_attach::firewall_state::{differences, obstacles};
+use weft_attach::firewall_state::differences;
+use weft_attach::obstacles::obstacles;
 use weft_attach::policy::read_files;
 use weft_cni::CniError;
 

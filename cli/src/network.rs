@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use weft_attach::Host;
 use weft_attach::policy::apply;
-use weft_attach::{Connections, Host};
+use weft_attach::policy::{Connections, reachable_networks};
 use weft_cni::{CniError, NetworkName};
 
 use crate::cni::environment;
@@ -68,7 +69,7 @@ fn change(host: &mut Host, pair: &Pair, connects: bool) -> Result<()> {
     .map_err(CniError::from)?;
     let applied = apply(host).map_err(CniError::from)?;
     let mut others = Vec::new();
-    let reach = weft_attach::reachable_networks(host).map_err(CniError::from)?;
+    let reach = reachable_networks(host).map_err(CniError::from)?;
     for name in [&pair.from, &pair.to] {
         let known = reach.iter().find(|(known, _, _)| known == name);
         match known.map(|(_, network, _)| network.isolation.as_str()) {
@@ -107,7 +108,7 @@ fn change(host: &mut Host, pair: &Pair, connects: bool) -> Result<()> {
 }
 
 fn list(host: &Host) -> Result<()> {
-    let reach = weft_attach::reachable_networks(host).map_err(CniError::from)?;
+    let reach = reachable_networks(host).map_err(CniError::from)?;
     for (name, network, others) in reach {
         let others = if others.is_empty() {
             String::new()

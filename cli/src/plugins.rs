@@ -53,37 +53,37 @@ pub(crate) const PLUGINS: &[KnownPlugin] = &[
         validate: |request| weft_host::HOST.validate(request),
     },
     KnownPlugin {
-        name: "weft-tuning",
+        name: weft_tuning::TUNING.name,
         intro: "Settings of an interface and its namespace, after the plugin that makes it. The \
                 keys of the reference plugin `tuning`. What was there before comes back with DEL.",
         keys: weft_tuning::TUNING_KEYS,
-        validate: weft_tuning::validate,
+        validate: |request| weft_tuning::TUNING.validate(request),
     },
     KnownPlugin {
-        name: "weft-portmap",
+        name: weft_portmap::PORTMAP.name,
         intro: "Ports of the host that lead to the container, after the plugin that makes its \
                 interface. The keys of the reference plugin `portmap`. What is published comes as \
                 `runtimeConfig.portMappings`, for which the configuration declares \
                 `\"capabilities\": {\"portMappings\": true}`.",
         keys: weft_portmap::PORTMAP_KEYS,
-        validate: weft_portmap::validate,
+        validate: |request| weft_portmap::PORTMAP.validate(request),
     },
     KnownPlugin {
-        name: "weft-firewall",
+        name: weft_firewall::FIREWALL.name,
         intro: "Keeps the containers of a bridge apart from those of others, after the plugin that \
                 makes the interface. The keys of the reference plugin `firewall`; weft-bridge takes \
                 `ingressPolicy` itself too.",
         keys: weft_firewall::FIREWALL_KEYS,
-        validate: weft_firewall::validate,
+        validate: |request| weft_firewall::FIREWALL.validate(request),
     },
     KnownPlugin {
-        name: "weft-bandwidth",
+        name: weft_bandwidth::BANDWIDTH.name,
         intro: "How fast the container sends and receives, after the plugin that makes its \
                 interface. The keys of the reference plugin `bandwidth`, and limits against floods. \
                 What a runtime asks for comes as `runtimeConfig.bandwidth`, for which the \
                 configuration declares `\"capabilities\": {\"bandwidth\": true}`.",
         keys: weft_bandwidth::BANDWIDTH_KEYS,
-        validate: weft_bandwidth::validate,
+        validate: |request| weft_bandwidth::BANDWIDTH.validate(request),
     },
 ];
 

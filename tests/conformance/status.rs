@@ -1,6 +1,6 @@
 //! Items 95 to 99: STATUS.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weft_testkit::{Call, HostState};
@@ -52,17 +52,22 @@ fn delegate_asked(w: &World) -> Result<(), NotApplicable> {
     Ok(())
 }
 
+/// Runtimes ask every few seconds. VERSION does nothing at all: what it takes is what a process takes
+/// here and now.
 fn no_effects(w: &World) -> Result<(), NotApplicable> {
     let before = HostState::of(&w.host);
-    let mut fastest = std::time::Duration::MAX;
-    for _ in 0..5 {
-        let start = Instant::now();
-        w.verb("STATUS", &conf(w)).ok();
-        fastest = fastest.min(start.elapsed());
+    let mut fastest = [Duration::MAX; 2];
+    for _ in 0..10 {
+        for (verb, fastest) in ["VERSION", "STATUS"].iter().zip(&mut fastest) {
+            let start = Instant::now();
+            w.verb(verb, &conf(w)).ok();
+            *fastest = start.elapsed().min(*fastest);
+        }
     }
     before.assert_same(&w.host, "STATUS");
     assert!(!w.host.state_dir().exists(), "STATUS has made a directory");
-    assert!(fastest.as_millis() < 20, "{fastest:?}");
+    let [nothing, status] = fastest;
+    assert!(status < nothing * 5, "{status:?}, VERSION {nothing:?}");
     Ok(())
 }
 
@@ -97,7 +102,7 @@ pub(crate) const ITEMS: &[Item] = &[
     Item {
         number: "98",
         kind: 'M',
-        title: "no effects, under 20 ms",
+        title: "no effects, and no more than a few times what VERSION takes",
         check: no_effects,
     },
     Item {

@@ -215,6 +215,55 @@ fn what_the_dead_had_is_collected() {
     lan.becomes(&before, "GC");
 }
 
+/// Two hosts on one kernel have networks of the same name: each collects its own.
+#[test]
+fn another_hosts_containers_are_not_collected() {
+    let (lan, other) = (Lan::new(), Lan::new());
+    let mut conf = conf(&json!({}));
+    let (theirs, _) = other.add(&conf);
+    let (lost, _) = lan.add(&conf);
+    std::fs::remove_dir_all(lan.host.state_dir()).unwrap();
+    conf["cniVersion"] = "1.1.0".into();
+    conf["cni.dev/valid-attachments"] = json!([]);
+    Call::new(&lan.suite, "GC", &conf).on(&lan.host).ok();
+    assert!(
+        !lost.succeeds("ip link show eth0"),
+        "an orphan of this host"
+    );
+    assert!(theirs.succeeds("ip link show eth0"), "another host's");
+}
+
+/// Inode numbers of namespaces are given again: what is in a namespace that has a dead one's is not
+/// taken for what the dead one had.
+#[test]
+fn a_namespace_with_a_dead_ones_number_is_left_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let lan = Lan::new();
+    let conf = conf(&json!({}));
+    let (mut dead, _) = lan.add(&conf);
+    let other = lan.host.container();
+    lan.host.sh(&format!(
+        "ip link add tmp0 link eth1 type macvlan && ip link set tmp0 name eth0 netns {}",
+        other.path().display()
+    ));
+    let meta = std::fs::metadata(other.path()).unwrap();
+    dead.kill();
+    lan.host
+        .store()
+        .write(|transaction| {
+            let mut record = transaction.attachments()?.remove(0);
+            let netns = record.netns.as_mut().unwrap();
+            (netns.dev, netns.ino) = (meta.dev(), meta.ino());
+            transaction.replace_attachment(&record)
+        })
+        .unwrap();
+    lan.call("DEL", &conf, &dead).ok();
+    assert!(
+        other.succeeds("ip link show eth0"),
+        "somebody else's interface is gone"
+    );
+}
+
 /// The interface for a tag: made once, shared by networks, gone with the last; somebody else's
 /// stays.
 #[test]

@@ -478,3 +478,25 @@ fn removing_does_not_need_readable_rules() {
         "{dump:?}"
     );
 }
+
+/// The first container of a closed network, whose routes cannot be made: tables, sets and chains go
+/// again, and the next one finds a host as it was.
+#[test]
+fn a_failed_first_add_leaves_nothing() {
+    let zone = Zone::new();
+    zone.rules(WEB_TO_DB);
+    let mut conf = full(&zone.net, 1);
+    let works = conf.clone();
+    conf["ipam"]["routes"] = json!([{"dst": "10.99.0.0/16", "gw": "10.77.0.1"}]);
+    let before = HostState::of(&zone.net.host);
+    let error = zone
+        .net
+        .call("ADD", &conf, &zone.net.host.container())
+        .error();
+    assert!(
+        error["msg"].as_str().unwrap().contains("10.99.0.0/16"),
+        "{error}"
+    );
+    before.assert_same(&zone.net.host, "a failed first ADD");
+    zone.add(&works, "db", "db");
+}

@@ -12,7 +12,7 @@ use weft_cni::CniResult;
 use weft_cni::result::Interface;
 use weft_store::{AttachmentRecord, FileLock, Sharing};
 
-use crate::error::AttachError;
+use crate::error::{AttachError, with_cleanup_failure};
 use crate::host::{Container, Host};
 use crate::ipam::remember;
 use crate::plan::{Ipam, Plan};
@@ -25,7 +25,7 @@ pub(crate) use device::shared as shared_device;
 use record::record;
 use result::result;
 use side::Side;
-use undo::{undo, with_cleanup_failure};
+use undo::undo;
 
 /// Attaches a container.
 ///
@@ -145,6 +145,6 @@ fn apply(
     settings: Settings<'_>,
     created: &mut Created,
 ) -> Result<Vec<Interface>, AttachError> {
-    created.tables = ruleset::add_elements(host, record)?;
+    ruleset::add_elements(host, record)?;
     side.apply(host, plan, record, inside, settings, created)
 }

@@ -9,15 +9,17 @@ use std::net::IpAddr;
 use weft_cni::{CniResult, Request};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::qdisc::{self, TokenBucket};
-use weft_store::{AttachmentRecord, BandwidthRecord};
+use weft_store::{AttachmentRecord, BandwidthRecord, Sharing};
 
-use crate::chained::{foreign, records, withdraw};
+use crate::chained::record::{foreign, records, take_back, undo};
 use crate::check::{Differences, require_prev_result};
 use crate::ends::Ends;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
+use crate::namespaces;
 use crate::ruleset::{self, Limits};
 use crate::steps::bandwidth::{limit_receiving, limits_receiving, remove};
+use crate::steps::idle::LINKS_LOCK;
 
 /// A rate in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,7 @@ pub fn add(
     let id = request.attachment_id()?;
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     let mut inside = Container::open(path, request.env.netns_override())?;
+    let netns = namespaces::record(path, &inside.netns, &inside.home)?;
     let ends = Ends::find(host, &mut inside, id.ifname.as_str())?;
     let mut part = AttachmentRecord::new(id.clone(), plugin);
     part.nft = elements(wanted, &ends, &result, id.ifname.as_str())?;
@@ -96,10 +99,10 @@ pub fn add(
         receives: wanted.ingress.is_some() && ends.peer.is_none(),
         nft: part.nft.clone(),
     };
+    let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
     host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
-        let mut record =
-            there.unwrap_or_else(|| foreign(&id, plugin, path, inside.netns.identity()));
+        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         if record.bandwidth.is_some() {
             return Err(AttachError::Conflict {
                 key: "bandwidth",
@@ -112,11 +115,12 @@ pub fn add(
         Ok(transaction.replace_attachment(&record)?)
     })?;
     if let Err(error) = apply(host, &mut inside, &ends, &part, wanted) {
-        part.netns = foreign(&id, plugin, path, inside.netns.identity()).netns;
+        part.netns = Some(netns);
         part.bandwidth = Some(bandwidth);
-        let mut errors = vec![error];
-        errors.extend(take_back(host, &part).err());
-        AttachError::collect("weft-bandwidth", errors)?;
+        // Removing takes it for itself.
+        drop(lock);
+        let queues = |host: &mut Host| remove(host, &part, &[]);
+        return Err(undo(host, &part, queues, &take_out, error));
     }
     Ok(result)
 }
@@ -197,16 +201,6 @@ fn install(socket: &mut RouteSocket, index: u32, bucket: TokenBucket) -> Result<
     }
 }
 
-fn take_back(host: &mut Host, part: &AttachmentRecord) -> Result<(), AttachError> {
-    let mut errors = Vec::new();
-    errors.extend(ruleset::remove_elements(host, &[part]).err());
-    errors.extend(remove(host, part, &[]).err());
-    if errors.is_empty() {
-        errors.extend(withdraw(host, &part.id, &take_out).err());
-    }
-    AttachError::collect("removing limits", errors)
-}
-
 fn take_out(record: &mut AttachmentRecord) {
     if let Some(bandwidth) = record.bandwidth.take() {
         record
@@ -230,7 +224,8 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         part.netns.clone_from(&record.netns);
         part.nft.clone_from(&bandwidth.nft);
         part.bandwidth = Some(bandwidth.clone());
-        errors.extend(take_back(host, &part).err());
+        let queues = |host: &mut Host| remove(host, &part, &[]);
+        errors.extend(take_back(host, &part, queues, &take_out).err());
     }
     AttachError::collect("DEL", errors)
 }

@@ -14,6 +14,7 @@ use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::ipam::{DelegateIpam, OWN_TYPE};
 use crate::names::{network_owner, owner};
+use crate::namespaces;
 use crate::ruleset;
 use crate::steps::container::spec;
 use crate::steps::gateway::gateway_addresses;
@@ -76,7 +77,7 @@ pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         if record
             .netns
             .as_ref()
-            .is_some_and(|at| (at.dev, at.ino) != inside.netns.identity())
+            .is_some_and(|at| !namespaces::is_same(&inside.netns, at))
         {
             found.add(format!("{netns} is not the network namespace of the ADD"));
         }

@@ -162,3 +162,18 @@ impl AttachError {
         }
     }
 }
+
+/// The first error, with what failed while cleaning up after it.
+pub(crate) fn with_cleanup_failure(
+    error: AttachError,
+    cleanup: Option<AttachError>,
+) -> AttachError {
+    match cleanup {
+        None => error,
+        Some(cleanup) => {
+            let mut first = CniError::from(error);
+            first.msg = format!("{}; and while undoing it: {cleanup}", first.msg);
+            first.into()
+        }
+    }
+}

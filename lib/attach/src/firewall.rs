@@ -4,19 +4,19 @@
 //! Weft's. Whoever removes the attachment opens what nobody closes any more.
 
 use weft_cni::{CniResult, Request};
-use weft_kernel::NetNs;
 use weft_kernel::link::{self, Link};
 use weft_store::{AttachmentRecord, FirewallRecord, Isolation, SharedObject, Sharing};
 
-use crate::chained::{foreign, records, withdraw};
+use crate::chained::record::{foreign, records, take_back, undo};
 use crate::check::{Differences, require_prev_result};
 use crate::conf::IngressPolicy;
 use crate::error::AttachError;
 use crate::host::Host;
+use crate::namespaces;
 use crate::ruleset;
 use crate::steps::idle::LINKS_LOCK;
 use crate::steps::users::gateway_link;
-use crate::steps::{idle, isolation};
+use crate::steps::{connections, idle, isolation};
 
 /// The host's side of the container's interface.
 struct Port {
@@ -74,21 +74,21 @@ pub fn add(
     host: &mut Host,
     plugin: &str,
     request: &Request,
-    policy: IngressPolicy,
+    policy: &IngressPolicy,
 ) -> Result<CniResult, AttachError> {
     let result = require_prev_result(request)?;
-    if policy == IngressPolicy::Open {
+    if *policy == IngressPolicy::Open {
         return Ok(result);
     }
     let id = request.attachment_id()?;
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
-    let netns = NetNs::open(std::path::Path::new(path))?;
+    let netns = namespaces::record_at(path)?;
     let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
     let port = require_port(host, &result)?;
     let mut part = AttachmentRecord::new(id.clone(), plugin);
     host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
-        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, path, netns.identity()));
+        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         if record.firewall.is_none() {
             // A network that is closed already is closed by its own plugin.
             if record.isolation.is_none() {
@@ -97,7 +97,7 @@ pub fn add(
                 isolation::refuse_other_modes(bridge, Isolation::Apart, transaction)?;
                 part.shared = isolation::shared_objects(bridge, &link, Isolation::Apart);
             }
-            if policy == IngressPolicy::Isolated {
+            if *policy == IngressPolicy::Isolated {
                 part.nft.extend(ruleset::alone_elements(&port.link.name));
                 part.nft.retain(|element| !record.nft.contains(element));
             }
@@ -113,11 +113,7 @@ pub fn add(
     // Removing takes it for itself.
     drop(lock);
     if let Err(error) = applied {
-        let mut errors = vec![error];
-        errors.extend(ruleset::remove_elements(host, &[&part]).err());
-        errors.extend(withdraw(host, &id, &take_out).err());
-        errors.extend(idle::remove_idle(host).err());
-        AttachError::collect("weft-firewall", errors)?;
+        return Err(undo(host, &part, |_| Ok(()), &take_out, error));
     }
     Ok(result)
 }
@@ -144,15 +140,14 @@ fn take_out(record: &mut AttachmentRecord) {
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let records = records(host, request)?;
     let mut errors = Vec::new();
-    for record in records.iter().filter(|record| record.firewall.is_some()) {
+    for record in &records {
+        let Some(firewall) = &record.firewall else {
+            continue;
+        };
         let mut part = AttachmentRecord::new(record.id.clone(), "");
-        part.nft = record
-            .firewall
-            .iter()
-            .flat_map(|one| one.nft.clone())
-            .collect();
-        errors.extend(ruleset::remove_elements(host, &[&part]).err());
-        errors.extend(withdraw(host, &record.id, &take_out).err());
+        part.nft.clone_from(&firewall.nft);
+        let end = |_: &mut Host| connections::end_of_closed(record);
+        errors.extend(take_back(host, &part, end, &take_out).err());
     }
     // What a DEL that was killed has left to be removed.
     errors.extend(idle::remove_idle(host).err());
@@ -163,11 +158,15 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
 ///
 /// # Errors
 /// [`AttachError::Differs`] with every difference.
-pub fn check(host: &mut Host, request: &Request, policy: IngressPolicy) -> Result<(), AttachError> {
+pub fn check(
+    host: &mut Host,
+    request: &Request,
+    policy: &IngressPolicy,
+) -> Result<(), AttachError> {
     let result = require_prev_result(request)?;
     let id = request.attachment_id()?;
     let mut found = Differences::default();
-    if policy == IngressPolicy::Open {
+    if *policy == IngressPolicy::Open {
         return Ok(());
     }
     let record = host.store.read(|transaction| transaction.attachment(&id))?;
@@ -194,7 +193,7 @@ pub fn check(host: &mut Host, request: &Request, policy: IngressPolicy) -> Resul
     }
     let own = crate::names::owner(&id);
     for element in ruleset::alone_elements(&port.link.name) {
-        if policy == IngressPolicy::Isolated
+        if *policy == IngressPolicy::Isolated
             && !ruleset::element_is_right(host, &element, Some(&own))?
         {
             let (set, port) = (&element.set, &port.link.name);

@@ -1,4 +1,4 @@
-//! What nf_tables has of Weft's, what it should have, and who else decides about packets.
+//! What nf_tables has of Weft's, and what it should have.
 //!
 //! What should be is made by the same code as what is: in a network namespace for the moment, whose
 //! rules are then compared as the kernel shows them.
@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use weft_kernel::NetNs;
-use weft_kernel::nft::{Family, Key, NftSocket, RawRule, Set, SetKind, Table};
+use weft_kernel::nft::{Key, NftSocket, Set, SetKind, Table};
 
 use crate::error::AttachError;
 use crate::host::Host;
@@ -165,85 +165,6 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
         ruleset::delete_tables(host)?;
     }
     Ok(before)
-}
-
-/// Somebody else's chain that drops what is forwarded unless a rule of theirs lets it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
-    /// Family, table and chain.
-    pub chain: String,
-    /// The interface that none of its rules names.
-    pub link: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-/// Chains of others that drop what is forwarded from and to these interfaces. Their rules are not
-/// understood, only searched for the interface's name.
-///
-/// # Errors
-/// The kernel's.
-pub fn obstacles(host: &mut Host, links: &[String]) -> Result<Vec<Obstacle>, AttachError> {
-    const FORWARD: u32 = 2;
-    let nft = host.nft()?;
-    let mut found = Vec::new();
-    let chains = nft.base_chains()?;
-    for chain in &chains {
-        let is_own = TABLES.iter().any(|table| table.name == chain.table.name);
-        if is_own || chain.hook != FORWARD || !chain.drops {
-            continue;
-        }
-        let names = nft.chain_names(&chain.table)?;
-        let rules = nft.rules(&chain.table)?;
-        for link in links {
-            let bytes = link.as_bytes();
-            let names_it = |rule: &RawRule| {
-                rule.expressions
-                    .windows(bytes.len())
-                    .any(|window| window == bytes)
-            };
-            if rules.iter().any(names_it) {
-                continue;
-            }
-            found.push(Obstacle {
-                chain: format!(
-                    "{} {} {}",
-                    chain.table.family.as_str(),
-                    chain.table.name,
-                    chain.name
-                ),
-                link: link.clone(),
-                remedy: remedy(&names, &chain.table, link),
-            });
-        }
-    }
-    Ok(found)
-}
-
-fn remedy(chains: &[String], table: &Table, link: &str) -> String {
-    let has = |start: &str| chains.iter().any(|name| name.starts_with(start));
-    let program = match table.family {
-        Family::Ip6 => "ip6tables",
-        _ => "iptables",
-    };
-    if has("DOCKER-USER") {
-        format!(
-            "{program} -I DOCKER-USER -i {link} -j ACCEPT; {program} -I DOCKER-USER -o {link} -j ACCEPT"
-        )
-    } else if has("ufw") {
-        format!("ufw route allow in on {link}; ufw route allow out on {link}")
-    } else if has("FORWARD") {
-        format!(
-            "{program} -I FORWARD -i {link} -j ACCEPT; {program} -I FORWARD -o {link} -j ACCEPT"
-        )
-    } else {
-        format!(
-            "accept in that chain what comes from and goes to {link}: nft insert rule {} {} CHAIN \
-             iifname {link} accept, and the same with oifname",
-            table.family.as_str(),
-            table.name
-        )
-    }
 }
 
 /// How many frames of each guarded port were dropped, by the port's name.

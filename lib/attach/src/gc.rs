@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weft_cni::conf::ValidAttachments;
 use weft_cni::{AttachmentId, NetworkName, Request};
-use weft_kernel::link;
+use weft_kernel::{NetNs, link};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use crate::del::detach;
@@ -156,6 +156,7 @@ fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), AttachError
     let ValidAttachments::Only(valid) = &scope.valid else {
         return Ok(());
     };
+    let home = NetNs::current()?;
     let mut errors = Vec::new();
     for netns in namespaces::all() {
         // Read anew for each: an ADD may have begun since.
@@ -169,7 +170,7 @@ fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), AttachError
                     && !records.iter().any(|record| record.id == id)
             })
         };
-        errors.extend(child::delete_unrecorded(&netns, &is_orphan).err());
+        errors.extend(child::delete_orphans(&netns, &home, &is_orphan).err());
     }
     AttachError::collect("looking into the containers", errors)
 }

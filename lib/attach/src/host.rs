@@ -12,8 +12,7 @@ use weft_store::{AttachmentRecord, BackendKind, NetworkRecord, StickyLeases, Sto
 
 use crate::error::AttachError;
 
-/// A host. Sockets are opened when first used and closed with it; the nf_tables socket last,
-/// because its closing may wait for an RCU grace period.
+/// A host. Sockets are opened when first used and closed with it.
 #[derive(Debug)]
 pub struct Host {
     /// The store.
@@ -24,6 +23,8 @@ pub struct Host {
     pub data_dir: PathBuf,
     /// Where the host's rules are.
     pub policy_dir: PathBuf,
+    /// Whether nf_tables had none of Weft's tables and this call has made them.
+    pub(crate) has_made_tables: bool,
     route: Option<RouteSocket>,
     nft: Option<NftSocket>,
 }
@@ -61,6 +62,7 @@ impl Host {
             sticky: StickyLeases::new(&env.data_dir()),
             data_dir: env.data_dir(),
             policy_dir: env.policy_dir(),
+            has_made_tables: false,
             route: None,
             nft: None,
         })

@@ -3,12 +3,35 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use weft_kernel::NetNs;
+use weft_kernel::{KernelError, NetNs};
 use weft_store::NetnsRecord;
+
+/// What to remember of a namespace.
+pub(crate) fn record(path: &str, netns: &NetNs, home: &NetNs) -> Result<NetnsRecord, KernelError> {
+    let (dev, ino) = netns.identity();
+    Ok(NetnsRecord {
+        path: path.to_owned(),
+        dev,
+        ino,
+        cookie: netns.cookie(home)?,
+    })
+}
+
+/// The same of the namespace at a path.
+pub(crate) fn record_at(path: &str) -> Result<NetnsRecord, KernelError> {
+    record(path, &NetNs::open(Path::new(path))?, &NetNs::current()?)
+}
+
+/// Whether it is the namespace that is remembered: not a later one that has got its inode number.
+pub(crate) fn is_same(there: &NetNs, netns: &NetnsRecord) -> bool {
+    let cookie = || NetNs::current().and_then(|home| there.cookie(&home));
+    there.identity() == (netns.dev, netns.ino)
+        && (netns.cookie.is_none() || cookie().is_ok_and(|cookie| cookie == netns.cookie))
+}
 
 fn open(path: &Path, netns: &NetnsRecord) -> Option<NetNs> {
     let there = NetNs::open(path).ok()?;
-    (there.identity() == (netns.dev, netns.ino)).then_some(there)
+    is_same(&there, netns).then_some(there)
 }
 
 /// Whether the namespace is where it was.

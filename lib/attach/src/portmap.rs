@@ -8,13 +8,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult, Request};
 use weft_kernel::listener::{self, Transport};
-use weft_kernel::{NetNs, link, route};
+use weft_kernel::{link, route};
 use weft_store::{AttachmentRecord, NftRecord, PortRecord, SharedObject, Sharing, StoreError};
 
-use crate::chained::{foreign, records, withdraw};
+use crate::chained::record::{foreign, records, take_back, undo};
 use crate::check::{Differences, require_prev_result};
 use crate::error::AttachError;
 use crate::host::Host;
+use crate::namespaces;
 use crate::ruleset;
 use crate::steps::idle::LINKS_LOCK;
 use crate::steps::{connections, idle, route_localnet};
@@ -70,7 +71,7 @@ pub fn add(
         return Ok(result);
     }
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
-    let netns = NetNs::open(std::path::Path::new(path))?;
+    let netns = namespaces::record_at(path)?;
     // Who switches off what nobody needs waits until it is clear that somebody does again.
     let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
     let parts = parts(host, &id, &result, wanted)?;
@@ -80,7 +81,7 @@ pub fn add(
     part.shared.clone_from(&parts.shared);
     host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
-        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, path, netns.identity()));
+        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         if !record.ports.is_empty() {
             return Err(AttachError::Conflict {
                 key: "portMappings",
@@ -102,10 +103,8 @@ pub fn add(
     // Removing takes it for itself.
     drop(lock);
     if let Err(error) = published {
-        let mut errors = vec![error];
-        errors.extend(unpublish(host, &id, &parts.nft, &parts.ports).err());
-        errors.extend(idle::remove_idle(host).err());
-        AttachError::collect("publishing ports", errors)?;
+        let end = |_: &mut Host| connections::end_published(&parts.ports);
+        return Err(undo(host, &part, end, &take_out, error));
     }
     Ok(result)
 }
@@ -116,24 +115,6 @@ fn publish(host: &mut Host, part: &AttachmentRecord, parts: &Parts) -> Result<()
         route_localnet::switch(host, name, true)?;
     }
     connections::end_stale(host, &parts.ports)
-}
-
-/// Takes published ports back: elements, connections, the record's part, what was shared.
-fn unpublish(
-    host: &mut Host,
-    id: &AttachmentId,
-    nft: &[NftRecord],
-    ports: &[PortRecord],
-) -> Result<(), AttachError> {
-    let mut part = AttachmentRecord::new(id.clone(), "");
-    part.nft = nft.to_vec();
-    let mut errors = Vec::new();
-    errors.extend(ruleset::remove_elements(host, &[&part]).err());
-    errors.extend(connections::end_published(ports).err());
-    if errors.is_empty() {
-        errors.extend(withdraw(host, id, &take_out).err());
-    }
-    AttachError::collect("removing published ports", errors)
 }
 
 fn take_out(record: &mut AttachmentRecord) {
@@ -357,8 +338,10 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let mut errors = Vec::new();
     for record in records.iter().filter(|record| !record.ports.is_empty()) {
         let own = record.nft.iter().filter(|one| ruleset::is_published(one));
-        let nft: Vec<NftRecord> = own.cloned().collect();
-        errors.extend(unpublish(host, &record.id, &nft, &record.ports).err());
+        let mut part = AttachmentRecord::new(record.id.clone(), "");
+        part.nft = own.cloned().collect();
+        let end = |_: &mut Host| connections::end_published(&record.ports);
+        errors.extend(take_back(host, &part, end, &take_out).err());
     }
     // What a DEL that was killed has left to be removed.
     errors.extend(idle::remove_idle(host).err());

@@ -11,8 +11,8 @@ use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::{NetNs, address};
 use weft_store::{
-    AddressRecord, AttachmentRecord, ContainerLink, HostLink, NetnsRecord, NftRecord, Pool,
-    SharedObject, Sharing, StoreError, Transaction,
+    AddressRecord, AttachmentRecord, ContainerLink, HostLink, NftRecord, Pool, SharedObject,
+    Sharing, StoreError, Transaction,
 };
 
 use crate::error::AttachError;
@@ -170,12 +170,8 @@ impl Containers {
         let Some(netns) = netns else {
             return Ok(record);
         };
-        let (dev, ino) = netns.identity();
-        record.netns = Some(NetnsRecord {
-            path: netns.path().display().to_string(),
-            dev,
-            ino,
-        });
+        let path = netns.path().display().to_string();
+        record.netns = Some(namespaces::record(&path, netns, &self.home)?);
         let mut socket = RouteSocket::open_in(netns, &self.home)?;
         if let Some(own) = link::find(&mut socket, record.id.ifname.as_str())? {
             record.container_link = Some(ContainerLink {

@@ -8,9 +8,10 @@ use weft_store::{AttachmentRecord, HostLink};
 
 use crate::add::shared_device;
 use crate::error::AttachError;
-use crate::firewall_state::obstacles;
+
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, IpamConfig, OWN_TYPE, is_exhausted};
+use crate::obstacles::obstacles;
 use crate::plan::{BridgePlan, ChildPlan, DevicePlan, Ipam, LinkPlan, Settings};
 use crate::steps::{bridge, device, parent, uplink};
 

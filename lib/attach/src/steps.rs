@@ -33,5 +33,4 @@ pub(crate) struct Created {
     pub(crate) addresses: Vec<(String, IpNetwork)>,
     pub(crate) replaced_addresses: Vec<(String, IpNetwork)>,
     pub(crate) sysctls: Vec<(&'static str, &'static str)>,
-    pub(crate) tables: bool,
 }

@@ -9,11 +9,12 @@ use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, sysctl};
 use weft_store::{AttachmentRecord, StoreError, TuningRecord};
 
-use crate::chained::{foreign, records, withdraw};
+use crate::chained::record::{foreign, records, withdraw};
 use crate::check::{Differences, require_prev_result};
 use crate::ends::Ends;
-use crate::error::AttachError;
+use crate::error::{AttachError, with_cleanup_failure};
 use crate::host::{Container, Host};
+use crate::namespaces;
 use crate::steps::tuning::{originals, restore};
 use crate::sysctls::Sysctls;
 
@@ -81,13 +82,13 @@ pub fn add(
     let id = request.attachment_id()?;
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     let mut inside = Container::open(path, request.env.netns_override())?;
+    let netns = namespaces::record(path, &inside.netns, &inside.home)?;
     let target = Ends::find(host, &mut inside, id.ifname.as_str())?;
     let before = before(&inside, &target, wanted)?;
     let mut previous = None;
     let mut record = host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
-        let mut record =
-            there.unwrap_or_else(|| foreign(&id, plugin, path, inside.netns.identity()));
+        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         previous.clone_from(&record.tuning);
         record.tuning = Some(merged(record.tuning.take(), before.clone()));
         transaction.replace_attachment(&record)?;
@@ -96,11 +97,9 @@ pub fn add(
     if let Err(error) = apply(host, &mut inside, &target, wanted) {
         // What an earlier call has set stays.
         record.tuning = Some(before);
-        let mut errors = vec![error];
-        errors.extend(restore(host, &record).err());
         let put_back = |record: &mut AttachmentRecord| record.tuning.clone_from(&previous);
-        errors.extend(withdraw(host, &id, &put_back).err());
-        AttachError::collect("tuning", errors)?;
+        let restored = restore(host, &record).and_then(|()| withdraw(host, &id, &put_back));
+        return Err(with_cleanup_failure(error, restored.err()));
     }
     tell(&mut result, &target, wanted);
     Ok(result)
@@ -284,12 +283,4 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Result<(), 
         compare(&what, actual.map(words), Some(words(wanted)));
     }
     found.into_result(&id)
-}
-
-/// Whether tuning would work: its configuration is right, and the store can be used.
-///
-/// # Errors
-/// Code 50.
-pub fn status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    crate::status::ipam_status(host, request, None).map(drop)
 }

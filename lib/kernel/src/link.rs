@@ -11,8 +11,8 @@ use netlink_packet_route::link::{
 };
 
 pub use change::{
-    Change, delete, delete_group, set_controller, set_down, set_group, set_mac, set_promiscuous,
-    set_up,
+    Change, delete, delete_group, delete_index, set_controller, set_down, set_group, set_mac,
+    set_promiscuous, set_up,
 };
 pub use travel::{add_alternative_name, move_to, remove_alternative_name, rename};
 pub use veth::VethPair;

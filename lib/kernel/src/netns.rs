@@ -7,12 +7,23 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket};
 use nix::sys::statfs::fstatfs;
+use nix::{getsockopt_impl, libc, sockopt_impl};
 
 use crate::error::KernelError;
 
 /// The filesystem type of namespace files (linux/magic.h).
 const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+sockopt_impl!(
+    /// SO_NETNS_COOKIE (asm/socket.h): the number of the namespace that a socket is in.
+    NetnsCookie,
+    GetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_NETNS_COOKIE,
+    u64
+);
 
 /// An open network namespace. It lives at least as long as this handle.
 #[derive(Debug)]
@@ -38,7 +49,7 @@ impl NetNs {
         // Whatever the path is: opening a FIFO must not wait for a writer.
         let opened = OpenOptions::new()
             .read(true)
-            .custom_flags(nix::libc::O_NONBLOCK)
+            .custom_flags(libc::O_NONBLOCK)
             .open(path);
         let file = opened.map_err(|e| failed("cannot be opened", e))?;
         let kind = fstatfs(&file).map_err(|e| failed("cannot be examined", e.into()))?;
@@ -98,6 +109,19 @@ impl NetNs {
     /// Whether the path given is this namespace still (a path can be reused).
     pub fn identity(&self) -> (u64, u64) {
         (self.dev, self.ino)
+    }
+
+    /// A number that no other namespace has or had since the boot, where the kernel gives one (5.14 and
+    /// later). Inode numbers are given again when a namespace is gone.
+    ///
+    /// # Errors
+    /// [`KernelError::Netns`] if it cannot be entered.
+    pub fn cookie(&self, home: &Self) -> Result<Option<u64>, KernelError> {
+        self.run(home, || {
+            let none = SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Unix, SockType::Datagram, none, None).ok()?;
+            getsockopt(&socket, NetnsCookie).ok()
+        })
     }
 
     /// The path it was opened by.

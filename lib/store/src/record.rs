@@ -91,6 +91,9 @@ pub struct NetnsRecord {
     pub dev: u64,
     /// Its inode number.
     pub ino: u64,
+    /// The kernel's own number of it, which is never given again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
 }
 
 /// An interface on the host.

@@ -5,9 +5,19 @@
 //! makes the interface. The work is done by `weft-attach`.
 
 use weft_attach::bandwidth::{self, Bandwidth, Rate};
-use weft_attach::{Host, Limits};
+use weft_attach::{ChainedPlugin, Limits};
 use weft_cni::conf::{Fields, KeySpec, Problems};
-use weft_cni::{CniError, CniResult, Plugin, Request};
+use weft_cni::{CniError, Request};
+
+/// The plugin.
+pub const BANDWIDTH: ChainedPlugin<Bandwidth> = ChainedPlugin {
+    name: "weft-bandwidth",
+    read,
+    add: bandwidth::add,
+    del: bandwidth::del,
+    check: bandwidth::check,
+    needs_nft: true,
+};
 
 /// Keys of the plugin's configuration.
 pub const BANDWIDTH_KEYS: &[KeySpec] = &[
@@ -86,52 +96,6 @@ const RUNTIME_KEYS: &[KeySpec] = &[
     KeySpec::new("unshapedSubnets", "list", "", ""),
     KeySpec::new("shapedSubnets", "list", "", ""),
 ];
-
-/// The plugin.
-#[derive(Debug, Clone, Copy)]
-pub struct WeftBandwidth;
-
-impl Plugin for WeftBandwidth {
-    fn name(&self) -> &'static str {
-        "weft-bandwidth"
-    }
-
-    fn add(&self, request: &Request) -> Result<CniResult, CniError> {
-        let wanted = read(request)?;
-        let mut host = host(request)?;
-        Ok(bandwidth::add(&mut host, self.name(), request, &wanted)?)
-    }
-
-    fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok(bandwidth::del(&mut host(request)?, request)?)
-    }
-
-    fn check(&self, request: &Request) -> Result<(), CniError> {
-        let wanted = read(request)?;
-        Ok(bandwidth::check(&mut host(request)?, request, &wanted)?)
-    }
-
-    fn gc(&self, request: &Request) -> Result<(), CniError> {
-        Ok(weft_attach::gc(&mut host(request)?, request, false)?)
-    }
-
-    fn status(&self, request: &Request) -> Result<(), CniError> {
-        read(request)?;
-        Ok(weft_attach::chained_status(&mut host(request)?, request)?)
-    }
-}
-
-fn host(request: &Request) -> Result<Host, CniError> {
-    Host::new(&request.env, Some(&request.conf))
-}
-
-/// Checks a configuration without a container.
-///
-/// # Errors
-/// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
-pub fn validate(request: &Request) -> Result<(), CniError> {
-    read(request).map(drop)
-}
 
 fn read(request: &Request) -> Result<Bandwidth, CniError> {
     let problems = Problems::default();

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    weft_cni::run(&weft_bandwidth::WeftBandwidth)
+    weft_cni::run(&weft_bandwidth::BANDWIDTH)
 }

@@ -4,9 +4,19 @@
 //! comes after the plugin that makes the interface. The work is done by `weft-attach`.
 
 use weft_attach::conf::IngressPolicy;
-use weft_attach::{Host, conf, firewall};
+use weft_attach::{ChainedPlugin, conf, firewall};
 use weft_cni::conf::{KeySpec, Problems};
-use weft_cni::{CniError, CniResult, Plugin, Request};
+use weft_cni::{CniError, Request};
+
+/// The plugin.
+pub const FIREWALL: ChainedPlugin<IngressPolicy> = ChainedPlugin {
+    name: "weft-firewall",
+    read,
+    add: firewall::add,
+    del: firewall::del,
+    check: firewall::check,
+    needs_nft: true,
+};
 
 /// Keys of the plugin's configuration.
 pub const FIREWALL_KEYS: &[KeySpec] = &[
@@ -25,52 +35,6 @@ pub const FIREWALL_KEYS: &[KeySpec] = &[
         "accepted; firewalld is not asked for anything",
     ),
 ];
-
-/// The plugin.
-#[derive(Debug, Clone, Copy)]
-pub struct WeftFirewall;
-
-impl Plugin for WeftFirewall {
-    fn name(&self) -> &'static str {
-        "weft-firewall"
-    }
-
-    fn add(&self, request: &Request) -> Result<CniResult, CniError> {
-        let policy = read(request)?;
-        let mut host = host(request)?;
-        Ok(firewall::add(&mut host, self.name(), request, policy)?)
-    }
-
-    fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok(firewall::del(&mut host(request)?, request)?)
-    }
-
-    fn check(&self, request: &Request) -> Result<(), CniError> {
-        let policy = read(request)?;
-        Ok(firewall::check(&mut host(request)?, request, policy)?)
-    }
-
-    fn gc(&self, request: &Request) -> Result<(), CniError> {
-        Ok(weft_attach::gc(&mut host(request)?, request, false)?)
-    }
-
-    fn status(&self, request: &Request) -> Result<(), CniError> {
-        read(request)?;
-        Ok(weft_attach::chained_status(&mut host(request)?, request)?)
-    }
-}
-
-fn host(request: &Request) -> Result<Host, CniError> {
-    Host::new(&request.env, Some(&request.conf))
-}
-
-/// Checks a configuration without a container.
-///
-/// # Errors
-/// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
-pub fn validate(request: &Request) -> Result<(), CniError> {
-    read(request).map(drop)
-}
 
 fn read(request: &Request) -> Result<IngressPolicy, CniError> {
     let problems = Problems::default();

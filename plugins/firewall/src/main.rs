@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    weft_cni::run(&weft_firewall::WeftFirewall)
+    weft_cni::run(&weft_firewall::FIREWALL)
 }

@@ -53,12 +53,14 @@ pub const HOST_KEYS: &[KeySpec] = &[
     ),
     conf::DETECTION,
     conf::SYSCTL,
+    conf::NO_ISOLATION,
 ];
 
 fn read(request: &Request) -> Result<Settings, CniError> {
     let problems = Problems::default();
     let args = request.env.args()?;
     let fields = request.conf.fields(HOST_KEYS, &problems);
+    conf::refuse_isolation(&fields);
     let selected = selector(request, &fields);
     let ipam = conf::ipam(request, &args, &problems);
     let sysctls = Sysctls::read(&fields, request);

@@ -6,10 +6,20 @@
 
 use std::net::IpAddr;
 
-use weft_attach::Host;
+use weft_attach::ChainedPlugin;
 use weft_attach::portmap::{self, PortMapping, Publishing};
 use weft_cni::conf::{Fields, KeySpec, Problems};
-use weft_cni::{CniError, CniResult, Plugin, Request};
+use weft_cni::{CniError, Request};
+
+/// The plugin.
+pub const PORTMAP: ChainedPlugin<Publishing> = ChainedPlugin {
+    name: "weft-portmap",
+    read,
+    add: portmap::add,
+    del: portmap::del,
+    check: portmap::check,
+    needs_nft: true,
+};
 
 /// Keys of the plugin's configuration.
 pub const PORTMAP_KEYS: &[KeySpec] = &[
@@ -71,52 +81,6 @@ const IGNORED_KEYS: &[KeySpec] = &[
     KeySpec::new("name", "string", "", ""),
     KeySpec::new("hostInterface", "string", "", ""),
 ];
-
-/// The plugin.
-#[derive(Debug, Clone, Copy)]
-pub struct WeftPortmap;
-
-impl Plugin for WeftPortmap {
-    fn name(&self) -> &'static str {
-        "weft-portmap"
-    }
-
-    fn add(&self, request: &Request) -> Result<CniResult, CniError> {
-        let wanted = read(request)?;
-        let mut host = host(request)?;
-        Ok(portmap::add(&mut host, self.name(), request, &wanted)?)
-    }
-
-    fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok(portmap::del(&mut host(request)?, request)?)
-    }
-
-    fn check(&self, request: &Request) -> Result<(), CniError> {
-        let wanted = read(request)?;
-        Ok(portmap::check(&mut host(request)?, request, &wanted)?)
-    }
-
-    fn gc(&self, request: &Request) -> Result<(), CniError> {
-        Ok(weft_attach::gc(&mut host(request)?, request, false)?)
-    }
-
-    fn status(&self, request: &Request) -> Result<(), CniError> {
-        read(request)?;
-        Ok(weft_attach::chained_status(&mut host(request)?, request)?)
-    }
-}
-
-fn host(request: &Request) -> Result<Host, CniError> {
-    Host::new(&request.env, Some(&request.conf))
-}
-
-/// Checks a configuration without a container.
-///
-/// # Errors
-/// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
-pub fn validate(request: &Request) -> Result<(), CniError> {
-    read(request).map(drop)
-}
 
 fn read(request: &Request) -> Result<Publishing, CniError> {
     let problems = Problems::default();

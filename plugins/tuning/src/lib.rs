@@ -4,9 +4,19 @@
 //! comes after the plugin that makes the interface. The work is done by `weft-attach`.
 
 use weft_attach::tuning::{self, Tuning};
-use weft_attach::{Host, Sysctls, conf};
+use weft_attach::{ChainedPlugin, Sysctls, conf};
 use weft_cni::conf::{Fields, KeySpec, Problems};
-use weft_cni::{CniError, CniResult, Plugin, Request};
+use weft_cni::{CniError, Request};
+
+/// The plugin.
+pub const TUNING: ChainedPlugin<Tuning> = ChainedPlugin {
+    name: "weft-tuning",
+    read,
+    add: tuning::add,
+    del: tuning::del,
+    check: tuning::check,
+    needs_nft: false,
+};
 
 /// Keys of the plugin's configuration.
 pub const TUNING_KEYS: &[KeySpec] = &[
@@ -49,57 +59,6 @@ pub const TUNING_KEYS: &[KeySpec] = &[
     ),
 ];
 
-/// The plugin.
-#[derive(Debug, Clone, Copy)]
-pub struct WeftTuning;
-
-impl Plugin for WeftTuning {
-    fn name(&self) -> &'static str {
-        "weft-tuning"
-    }
-
-    fn add(&self, request: &Request) -> Result<CniResult, CniError> {
-        let wanted = read(request)?;
-        Ok(tuning::add(
-            &mut host(request)?,
-            self.name(),
-            request,
-            &wanted,
-        )?)
-    }
-
-    fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok(tuning::del(&mut host(request)?, request)?)
-    }
-
-    fn check(&self, request: &Request) -> Result<(), CniError> {
-        let wanted = read(request)?;
-        Ok(tuning::check(&mut host(request)?, request, &wanted)?)
-    }
-
-    fn gc(&self, request: &Request) -> Result<(), CniError> {
-        Ok(weft_attach::gc(&mut host(request)?, request, false)?)
-    }
-
-    fn status(&self, request: &Request) -> Result<(), CniError> {
-        read(request)?;
-        Ok(tuning::status(&mut host(request)?, request)?)
-    }
-}
-
-fn host(request: &Request) -> Result<Host, CniError> {
-    Host::new(&request.env, Some(&request.conf))
-}
-
-/// Checks a configuration without a container.
-///
-/// # Errors
-/// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
-pub fn validate(request: &Request) -> Result<(), CniError> {
-    read(request).map(drop)
-}
-
-/// Configuration, then `args.cni`, which is stronger.
 fn read(request: &Request) -> Result<Tuning, CniError> {
     let problems = Problems::default();
     let args = request.env.args()?;

@@ -5,16 +5,16 @@ use weft_cni::CniResult;
 use weft_cni::result::{Dns, IpConfig, Route};
 use weft_kernel::Mac;
 use weft_store::{
-    AddressRecord, AttachmentRecord, ContainerLink, Delegate, NetnsRecord, SharedObject,
-    Transaction, TuningRecord,
+    AddressRecord, AttachmentRecord, ContainerLink, Delegate, SharedObject, Transaction,
+    TuningRecord,
 };
 
 use super::side::Side;
-use super::undo::with_cleanup_failure;
-use crate::error::AttachError;
+use crate::error::{AttachError, with_cleanup_failure};
 use crate::host::{Container, Host};
 use crate::ipam::allocate;
 use crate::names::container_mac;
+use crate::namespaces;
 use crate::plan::{Ipam, Plan};
 use crate::policy::Policies;
 use crate::steps::tuning;
@@ -172,7 +172,6 @@ fn draft(
     leased: &Leased,
     sysctls: &[(String, String)],
 ) -> Result<AttachmentRecord, AttachError> {
-    let (dev, ino) = inside.netns.identity();
     let networks: Vec<IpNetwork> = leased.addresses.iter().map(|one| one.address).collect();
     let mtu = side.mtu(plan);
     if mtu < IPV6_MINIMUM_MTU && networks.iter().any(IpNetwork::is_ipv6) {
@@ -185,11 +184,11 @@ fn draft(
     let mut record = AttachmentRecord::new(plan.id.clone(), plan.plugin);
     record.name.clone_from(&plan.name);
     record.labels.clone_from(&plan.labels);
-    record.netns = Some(NetnsRecord {
-        path: plan.netns.clone(),
-        dev,
-        ino,
-    });
+    record.netns = Some(namespaces::record(
+        &plan.netns,
+        &inside.netns,
+        &inside.home,
+    )?);
     record.container_link = Some(ContainerLink {
         name: plan.id.ifname.to_string(),
         mac: own_mac(plan, side, &networks).to_string(),

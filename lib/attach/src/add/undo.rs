@@ -4,11 +4,10 @@ use ipnetwork::IpNetwork;
 use weft_store::{AttachmentRecord, FileLock, SharedObject, Sharing};
 
 use crate::del::detach;
-use crate::error::AttachError;
+use crate::error::{AttachError, with_cleanup_failure};
 use crate::host::Host;
 use crate::plan::{Ipam, LinkPlan, Plan};
-use crate::ruleset;
-use crate::steps::idle::LINKS_LOCK;
+use crate::steps::idle::{self, LINKS_LOCK};
 use crate::steps::{Created, bridge, gateway, uplink, users, vlan_gateway};
 
 /// Takes back what a failed ADD did: first the attachment, as a DEL would, then what was made for
@@ -83,9 +82,7 @@ fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), Attac
             failures.extend(restored.err());
         }
     }
-    if created.tables && !users::is_needed(host, &SharedObject::Ruleset)? {
-        failures.extend(ruleset::delete_tables(host).err());
-    }
+    failures.extend(idle::remove_made_tables(host).err());
     AttachError::collect("taking back what was made on the host", failures)
 }
 
@@ -96,20 +93,5 @@ fn put_back(host: &mut Host, link: &str, address: IpNetwork) -> Result<(), Attac
             gateway::ensure_addresses(host, link, found.index, &[address], false, &mut none)
         }
         None => Ok(()),
-    }
-}
-
-/// The first error, with what failed while cleaning up after it.
-pub(super) fn with_cleanup_failure(
-    error: AttachError,
-    cleanup: Option<AttachError>,
-) -> AttachError {
-    match cleanup {
-        None => error,
-        Some(cleanup) => {
-            let mut first = weft_cni::CniError::from(error);
-            first.msg = format!("{}; and while undoing it: {cleanup}", first.msg);
-            first.into()
-        }
     }
 }

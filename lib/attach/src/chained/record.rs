@@ -1,26 +1,18 @@
 //! What chained plugins add to the record of an attachment that another plugin has made.
 
 use weft_cni::{AttachmentId, Request};
-use weft_store::{AttachmentRecord, NetnsRecord, StoreError};
+use weft_store::{AttachmentRecord, NetnsRecord, Sharing, StoreError};
 
 use crate::del::{Target, detach};
-use crate::error::AttachError;
+use crate::error::{AttachError, with_cleanup_failure};
 use crate::host::Host;
+use crate::ruleset;
+use crate::steps::idle::{self, LINKS_LOCK};
 
 /// A record for an interface that is not Weft's.
-pub(crate) fn foreign(
-    id: &AttachmentId,
-    plugin: &str,
-    path: &str,
-    identity: (u64, u64),
-) -> AttachmentRecord {
+pub(crate) fn foreign(id: &AttachmentId, plugin: &str, netns: &NetnsRecord) -> AttachmentRecord {
     let mut record = AttachmentRecord::new(id.clone(), plugin);
-    let (dev, ino) = identity;
-    record.netns = Some(NetnsRecord {
-        path: path.to_owned(),
-        dev,
-        ino,
-    });
+    record.netns = Some(netns.clone());
     record
 }
 
@@ -81,12 +73,38 @@ pub(crate) fn withdraw(
     }
 }
 
-/// Whether what chained plugins add to nf_tables could be added.
-///
-/// # Errors
-/// Code 50.
-pub fn status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    crate::status::ipam_status(host, request, None)?;
-    let generation = host.nft().and_then(|nft| Ok(nft.generation()?));
-    generation.map(drop).map_err(crate::status::unavailable)
+/// Takes back a chained plugin's part of an attachment: its elements, what `more` removes, and then,
+/// if nothing has failed, its part of the record. What remains is in the record for the next call.
+pub(crate) fn take_back(
+    host: &mut Host,
+    part: &AttachmentRecord,
+    more: impl FnOnce(&mut Host) -> Result<(), AttachError>,
+    take_out: &dyn Fn(&mut AttachmentRecord),
+) -> Result<(), AttachError> {
+    let mut errors = Vec::new();
+    errors.extend(ruleset::remove_elements(host, &[part]).err());
+    errors.extend(more(host).err());
+    if errors.is_empty() {
+        errors.extend(withdraw(host, &part.id, take_out).err());
+    }
+    AttachError::collect("taking back what was added", errors)
+}
+
+/// The same after an ADD that has failed: what it has shared or made on the host goes as well.
+pub(crate) fn undo(
+    host: &mut Host,
+    part: &AttachmentRecord,
+    more: impl FnOnce(&mut Host) -> Result<(), AttachError>,
+    take_out: &dyn Fn(&mut AttachmentRecord),
+    error: AttachError,
+) -> AttachError {
+    let mut failures = Vec::new();
+    failures.extend(take_back(host, part, more, take_out).err());
+    failures.extend(idle::remove_idle(host).err());
+    match host.store.named_lock(LINKS_LOCK, Sharing::Exclusive) {
+        Ok(_lock) => failures.extend(idle::remove_made_tables(host).err()),
+        Err(error) => failures.push(error.into()),
+    }
+    let failure = AttachError::collect("undoing a failed ADD", failures).err();
+    with_cleanup_failure(error, failure)
 }

@@ -3,8 +3,7 @@
 use weft_cni::conf::Problems;
 use weft_cni::result::IpConfig;
 use weft_cni::{CniError, CniResult, Request};
-use weft_kernel::NetNs;
-use weft_store::{AttachmentRecord, NetnsRecord};
+use weft_store::AttachmentRecord;
 
 use super::allocate::{allocate, remember};
 use super::config::{IpamConfig, refuse_mistyped};
@@ -14,6 +13,7 @@ use crate::error::AttachError;
 use crate::gc::{GcScope, collect};
 use crate::host::Host;
 use crate::names::config_digest;
+use crate::namespaces;
 use crate::status::ipam_status;
 
 fn read(request: &Request) -> Result<IpamConfig, CniError> {
@@ -37,19 +37,12 @@ pub fn serve_add(
     let id = request.attachment_id()?;
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     // Only remembered, to tell later whether the container is gone.
-    let netns = NetNs::open(std::path::Path::new(path)).ok().map(|netns| {
-        let (dev, ino) = netns.identity();
-        NetnsRecord {
-            path: path.to_owned(),
-            dev,
-            ino,
-        }
-    });
+    let netns = namespaces::record_at(path);
     let addresses = host.store.write(|transaction| {
         transaction.refuse_duplicate(&id)?;
         let addresses = allocate(&config, &host.sticky, &id, transaction)?.addresses;
         let mut record = AttachmentRecord::new(id.clone(), plugin);
-        record.netns = netns;
+        record.netns = netns.ok();
         record.addresses = addresses.clone();
         record.config_digest = config_digest(&request.input);
         transaction.insert_attachment(&record)?;

@@ -190,9 +190,7 @@ fn reconcile(
             Ok(()) => return Ok(()),
             Err(error) if error.is_outdated() => {}
             // Tables that are missing or of an older Weft's are made, with everything in them.
-            Err(error) if error.is_absent() => {
-                ruleset::restore(host, None)?;
-            }
+            Err(error) if error.is_absent() => ruleset::restore(host, None)?,
             Err(error) => return Err(error.into()),
         }
     }

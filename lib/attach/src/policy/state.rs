@@ -8,9 +8,9 @@ use weft_cni::{CniError, Code};
 use weft_store::NetworkRecord;
 
 use super::files::read_files;
+use super::networks::{Connections, pairs};
 use super::read::of_network;
 use super::rule::Rule;
-use crate::connections::{Connections, pairs};
 use crate::error::AttachError;
 use crate::host::Host;
 

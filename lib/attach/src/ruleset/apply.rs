@@ -37,17 +37,13 @@ fn elements_of(record: &AttachmentRecord) -> Vec<(Set, Element, Exclusive)> {
 }
 
 /// Adds the elements of a record, and the tables if they are missing. Nothing is ever deleted or
-/// flushed here, except an element that a lost attachment left on the same key. Whether tables were
-/// made.
-pub(crate) fn add_elements(
-    host: &mut Host,
-    record: &AttachmentRecord,
-) -> Result<bool, AttachError> {
+/// flushed here, except an element that a lost attachment left on the same key.
+pub(crate) fn add_elements(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
     let (own, network): (Vec<_>, Vec<_>) = elements_of(record)
         .into_iter()
         .partition(|(_, _, exclusive)| *exclusive == Exclusive::Yes);
     if own.is_empty() && network.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     let nft = host.nft()?;
     let mut batch = Batch::new();
@@ -66,7 +62,7 @@ pub(crate) fn add_elements(
             outcome => outcome?,
         }
     }
-    Ok(false)
+    Ok(())
 }
 
 /// Elements of the same set go in one message: the kernel's answers have to fit a buffer.
@@ -116,17 +112,16 @@ fn is_same(there: &Element, wanted: &Element) -> bool {
 pub(crate) fn restore(
     host: &mut Host,
     record: Option<&AttachmentRecord>,
-) -> Result<bool, AttachError> {
+) -> Result<(), AttachError> {
     let state = readable_state(host);
     let elements = known_elements(host, record, &policy::member_sets(&state))?;
-    let mut is_new = false;
     for table in TABLES {
         // Chains and elements in one batch: there is no moment at which what is closed is open.
         let mut batch = Batch::new();
         create(&table, &state, &mut batch);
         elements.add_hashed(Some(&table), &mut batch);
         match host.nft()?.commit(&batch) {
-            Ok(()) => is_new = true,
+            Ok(()) => host.has_made_tables = true,
             // It was there, or another ADD was faster.
             Err(error) if error.is_present() => {}
             Err(error) => return Err(error.into()),
@@ -144,7 +139,7 @@ pub(crate) fn restore(
     if let Err(error) = policy::end_denied(host) {
         tracing::warn!(%error, "connections that are not allowed may go on");
     }
-    Ok(is_new)
+    Ok(())
 }
 
 /// Without rules that can be read everything that is closed stays so.

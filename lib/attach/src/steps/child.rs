@@ -91,11 +91,12 @@ pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), AttachError> {
                 .is_some_and(|kind| kind.driver() == parent.driver);
         link.alias == own_alias || link.name == first_name || is_nameless
     };
-    if delete_matching(&netns, &is_own)? {
+    if delete_matching(&netns, &NetNs::current()?, &is_own)? {
         return Ok(());
     }
     for other in namespaces::all() {
-        if delete_matching(&other, &|link| link.alias == own_alias)? {
+        let is_own = |link: &Link| link.alias == own_alias;
+        if delete_matching(&other, &NetNs::current()?, &is_own)? {
             break;
         }
     }
@@ -103,23 +104,23 @@ pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), AttachError> {
 }
 
 /// Deletes interfaces on a parent in one namespace. Whether there were any.
-fn delete_matching(netns: &NetNs, is_wanted: &dyn Fn(&Link) -> bool) -> Result<bool, AttachError> {
-    let home = NetNs::current()?;
-    let mut socket = RouteSocket::open_in(netns, &home)?;
-    let all = link::list(&mut socket)?;
-    let names: Vec<&str> = all
-        .iter()
-        .filter(|link| link.child.is_some() && is_wanted(link))
-        .map(|link| link.name.as_str())
-        .collect();
-    delete_links(&mut socket, &names)?;
-    Ok(!names.is_empty())
+fn delete_matching(
+    netns: &NetNs,
+    home: &NetNs,
+    is_wanted: &dyn Fn(&Link) -> bool,
+) -> Result<bool, AttachError> {
+    let mut socket = RouteSocket::open_in(netns, home)?;
+    let mut found = link::list(&mut socket)?;
+    found.retain(|link| link.child.is_some() && is_wanted(link));
+    delete_links(&mut socket, &found)?;
+    Ok(!found.is_empty())
 }
 
-fn delete_links(socket: &mut RouteSocket, names: &[&str]) -> Result<(), AttachError> {
+/// By index: what has the name by now may be another one.
+fn delete_links(socket: &mut RouteSocket, links: &[Link]) -> Result<(), AttachError> {
     let mut batch = Batch::new();
-    for name in names {
-        link::delete(name, &mut batch);
+    for link in links {
+        link::delete_index(link.index, &mut batch);
     }
     for outcome in socket.send_all(batch)? {
         outcome.or_else(|error| match error.is_absent() {
@@ -136,5 +137,24 @@ pub(crate) fn delete_unrecorded(
     netns: &NetNs,
     is_orphan: &dyn Fn(&str) -> bool,
 ) -> Result<(), AttachError> {
-    delete_matching(netns, &|link| is_orphan(&link.alias)).map(drop)
+    let is_orphan = |link: &Link| is_orphan(&link.alias);
+    delete_matching(netns, &NetNs::current()?, &is_orphan).map(drop)
+}
+
+/// The same, but only interfaces whose parent is this host's: what sits on another host's that runs
+/// on this kernel (hosts in containers) is that one's business, whatever its network is called.
+pub(crate) fn delete_orphans(
+    netns: &NetNs,
+    home: &NetNs,
+    is_orphan: &dyn Fn(&str) -> bool,
+) -> Result<(), AttachError> {
+    let mut socket = RouteSocket::open_in(netns, home)?;
+    let mut found = link::list(&mut socket)?;
+    found.retain(|link| link.child.is_some() && is_orphan(&link.alias));
+    if found.is_empty() {
+        return Ok(());
+    }
+    let own = socket.netns_id(home)?;
+    found.retain(|link| own.is_some() && link.peer_netns_id == own);
+    delete_links(&mut socket, &found)
 }

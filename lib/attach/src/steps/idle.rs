@@ -60,6 +60,15 @@ pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
     AttachError::collect("removing what is no longer used", errors)
 }
 
+/// A failed ADD leaves no tables that it has made, unless somebody needs them by now. The links lock
+/// is held.
+pub(crate) fn remove_made_tables(host: &mut Host) -> Result<(), AttachError> {
+    if host.has_made_tables && !users::is_needed(host, &SharedObject::Ruleset)? {
+        ruleset::delete_tables(host)?;
+    }
+    Ok(())
+}
+
 /// Addresses before the interfaces that hold them, ports before bridges.
 fn order(object: &SharedObject) -> u8 {
     match object {

@@ -201,6 +201,13 @@ pub fn delete_group(group: u32, batch: &mut Batch) {
     batch.push(kind::DELETE_LINK, &link, 0, "delete the marked links");
 }
 
+/// Deletes a link by index.
+pub fn delete_index(index: u32, batch: &mut Batch) {
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    batch.push(kind::DELETE_LINK, &link, 0, format!("delete link {index}"));
+}
+
 /// Deletes a link by name.
 pub fn delete(name: &str, batch: &mut Batch) {
     let mut link = LinkMessage::default();

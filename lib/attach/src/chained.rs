@@ -1,0 +1,80 @@
+//! What all plugins do alike that add something to an interface that another one has made.
+
+pub(crate) mod record;
+
+use weft_cni::{CniError, CniResult, Plugin, Request};
+
+use crate::error::AttachError;
+use crate::host::Host;
+
+/// A chained plugin: its name, how it reads its configuration, and what it does with it.
+#[derive(Debug, Clone, Copy)]
+pub struct ChainedPlugin<T> {
+    /// The executable's name.
+    pub name: &'static str,
+    /// Reads the configuration; every problem is in the error.
+    pub read: fn(&Request) -> Result<T, CniError>,
+    /// Adds what is wanted and returns the result of the plugins before; everything is as it was if
+    /// it fails.
+    pub add: fn(&mut Host, &'static str, &Request, &T) -> Result<CniResult, AttachError>,
+    /// Takes back what the records say. Without any there is nothing.
+    pub del: fn(&mut Host, &Request) -> Result<(), AttachError>,
+    /// Compares the kernel and the records with what is wanted.
+    pub check: fn(&mut Host, &Request, &T) -> Result<(), AttachError>,
+    /// Whether it works with nf_tables.
+    pub needs_nft: bool,
+}
+
+impl<T> ChainedPlugin<T> {
+    /// Checks a configuration without a container.
+    ///
+    /// # Errors
+    /// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
+    pub fn validate(&self, request: &Request) -> Result<(), CniError> {
+        (self.read)(request).map(drop)
+    }
+}
+
+fn host(request: &Request) -> Result<Host, CniError> {
+    Host::new(&request.env, Some(&request.conf))
+}
+
+impl<T> Plugin for ChainedPlugin<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn add(&self, request: &Request) -> Result<CniResult, CniError> {
+        let wanted = (self.read)(request)?;
+        Ok((self.add)(
+            &mut host(request)?,
+            self.name,
+            request,
+            &wanted,
+        )?)
+    }
+
+    fn del(&self, request: &Request) -> Result<(), CniError> {
+        Ok((self.del)(&mut host(request)?, request)?)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), CniError> {
+        let wanted = (self.read)(request)?;
+        Ok((self.check)(&mut host(request)?, request, &wanted)?)
+    }
+
+    fn gc(&self, request: &Request) -> Result<(), CniError> {
+        Ok(crate::gc(&mut host(request)?, request, false)?)
+    }
+
+    fn status(&self, request: &Request) -> Result<(), CniError> {
+        (self.read)(request)?;
+        let mut host = host(request)?;
+        crate::status::ipam_status(&host, request, None)?;
+        if self.needs_nft {
+            let generation = host.nft().and_then(|nft| Ok(nft.generation()?));
+            generation.map(drop).map_err(crate::status::unavailable)?;
+        }
+        Ok(())
+    }
+}
