@@ -413,9 +413,15 @@ fn many_ports_are_one_change() {
         "{listed}"
     );
     a.check(&net);
+    // The others go though one of them is gone.
+    net.host
+        .sh("nft delete element inet weft published4 '{ tcp . 20500 }'");
     a.del(&net);
     let listed = net.host.sh("nft list map inet weft published4");
     assert_eq!(listed.matches("tcp . ").count(), 0);
+    let _taken = Server::tcp_on(&net.host, 20_700, "host");
+    let error = net.call("ADD", &a.ports, &a.container).error();
+    assert!(error["msg"].as_str().unwrap().contains("20700"), "{error}");
 }
 
 #[test]

@@ -140,17 +140,21 @@ fn take_out(record: &mut AttachmentRecord) {
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let records = records(host, request)?;
     let mut errors = Vec::new();
+    let mut had_policy = false;
     for record in &records {
         let Some(firewall) = &record.firewall else {
             continue;
         };
+        had_policy = true;
         let mut part = AttachmentRecord::new(record.id.clone(), "");
         part.nft.clone_from(&firewall.nft);
         let end = |_: &mut Host| connections::end_of_closed(record);
         errors.extend(take_back(host, &part, end, &take_out).err());
     }
     // What a DEL that was killed has left to be removed.
-    errors.extend(idle::remove_idle(host).err());
+    if !had_policy {
+        errors.extend(idle::remove_idle(host).err());
+    }
     AttachError::collect("DEL", errors)
 }
 

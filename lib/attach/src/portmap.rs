@@ -290,6 +290,13 @@ fn ports_of(mapping: &PortMapping, addresses: &[IpNetwork]) -> Vec<PortRecord> {
 /// Refuses a port that a process of the host has: it would not be reached any more. The container's
 /// own runtime is no such process: Podman holds the ports of its containers.
 fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), AttachError> {
+    /// To try a port costs a socket: beyond so many, only those are tried that somebody waits on.
+    const MANY: usize = 64;
+    let open = |transport| {
+        let list = || listener::open_ports(transport);
+        (ports.len() > MANY).then(list).flatten()
+    };
+    let (tcp, udp) = (open(Transport::Tcp), open(Transport::Udp));
     for port in ports {
         let transport = match port.protocol {
             6 => Transport::Tcp,
@@ -301,8 +308,16 @@ fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), Attac
         } else {
             Ipv6Addr::UNSPECIFIED.into()
         };
+        let open = if transport == Transport::Tcp {
+            &tcp
+        } else {
+            &udp
+        };
+        let may_be_taken = open
+            .as_ref()
+            .is_none_or(|open| open.contains(&port.host_port));
         let address = SocketAddr::new(port.host_ip.unwrap_or(any), port.host_port);
-        if !listener::is_taken(transport, address) {
+        if !may_be_taken || !listener::is_taken(transport, address) {
             continue;
         }
         let who = listener::holder(transport, address);
@@ -336,7 +351,9 @@ fn taken(port: &PortRecord, holder: &str) -> AttachError {
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let records = records(host, request)?;
     let mut errors = Vec::new();
+    let mut has_ports = false;
     for record in records.iter().filter(|record| !record.ports.is_empty()) {
+        has_ports = true;
         let own = record.nft.iter().filter(|one| ruleset::is_published(one));
         let mut part = AttachmentRecord::new(record.id.clone(), "");
         part.nft = own.cloned().collect();
@@ -344,7 +361,9 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         errors.extend(take_back(host, &part, end, &take_out).err());
     }
     // What a DEL that was killed has left to be removed.
-    errors.extend(idle::remove_idle(host).err());
+    if !has_ports {
+        errors.extend(idle::remove_idle(host).err());
+    }
     AttachError::collect("DEL", errors)
 }
 

@@ -1,5 +1,6 @@
 //! Who listens on a port of the host.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -8,6 +9,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
+
+use crate::socket_diag::local_ports;
 
 /// A transport protocol whose ports can be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,20 @@ pub fn is_taken(transport: Transport, address: SocketAddr) -> bool {
     }
     let outcome = bind(socket.as_fd().as_raw_fd(), &SockaddrStorage::from(address));
     outcome == Err(Errno::EADDRINUSE)
+}
+
+/// The ports of this namespace that somebody has, where the kernel lists them. TCP sockets that are bound
+/// and do not listen are among them from Linux 6.8 on.
+pub fn open_ports(transport: Transport) -> Option<BTreeSet<u16>> {
+    const ESTABLISHED: u8 = 1;
+    const CLOSE: u8 = 7;
+    const LISTEN: u8 = 10;
+    const BOUND_INACTIVE: u8 = 13;
+    let listed = match transport {
+        Transport::Tcp => local_ports(6, &[LISTEN, BOUND_INACTIVE]),
+        Transport::Udp => local_ports(17, &[CLOSE, ESTABLISHED]),
+    };
+    listed.ok()
 }
 
 /// A process that has a socket on a port.
@@ -124,11 +141,19 @@ mod tests {
         assert!(is_taken(Transport::Tcp, address));
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
         assert!(is_taken(Transport::Tcp, any));
+        let open = open_ports(Transport::Tcp).unwrap();
+        assert!(open.contains(&address.port()) && !open.contains(&0));
         let holder = holder(Transport::Tcp, address).unwrap();
         assert_eq!(holder.pid, std::process::id());
         drop(tcp);
         assert!(!is_taken(Transport::Tcp, address));
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert!(is_taken(Transport::Udp, udp.local_addr().unwrap()));
+        let address = udp.local_addr().unwrap();
+        assert!(is_taken(Transport::Udp, address));
+        assert!(
+            open_ports(Transport::Udp)
+                .unwrap()
+                .contains(&address.port())
+        );
     }
 }

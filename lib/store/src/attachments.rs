@@ -59,10 +59,11 @@ impl Transaction<'_> {
     /// [`StoreError::PortTaken`].
     pub fn replace_attachment(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
         let before = self.attachment(&record.id)?;
-        if let Some(before) = &before {
-            self.release_ports(&record.id, &before.ports)?;
+        let published = before.as_ref().map_or(&[][..], |before| &before.ports);
+        if *published != *record.ports {
+            self.release_ports(&record.id, published)?;
+            self.claim_ports(&record.id, &record.ports)?;
         }
-        self.claim_ports(&record.id, &record.ports)?;
         // Acquired first: what both have is never idle in between.
         for object in &record.shared {
             self.acquire_shared(object)?;

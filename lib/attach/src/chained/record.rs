@@ -53,22 +53,27 @@ pub(crate) fn records(
     }
 }
 
-/// Takes something out of a record, and a record away of which nothing is left.
+/// Takes something out of a record, a record away of which nothing is left, and what nobody shares any
+/// more.
 pub(crate) fn withdraw(
     host: &mut Host,
     id: &AttachmentId,
     take_out: &dyn Fn(&mut AttachmentRecord),
 ) -> Result<(), AttachError> {
-    let left = host.store.write(|transaction| {
-        let Some(mut there) = transaction.attachment(id)? else {
-            return Ok(None);
-        };
-        take_out(&mut there);
-        transaction.replace_attachment(&there)?;
-        Ok::<_, StoreError>(Some(there))
+    let (left, has_idle) = host.store.write(|transaction| {
+        let there = transaction.attachment(id)?;
+        let left = there.map(|mut there| {
+            take_out(&mut there);
+            there
+        });
+        if let Some(left) = &left {
+            transaction.replace_attachment(left)?;
+        }
+        Ok::<_, StoreError>((left, !transaction.idle_objects()?.is_empty()))
     })?;
     match left {
         Some(record) if is_empty(&record) => detach(host, &[&record]),
+        _ if has_idle => idle::remove_idle(host),
         _ => Ok(()),
     }
 }
@@ -100,7 +105,6 @@ pub(crate) fn undo(
 ) -> AttachError {
     let mut failures = Vec::new();
     failures.extend(take_back(host, part, more, take_out).err());
-    failures.extend(idle::remove_idle(host).err());
     match host.store.named_lock(LINKS_LOCK, Sharing::Exclusive) {
         Ok(_lock) => failures.extend(idle::remove_made_tables(host).err()),
         Err(error) => failures.push(error.into()),

@@ -316,17 +316,21 @@ fn remove_owned(
     for _ in 0..SWAP_ATTEMPTS {
         let generation = nft.generation()?;
         let mut batch = Batch::at_generation(generation);
-        let mut ours = Vec::new();
-        for (set, element) in elements {
-            let there = nft.find(set, element)?;
-            let is_ours =
-                there.is_some_and(|there| there.owner == element.owner && is_same(&there, element));
-            if is_ours && still_unused(element)? {
-                ours.push((*set, element.clone()));
+        for (set, mut elements) in by_set(elements.iter().cloned()) {
+            let mut there = nft.find_all(&set, &elements)?.into_iter();
+            let mut ours = Vec::new();
+            for element in elements.drain(..) {
+                let is_ours = there
+                    .next()
+                    .flatten()
+                    .is_some_and(|there| there.owner == element.owner && is_same(&there, &element));
+                if is_ours && still_unused(&element)? {
+                    ours.push(element);
+                }
             }
-        }
-        for (set, elements) in by_set(ours) {
-            set.remove(&elements, &mut batch);
+            if !ours.is_empty() {
+                set.remove(&ours, &mut batch);
+            }
         }
         match nft.commit(&batch) {
             Ok(()) => return Ok(()),

@@ -1,6 +1,8 @@
 //! Which elements an attachment and a network have, as records.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnetwork::IpNetwork;
 use weft_kernel::Mac;
@@ -13,15 +15,18 @@ use crate::plan::Masquerade;
 use crate::policy::member_set;
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    let pair = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
+    bytes.iter().flat_map(pair).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
+    let digit = |text: u8| char::from(text).to_digit(16);
+    let byte = |pair: &[u8]| match *pair {
+        [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(byte).collect()
 }
 
 pub(super) fn ip_bytes(ip: IpAddr) -> Vec<u8> {
@@ -174,9 +179,10 @@ pub(super) fn interval_in(set: Set, source: &IpNetwork, destination: &IpNetwork)
 
 /// A record as an element of its set; `None` for a set that is not Weft's.
 pub(crate) fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
-    let set = sets()
-        .find(|set| set.name == record.set)
-        .or_else(|| member_set(&record.set))?;
+    static BY_NAME: LazyLock<BTreeMap<&str, Set>> =
+        LazyLock::new(|| sets().map(|set| (set.name, set)).collect());
+    let known = BY_NAME.get(record.set.as_str()).copied();
+    let set = known.or_else(|| member_set(&record.set))?;
     let mut element = Element::new(unhex(&record.key)?, owner);
     element.key_end = record.key_end.as_deref().and_then(unhex);
     element.value = record.value.as_deref().and_then(unhex);

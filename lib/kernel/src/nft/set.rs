@@ -368,11 +368,10 @@ impl Set {
         }
     }
 
-    /// The request for one element or, without a key, for all.
-    pub(super) fn query(&self, key: Option<&Element>) -> (u16, Vec<u8>) {
-        let elements: Vec<Element> = key.cloned().into_iter().collect();
+    /// The request for elements by their keys or, without keys, for all.
+    pub(super) fn query(&self, keys: &[Element]) -> (u16, Vec<u8>) {
         let payload = payload(self.table.family, |list| {
-            self.put_elements(&elements, false, list)
+            self.put_elements(keys, false, list)
         });
         (message_kind(NFT_MSG_GETSETELEM), payload)
     }

@@ -1,7 +1,7 @@
 //! A socket for nf_tables.
 //!
 //! Closing one after a change that deleted something waits for an RCU grace period (about 12 ms),
-//! and so does the exit of a process that holds one: close it last.
+//! and so does the exit of a process that holds one: a worker of the kernel closes it.
 
 use std::os::fd::AsRawFd;
 
@@ -31,6 +31,9 @@ const NFT_MSG_GETRULE: u16 = 7;
 const NFT_MSG_GETGEN: u16 = 16;
 /// Sixty-four thousand elements or so.
 const BATCH_BYTES: usize = 8 << 20;
+
+/// An answer takes a page of the receive buffer: so many fit where it cannot be made larger.
+const ANSWERS_AT_ONCE: usize = 40;
 
 /// An nf_tables socket, bound to the namespace it was opened in.
 #[derive(Debug)]
@@ -181,7 +184,7 @@ impl NftSocket {
     /// # Errors
     /// The socket's.
     pub fn find(&mut self, set: &Set, key: &Element) -> Result<Option<Element>, KernelError> {
-        let (kind, payload) = set.query(Some(key));
+        let (kind, payload) = set.query(std::slice::from_ref(key));
         match self.request(kind, &payload) {
             Ok(answers) => Ok(answers
                 .iter()
@@ -191,12 +194,40 @@ impl NftSocket {
         }
     }
 
+    /// Reads elements of one set by their keys, in their order; `None` for each that is absent.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn find_all(
+        &mut self,
+        set: &Set,
+        keys: &[Element],
+    ) -> Result<Vec<Option<Element>>, KernelError> {
+        let mut found = Vec::with_capacity(keys.len());
+        for part in keys.chunks(ANSWERS_AT_ONCE) {
+            let (kind, payload) = set.query(part);
+            match self.request(kind, &payload) {
+                Ok(answers) if answers.len() == part.len() => {
+                    found.extend(answers.iter().map(|one| Set::read(&one.payload).pop()));
+                }
+                Err(error) if error.errno() != Some(Errno::ENOENT) => return Err(error),
+                // The kernel stops at the first that is absent.
+                _ => {
+                    for key in part {
+                        found.push(self.find(set, key)?);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Reads all elements of a set; an absent set or table is empty.
     ///
     /// # Errors
     /// The socket's, and [`KernelError::Unsteady`].
     pub fn elements(&mut self, set: &Set) -> Result<Vec<Element>, KernelError> {
-        let (kind, payload) = set.query(None);
+        let (kind, payload) = set.query(&[]);
         match self
             .transport
             .dump(kind, &payload, &format!("list nft set {}", set.name))

@@ -1,5 +1,6 @@
 //! The redb backend: one table of bytes.
 
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ enum Handle {
 }
 
 pub(super) struct Redb {
+    /// The table as it was when it was first looked into: nobody else changes it while the store's
+    /// lock is held. Before the handle, which it has to go before.
+    table: OnceCell<Option<Bytes>>,
     handle: Handle,
     path: PathBuf,
 }
@@ -54,24 +58,33 @@ impl Redb {
         let database = builder()
             .create(path)
             .map_err(|error| failed(path, error))?;
-        Ok(Self {
-            handle: Handle::Writable(database),
-            path: path.to_owned(),
-        })
+        Ok(Self::new(Handle::Writable(database), path))
     }
 
     /// After a crash only opening for writing puts the file right.
     pub(super) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
         match builder().open_read_only(path) {
-            Ok(database) => Ok(Self {
-                handle: Handle::ReadOnly(database),
-                path: path.to_owned(),
-            }),
+            Ok(database) => Ok(Self::new(Handle::ReadOnly(database), path)),
             Err(_) => Self::open(path),
         }
     }
 
-    fn table(&self) -> Result<Option<Bytes>, StoreError> {
+    fn new(handle: Handle, path: &Path) -> Self {
+        Self {
+            table: OnceCell::new(),
+            handle,
+            path: path.to_owned(),
+        }
+    }
+
+    fn table(&self) -> Result<Option<&Bytes>, StoreError> {
+        if self.table.get().is_none() {
+            let _ = self.table.set(self.open_table()?);
+        }
+        Ok(self.table.get().and_then(Option::as_ref))
+    }
+
+    fn open_table(&self) -> Result<Option<Bytes>, StoreError> {
         let transaction = match &self.handle {
             Handle::Writable(database) => database.begin_read(),
             Handle::ReadOnly(database) => database.begin_read(),
@@ -114,6 +127,7 @@ impl Backend for Redb {
     }
 
     fn apply(&mut self, writes: &Writes) -> Result<(), StoreError> {
+        self.table = OnceCell::new();
         let Handle::Writable(database) = &self.handle else {
             return Err(StoreError::Backend {
                 path: self.path.clone(),
