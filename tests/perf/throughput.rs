@@ -14,7 +14,7 @@ use crate::report::Report;
 const SECONDS: f64 = 2.0;
 
 struct Pair {
-    _host: Host,
+    host: Host,
     client: Container,
     server: Container,
 }
@@ -41,7 +41,7 @@ impl Pair {
             container
         });
         Self {
-            _host: host,
+            host,
             client,
             server,
         }
@@ -49,7 +49,7 @@ impl Pair {
 
     /// Everybody else whom the rule means.
     fn with_members(self, count: u32) -> Self {
-        let host = &self._host;
+        let host = &self.host;
         let sets = host.sh("nft list sets inet | awk '/set sel_.*_4/ {print $2}'");
         for set in sets.split_whitespace() {
             let all: Vec<String> = (0..count)

@@ -19,7 +19,12 @@ fn generated_pages_are_up_to_date() {
             .unwrap();
         let now = String::from_utf8(output.stdout).unwrap();
         let there = std::fs::read_to_string(root().join(format!("docs/{page}.md"))).unwrap();
-        assert_eq!(there, now, "docs/{page}.md is out of date: run `make docs`");
+        let mut lines = there.lines().zip(now.lines());
+        let differing = lines.find(|(there, now)| there != now);
+        assert!(
+            there == now,
+            "docs/{page}.md is out of date: run `make docs`: {differing:?}"
+        );
     }
 }
 

@@ -96,6 +96,32 @@ fn what_is_and_what_should_be_are_compared_and_put_right() {
     assert_eq!(ok(&run(&net, &["firewall", "diff"])), "");
 }
 
+/// Nobody is there but the administrator's rule: everything else becomes as it should be.
+#[test]
+fn the_administrators_rule_keeps_the_tables() {
+    let net = Net::new();
+    let conf = network(&net, 1, &json!({"ipMasq": true}));
+    let (container, _) = net.add(&conf);
+    net.del(&conf, &container);
+    net.host.sh(
+        "nft add rule inet weft user_pre tcp dport 22 accept comment ours && \
+         nft add element inet weft closed '{ theirs }'",
+    );
+    assert!(ok(&run(&net, &["firewall", "reload"])).contains("put right"));
+    let tables = net.host.sh("nft list ruleset");
+    assert!(
+        tables.contains("ours") && !tables.contains("theirs"),
+        "{tables}"
+    );
+    net.host
+        .sh("nft flush chain inet weft user_pre && nft add element inet weft closed '{ theirs }'");
+    ok(&run(&net, &["firewall", "reload"]));
+    assert!(
+        !net.host.sh("nft list ruleset").contains("weft"),
+        "nobody needs them"
+    );
+}
+
 #[test]
 fn the_ruleset_is_shown_and_rendered() {
     let net = Net::new();

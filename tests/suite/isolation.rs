@@ -197,7 +197,8 @@ impl World {
     }
 }
 
-/// Whether bridged frames pass iptables here; it can be switched off.
+/// Whether bridged frames pass iptables here (br_netfilter); it can be switched off. Debian's kernel
+/// has it as a module, which is not loaded in the virtual machine: there everything is only routed.
 fn passes_iptables(net: &Net, wanted: bool) -> bool {
     let switch = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     if !net.host.succeeds(&format!("[ -e {switch} ]")) {

@@ -158,11 +158,10 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
         policy::end_denied(host)?;
         return Ok(before);
     }
-    if is_needed(host)? {
+    // Tables that nobody needs go, unless the administrator has rules there.
+    if is_needed(host)? || !ruleset::delete_tables(host)? {
         ruleset::rebuild(host)?;
         policy::apply(host)?;
-    } else {
-        ruleset::delete_tables(host)?;
     }
     Ok(before)
 }

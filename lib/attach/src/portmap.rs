@@ -9,7 +9,9 @@ use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult, Request};
 use weft_kernel::listener::{self, Transport};
 use weft_kernel::{link, route};
-use weft_store::{AttachmentRecord, NftRecord, PortRecord, SharedObject, Sharing, StoreError};
+use weft_store::{
+    AttachmentRecord, NftRecord, PortRecord, SharedObject, Sharing, StoreError, Transaction,
+};
 
 use crate::chained::record::{foreign, records, take_back, undo};
 use crate::check::{Differences, require_prev_result};
@@ -51,8 +53,8 @@ struct Parts {
     ports: Vec<PortRecord>,
     nft: Vec<NftRecord>,
     shared: Vec<SharedObject>,
-    /// The interface that packets to 127.0.0.1 have to leave by.
-    localhost: Option<String>,
+    /// The interface that packets to 127.0.0.1 have to leave by, and whether they may already.
+    localhost: Option<(String, bool)>,
 }
 
 /// Publishes ports and returns the result of the plugins before.
@@ -74,12 +76,12 @@ pub fn add(
     let netns = namespaces::record_at(path)?;
     // Who switches off what nobody needs waits until it is clear that somebody does again.
     let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
-    let parts = parts(host, &id, &result, wanted)?;
+    let mut parts = parts(host, &id, &result, wanted)?;
     refuse_listeners(&parts.ports, &id)?;
     let mut part = AttachmentRecord::new(id.clone(), plugin);
     part.nft.clone_from(&parts.nft);
-    part.shared.clone_from(&parts.shared);
     host.store.write(|transaction| {
+        share_localhost(&mut parts, transaction)?;
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         if !record.ports.is_empty() {
@@ -99,6 +101,7 @@ pub fn add(
         record.shared.extend(parts.shared.iter().cloned());
         Ok(transaction.replace_attachment(&record)?)
     })?;
+    part.shared.clone_from(&parts.shared);
     let published = publish(host, &part, &parts);
     // Removing takes it for itself.
     drop(lock);
@@ -111,7 +114,7 @@ pub fn add(
 
 fn publish(host: &mut Host, part: &AttachmentRecord, parts: &Parts) -> Result<(), AttachError> {
     ruleset::add_elements(host, part)?;
-    if let Some(name) = &parts.localhost {
+    if let Some((name, _)) = &parts.localhost {
         route_localnet::switch(host, name, true)?;
     }
     connections::end_stale(host, &parts.ports)
@@ -250,20 +253,24 @@ fn localhost(host: &mut Host, parts: &mut Parts) -> Result<(), AttachError> {
     let Some(there) = link::find_index(host.route()?, index)? else {
         return Ok(());
     };
-    let object = SharedObject::RouteLocalnet {
-        link: there.name.clone(),
-    };
-    // What nobody uses any more and is still to be switched off is Weft's too.
-    let is_ours = host.store.read(|transaction| {
-        let is_idle = transaction.idle_objects()?.contains(&object);
-        Ok::<_, StoreError>(is_idle || transaction.users_of(&object)? > 0)
-    })?;
-    // Somebody else switched it on, who may need it on.
-    if !is_ours && route_localnet::is_on(host, &there.name)? {
+    parts.localhost = Some((there.name, there.routes_localnet));
+    Ok(())
+}
+
+/// The way of 127.0.0.1 is shared with others, unless somebody else has opened it, who may need it.
+fn share_localhost(parts: &mut Parts, transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let Some((link, is_on)) = &parts.localhost else {
         return Ok(());
+    };
+    let object = SharedObject::RouteLocalnet { link: link.clone() };
+    // What nobody uses any more and is still to be switched off is Weft's too.
+    let is_ours =
+        || Ok(transaction.idle_objects()?.contains(&object) || transaction.users_of(&object)? > 0);
+    if *is_on && !is_ours()? {
+        parts.localhost = None;
+    } else {
+        parts.shared.push(object);
     }
-    parts.shared.push(object);
-    parts.localhost = Some(there.name);
     Ok(())
 }
 

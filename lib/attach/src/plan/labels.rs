@@ -45,3 +45,44 @@ pub(super) fn labels(request: &Request) -> Result<BTreeMap<String, String>, CniE
     labels.remove("");
     Ok(labels)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn labels_of(args: &str, conf: Value) -> BTreeMap<String, String> {
+        let mut whole = json!({"cniVersion": "1.0.0", "name": "net", "type": "weft-bridge"});
+        for (key, value) in conf.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let input = whole.to_string().into_bytes();
+        let request = Request {
+            env: weft_cni::env::Env::from_pairs([("CNI_ARGS", args)]),
+            conf: weft_cni::conf::NetConf::parse(&input).unwrap(),
+            input,
+        };
+        labels(&request).unwrap()
+    }
+
+    #[test]
+    fn stronger_sources_win() {
+        let annotations = json!({"io.kubernetes.cri.pod-annotations": {"app": "a", "tier": "t"}});
+        let conf = json!({"runtimeConfig": annotations,
+            "args": {"cni": {"labels": [{"key": "app", "value": "b"}, {"key": "n", "value": 7}]}}});
+        let labels = labels_of("IgnoreUnknown=1;K8S_POD_NAMESPACE=prod", conf);
+        let expected = [("app", "b"), ("namespace", "prod"), ("tier", "t")];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(labels, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn an_object_will_do() {
+        let conf = json!({"args": {"cni": {"labels": {"app": "b", "": "x", "namespace": "own"}}}});
+        let labels = labels_of("IgnoreUnknown=1;K8S_POD_NAMESPACE=prod", conf);
+        assert_eq!(labels["app"], "b");
+        assert_eq!(labels["namespace"], "own", "given ones are stronger");
+        assert_eq!(labels.len(), 2);
+    }
+}

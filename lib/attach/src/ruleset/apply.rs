@@ -464,17 +464,21 @@ pub(crate) fn element_is_right(
 /// Deletes both tables in one batch, so that there are never half of them; where only one is left,
 /// that one.
 ///
-/// Where the administrator has put rules into the chain that is theirs, everything stays.
-pub(crate) fn delete_tables(host: &mut Host) -> Result<(), AttachError> {
+/// Where the administrator has put rules into the chain that is theirs, everything stays. Whether the
+/// tables are gone.
+pub(crate) fn delete_tables(host: &mut Host) -> Result<bool, AttachError> {
     if !administrators_rules(host)?.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let nft = host.nft()?;
     let mut both = Batch::new();
     TABLES.iter().for_each(|table| table.delete(&mut both));
     match nft.commit(&both) {
         Err(error) if error.is_absent() => {}
-        outcome => return Ok(outcome?),
+        outcome => {
+            outcome?;
+            return Ok(true);
+        }
     }
     for table in TABLES {
         let mut batch = Batch::new();
@@ -484,7 +488,7 @@ pub(crate) fn delete_tables(host: &mut Host) -> Result<(), AttachError> {
             outcome => outcome?,
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Removes every element whose owner `is_orphan` says is none. Returns how many went.

@@ -106,6 +106,6 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
         | SharedObject::Isolation { .. }
         | SharedObject::HostRoute { .. }
         | SharedObject::NftElement { .. } => Ok(()),
-        SharedObject::Ruleset => ruleset::delete_tables(host),
+        SharedObject::Ruleset => ruleset::delete_tables(host).map(drop),
     }
 }
