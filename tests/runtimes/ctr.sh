@@ -93,8 +93,16 @@ stop() {
 pings() { inside "$1" ping -c 1 -W 1 "$2"; }
 pings6() { inside "$1" ping6 -c 1 -W 1 "$2"; }
 fetch() { [ "$(inside "$1" timeout 3 wget -q -O - "http://$2/")" = 'hello from a container' ]; }
-address() { inside "$1" ip -4 -o addr show dev eth0 | awk '{ sub("/.*", "", $4); print $4; exit }' | grep .; }
-address6() { inside "$1" ip -6 -o addr show dev eth0 scope global | awk '{ sub("/.*", "", $4); print $4; exit }' | grep .; }
+# The first address in what ip says; all is read, so that nobody writes to a closed pipe.
+first_address() { awk 'NR == 1 { sub("/.*", "", $4); print $4 }' | grep .; }
+address() { inside "$1" ip -4 -o addr show dev eth0 | first_address; }
+address6() { inside "$1" ip -6 -o addr show dev eth0 scope global | first_address; }
+# know VARIABLE CMD...: what CMD says, which may take several tries on a busy machine.
+know() {
+    local said
+    said=$(eventually "${@:2}") || { fail "${*:2}" "$said"; exit 1; }
+    printf -v "$1" %s "$(tail -n 1 <<<"$said")"
+}
 differ() { [ "$1" != "$2" ] || { echo "both have $1"; return 1; }; }
 
 # What one short container does: it prints "ok NAME" for everything that works, and tries
@@ -144,14 +152,16 @@ serve a
 serve b
 must "a runs" eventually serves a
 must "b runs" eventually serves b
-A=$(address a) B=$(address b)
+know A address a
+know B address b
 check "a and b have different addresses" differ "$A" "$B"
 check_soon "a pings b" pings a "$B"
 check_soon "b pings a" pings b "$A"
 check_soon "http from b to a" fetch b "$A"
 check_soon "b pings outside" pings b $OUTSIDE4
 if [ -n "${V6:-}" ]; then
-    A6=$(address6 a) B6=$(address6 b)
+    know A6 address6 a
+    know B6 address6 b
     check_soon "a pings b, IPv6" pings6 a "$B6"
     check_soon "http from b to a, IPv6" fetch b "[$A6]"
 fi

@@ -143,11 +143,12 @@ fn rules_can_be_applied_and_taken_back() {
     stream.write_all(b"before").unwrap();
     let mut buffer = [0; 6];
     accepted.read_exact(&mut buffer).unwrap();
+    let tracked = zone.net.host.sh("cat /proc/net/nf_conntrack || true");
     zone.rules("");
     let text = zone.apply();
     assert!(
         text.contains("0 rules") && text.contains("1 connections ended"),
-        "{text}"
+        "{text}\n{tracked}"
     );
     stream.write_all(b"after").unwrap();
     accepted

@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 
 use weft_kernel::NetNs;
 use weft_kernel::nft::{Key, NftSocket, Set, SetKind, Table};
+use weft_store::Sharing;
 
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::policy;
 use crate::ruleset::{self, TABLES};
+use crate::steps::idle::LINKS_LOCK;
 
 /// A difference between what is and what should be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,6 +160,8 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
         policy::end_denied(host)?;
         return Ok(before);
     }
+    // Whoever attaches or detaches meanwhile waits.
+    let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     // Tables that nobody needs go, unless the administrator has rules there.
     if is_needed(host)? || !ruleset::delete_tables(host)? {
         ruleset::rebuild(host)?;

@@ -158,18 +158,17 @@ fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), AttachError
     };
     let home = NetNs::current()?;
     let mut errors = Vec::new();
-    for netns in namespaces::all() {
-        // Read anew for each: an ADD may have begun since.
-        let records = host
-            .store
-            .read(|transaction| transaction.attachments_of(&scope.network))?;
-        let is_orphan = |alias: &str| {
-            id_of_alias(alias).is_some_and(|id| {
-                id.network == scope.network
-                    && !is_listed(valid, &id)
-                    && !records.iter().any(|record| record.id == id)
-            })
+    // Asked for each interface after it was seen: an ADD writes its record before it makes one.
+    let is_orphan = |alias: &str| {
+        let id = id_of_alias(alias);
+        let unlisted = |id: &AttachmentId| id.network == scope.network && !is_listed(valid, id);
+        let Some(id) = id.filter(unlisted) else {
+            return Ok(false);
         };
+        let record = host.store.read(|transaction| transaction.attachment(&id))?;
+        Ok(record.is_none())
+    };
+    for netns in namespaces::all() {
         errors.extend(child::delete_orphans(&netns, &home, &is_orphan).err());
     }
     AttachError::collect("looking into the containers", errors)

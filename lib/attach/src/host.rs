@@ -23,7 +23,7 @@ pub struct Host {
     pub data_dir: PathBuf,
     /// Where the host's rules are.
     pub policy_dir: PathBuf,
-    /// Whether nf_tables had none of Weft's tables and this call has made them.
+    /// Whether tables of Weft's were missing and this call has made them.
     pub(crate) has_made_tables: bool,
     route: Option<RouteSocket>,
     nft: Option<NftSocket>,

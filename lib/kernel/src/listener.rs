@@ -46,15 +46,14 @@ pub fn is_taken(transport: Transport, address: SocketAddr) -> bool {
     outcome == Err(Errno::EADDRINUSE)
 }
 
-/// The ports of this namespace that somebody has, where the kernel lists them. TCP sockets that are bound
-/// and do not listen are among them from Linux 6.8 on.
+/// The ports of this namespace that somebody waits on, where the kernel lists them. A TCP socket that is
+/// bound and does not listen is not among them.
 pub fn open_ports(transport: Transport) -> Option<BTreeSet<u16>> {
     const ESTABLISHED: u8 = 1;
     const CLOSE: u8 = 7;
     const LISTEN: u8 = 10;
-    const BOUND_INACTIVE: u8 = 13;
     let listed = match transport {
-        Transport::Tcp => local_ports(6, &[LISTEN, BOUND_INACTIVE]),
+        Transport::Tcp => local_ports(6, &[LISTEN]),
         Transport::Udp => local_ports(17, &[CLOSE, ESTABLISHED]),
     };
     listed.ok()

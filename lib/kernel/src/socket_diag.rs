@@ -1,6 +1,7 @@
 //! Sockets of a namespace, as `NETLINK_SOCK_DIAG` lists them (linux/sock_diag.h, linux/inet_diag.h).
 //!
-//! `/proc/net/tcp` shows the same, but walks the table of all connections for it: milliseconds.
+//! `/proc/net/tcp` shows the same, but walks the table of all connections for it, which this does not
+//! for sockets that listen.
 
 use std::collections::BTreeSet;
 

@@ -3,7 +3,7 @@
 use weft_cni::{AttachmentId, Request};
 use weft_store::{AttachmentRecord, NetnsRecord, Sharing, StoreError};
 
-use crate::del::{Target, detach};
+use crate::del::Target;
 use crate::error::{AttachError, with_cleanup_failure};
 use crate::host::Host;
 use crate::ruleset;
@@ -60,22 +60,22 @@ pub(crate) fn withdraw(
     id: &AttachmentId,
     take_out: &dyn Fn(&mut AttachmentRecord),
 ) -> Result<(), AttachError> {
-    let (left, has_idle) = host.store.write(|transaction| {
+    let has_idle = host.store.write(|transaction| {
         let there = transaction.attachment(id)?;
-        let left = there.map(|mut there| {
-            take_out(&mut there);
-            there
-        });
-        if let Some(left) = &left {
-            transaction.replace_attachment(left)?;
+        if let Some(mut left) = there {
+            take_out(&mut left);
+            if is_empty(&left) {
+                transaction.remove_attachment(id)?;
+            } else {
+                transaction.replace_attachment(&left)?;
+            }
         }
-        Ok::<_, StoreError>((left, !transaction.idle_objects()?.is_empty()))
+        Ok::<_, StoreError>(!transaction.idle_objects()?.is_empty())
     })?;
-    match left {
-        Some(record) if is_empty(&record) => detach(host, &[&record]),
-        _ if has_idle => idle::remove_idle(host),
-        _ => Ok(()),
+    if has_idle {
+        idle::remove_idle(host)?;
     }
+    Ok(())
 }
 
 /// Takes back a chained plugin's part of an attachment: its elements, what `more` removes, and then,
@@ -105,9 +105,11 @@ pub(crate) fn undo(
 ) -> AttachError {
     let mut failures = Vec::new();
     failures.extend(take_back(host, part, more, take_out).err());
-    match host.store.named_lock(LINKS_LOCK, Sharing::Exclusive) {
-        Ok(_lock) => failures.extend(idle::remove_made_tables(host).err()),
-        Err(error) => failures.push(error.into()),
+    if host.has_made_tables {
+        match host.store.named_lock(LINKS_LOCK, Sharing::Exclusive) {
+            Ok(_lock) => failures.extend(idle::remove_made_tables(host).err()),
+            Err(error) => failures.push(error.into()),
+        }
     }
     let failure = AttachError::collect("undoing a failed ADD", failures).err();
     with_cleanup_failure(error, failure)

@@ -129,10 +129,7 @@ pub(crate) fn restore(
     }
     match fill(host.nft()?, &elements) {
         // An older Weft's table, or somebody deleted part of it: it is made anew.
-        Err(AttachError::Kernel(error)) if error.is_absent() => {
-            make_anew(host, &state, &elements)?;
-            fill(host.nft()?, &elements)?;
-        }
+        Err(AttachError::Kernel(error)) if error.is_absent() => make_anew(host, &state, record)?,
         outcome => outcome?,
     }
     // What began while there were no rules does not go on.
@@ -157,29 +154,45 @@ fn create(table: &Table, state: &State, batch: &mut Batch) {
     }
 }
 
-/// Both tables in one batch, whatever there was; the administrator's rules stay.
-fn make_anew(host: &mut Host, state: &State, elements: &KnownElements) -> Result<(), AttachError> {
-    let theirs = administrators_rules(host)?;
-    let mut batch = Batch::new();
-    for table in TABLES {
-        if host.nft()?.has_table(&table)? {
-            table.delete(&mut batch);
+/// Both tables in one batch, whatever there was, with everything that the stores know and a new record;
+/// the administrator's rules stay. Only if nobody has changed anything since the stores were read: what
+/// somebody has added meanwhile would be gone.
+fn make_anew(
+    host: &mut Host,
+    state: &State,
+    record: Option<&AttachmentRecord>,
+) -> Result<(), AttachError> {
+    for _ in 0..SWAP_ATTEMPTS {
+        let mut batch = Batch::at_generation(host.nft()?.generation()?);
+        let elements = known_elements(host, record, &policy::member_sets(state))?;
+        let theirs = administrators_rules(host)?;
+        for table in TABLES {
+            if host.nft()?.has_table(&table)? {
+                table.delete(&mut batch);
+            }
+            create(&table, state, &mut batch);
         }
-        create(&table, state, &mut batch);
+        for rule in &theirs {
+            USER_PRE.append_raw(rule, &mut batch);
+        }
+        elements.add_hashed(None, &mut batch);
+        match host.nft()?.commit(&batch) {
+            Ok(()) => return fill(host.nft()?, &elements),
+            Err(error) if error.is_outdated() => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    for rule in &theirs {
-        USER_PRE.append_raw(rule, &mut batch);
-    }
-    elements.add_hashed(None, &mut batch);
-    Ok(host.nft()?.commit(&batch)?)
+    Err(AttachError::Conflict {
+        key: "nft",
+        name: "inet weft".to_owned(),
+        why: format!("changed during each of {SWAP_ATTEMPTS} attempts to make its tables anew"),
+    })
 }
 
 /// Makes both tables anew with everything that the stores know.
 pub(crate) fn rebuild(host: &mut Host) -> Result<(), AttachError> {
     let state = State::read(host)?;
-    let elements = known_elements(host, None, &policy::member_sets(&state))?;
-    make_anew(host, &state, &elements)?;
-    fill(host.nft()?, &elements)
+    make_anew(host, &state, None)
 }
 
 /// The same into another namespace, where there is nothing.

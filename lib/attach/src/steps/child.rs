@@ -142,19 +142,24 @@ pub(crate) fn delete_unrecorded(
 }
 
 /// The same, but only interfaces whose parent is this host's: what sits on another host's that runs
-/// on this kernel (hosts in containers) is that one's business, whatever its network is called.
+/// on this kernel (hosts in containers) is that one's business, whatever its network is called. What
+/// sits on an interface of the container itself goes with the container.
 pub(crate) fn delete_orphans(
     netns: &NetNs,
     home: &NetNs,
-    is_orphan: &dyn Fn(&str) -> bool,
+    is_orphan: &dyn Fn(&str) -> Result<bool, AttachError>,
 ) -> Result<(), AttachError> {
     let mut socket = RouteSocket::open_in(netns, home)?;
-    let mut found = link::list(&mut socket)?;
-    found.retain(|link| link.child.is_some() && is_orphan(&link.alias));
-    if found.is_empty() {
+    let mut orphans = Vec::new();
+    for link in link::list(&mut socket)? {
+        if link.child.is_some() && is_orphan(&link.alias)? {
+            orphans.push(link);
+        }
+    }
+    if orphans.is_empty() {
         return Ok(());
     }
     let own = socket.netns_id(home)?;
-    found.retain(|link| own.is_some() && link.peer_netns_id == own);
-    delete_links(&mut socket, &found)
+    orphans.retain(|link| own.is_some() && link.peer_netns_id == own);
+    delete_links(&mut socket, &orphans)
 }

@@ -12,29 +12,43 @@ use std::net::IpAddr;
 use super::{Connection, NESTED, TUPLE_ORIGINAL, Tuple};
 use crate::nft::attribute_bytes;
 
-/// So many at most are read as text: kernels before 6.15 begin at the first bucket again with each
-/// page of it.
-pub(super) const MANY: u32 = 1000;
+/// More hardly fit a page. Before 6.15 each page begins anew at the first bucket, past as many entries
+/// as were shown; entries that have ended meanwhile, also those that showing ends because their time is
+/// over, make it pass over others.
+pub(super) const MANY: u32 = 24;
+/// What the kernel shows at once, less than its PAGE_SIZE by more than a line.
+const PAGE: usize = 4096 - 512;
 
 /// IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP: addresses and ports are all that names a connection.
 const WITH_PORTS: [u8; 3] = [6, 17, 132];
 /// AF_INET, AF_INET6.
 const FAMILIES: [(&str, u8); 2] = [("ipv4", 2), ("ipv6", 10)];
 
-/// The connections for which `is_wanted` holds; none if the text does not say enough of all of them.
-pub(super) fn find(is_wanted: &dyn Fn(&Connection) -> bool) -> Option<Vec<Connection>> {
-    let mut text = String::with_capacity(1 << 16);
+/// The whole text, if it came in one page.
+pub(super) fn read_page() -> Option<String> {
+    let mut text = String::with_capacity(1 << 13);
     // Not /proc/net, which is the namespace of the process's first thread.
     let mut file = File::open("/proc/thread-self/net/nf_conntrack").ok()?;
     file.read_to_string(&mut text).ok()?;
+    (text.len() <= PAGE).then_some(text)
+}
+
+/// The connections for which `is_wanted` holds; none if the text does not say enough of all `count`.
+pub(super) fn find(
+    text: &str,
+    count: u32,
+    is_wanted: &dyn Fn(&Connection) -> bool,
+) -> Option<Vec<Connection>> {
     let mut found = Vec::new();
+    let mut shown = 0;
     for line in text.lines() {
         let (connection, can_be_named) = read(line)?;
+        shown += 1;
         if is_wanted(&connection) {
             found.push(can_be_named.then_some(connection)?);
         }
     }
-    Some(found)
+    (shown >= count).then_some(found)
 }
 
 /// A line, and whether the kernel would know the connection by what it says.
@@ -108,6 +122,13 @@ mod tests {
             type=129 code=0 id=9 mark=0 use=1";
         let (connection, can_be_named) = read(echo).unwrap();
         assert!(!can_be_named && connection.original.source.is_ipv6());
+    }
+
+    #[test]
+    fn a_list_that_is_not_whole_is_none() {
+        let found = |count| find(TRANSLATED, count, &|_| true).map(|found| found.len());
+        assert_eq!((found(1), found(2)), (Some(1), None));
+        assert_eq!(find("what", 0, &|_| true), None);
     }
 
     #[test]

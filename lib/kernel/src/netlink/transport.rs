@@ -126,7 +126,16 @@ impl Transport {
                         });
                     }
                     Some(_) => return Ok(is_steady.then_some(answers)),
-                    None if message.is_done() => return Ok(is_steady.then_some(answers)),
+                    None if message.is_done() => {
+                        return match message.dump_error() {
+                            Some(errno) => Err(KernelError::Refused {
+                                request: words.to_owned(),
+                                errno,
+                                reason: None,
+                            }),
+                            None => Ok(is_steady.then_some(answers)),
+                        };
+                    }
                     None => answers.push(message),
                 }
             }
@@ -205,6 +214,12 @@ fn split(mut bytes: &[u8]) -> Vec<RawMessage> {
 impl RawMessage {
     pub(crate) fn is_done(&self) -> bool {
         self.kind == NLMSG_DONE
+    }
+
+    /// What the end of a dump says, which may have failed on the way (struct nlmsgerr's error).
+    fn dump_error(&self) -> Option<Errno> {
+        let code = i32::from_ne_bytes(*self.payload.first_chunk()?);
+        (code < 0).then(|| Errno::from_raw(code.wrapping_neg()))
     }
 
     /// The acknowledgement, if the message is one.
