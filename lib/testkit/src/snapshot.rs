@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -119,9 +121,17 @@ fn links() -> Vec<String> {
         .collect()
 }
 
+/// The addresses, link-local ones left out. An IPv6 address has its local route only when duplicate
+/// address detection is over, so that is awaited: call this before reading routes.
 fn addresses() -> Vec<String> {
+    let mut links = json("ip -j addr");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline && links.iter().any(has_tentative) {
+        thread::sleep(Duration::from_millis(100));
+        links = json("ip -j addr");
+    }
     let mut all = Vec::new();
-    for link in json("ip -j addr") {
+    for link in links {
         for address in link["addr_info"].as_array().into_iter().flatten() {
             if address["scope"] == "link" && address["family"] == "inet6" {
                 continue;
@@ -133,6 +143,13 @@ fn addresses() -> Vec<String> {
         }
     }
     all
+}
+
+fn has_tentative(link: &Value) -> bool {
+    let mut addresses = link["addr_info"].as_array().into_iter().flatten();
+    addresses.any(|address| {
+        address["scope"] != "link" && address["tentative"] == true && address["dadfailed"] != true
+    })
 }
 
 /// The parameters Weft could have touched, of every interface.
