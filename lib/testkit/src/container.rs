@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tempfile::TempDir;
 use weft_kernel::NetNs;
 
 use crate::host::{run_in, shell, text_of};
@@ -17,12 +19,14 @@ pub struct Container {
     netns: Option<NetNs>,
     path: PathBuf,
     id: String,
+    /// Its host's: it cannot go before what is mounted in it.
+    _dir: Arc<TempDir>,
 }
 
 impl Container {
-    pub(crate) fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: Arc<TempDir>) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = dir.join(format!("netns-{number}"));
+        let path = dir.path().join(format!("netns-{number}"));
         let netns = NetNs::create().unwrap();
         File::create(&path).unwrap();
         let none: Option<&str> = None;
@@ -38,6 +42,7 @@ impl Container {
             netns: Some(netns),
             path,
             id: format!("ctr{}-{number}", std::process::id()),
+            _dir: dir,
         }
     }
 

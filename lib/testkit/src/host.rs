@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 use weft_kernel::NetNs;
@@ -13,7 +14,7 @@ use crate::container::Container;
 #[derive(Debug)]
 pub struct Host {
     netns: NetNs,
-    dir: TempDir,
+    dir: Arc<TempDir>,
     backend: BackendKind,
 }
 
@@ -41,7 +42,7 @@ impl Host {
             .unwrap();
         let host = Self {
             netns: NetNs::create().expect("a network namespace: are you root?"),
-            dir,
+            dir: Arc::new(dir),
             backend,
         };
         host.sh("ip link set lo up");
@@ -95,7 +96,7 @@ impl Host {
 
     /// A new container on this host.
     pub fn container(&self) -> Container {
-        Container::new(self.dir.path())
+        Container::new(self.dir.clone())
     }
 
     /// Runs `work` on a thread inside the host's namespace; processes started there are too.
