@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use weft_testkit::{Call, Container, Host, Suite};
 
-use crate::measure::{median, millis, timed};
+use crate::measure::{median, millis, timed_here};
 use crate::report::Report;
 
 static PORT: AtomicU16 = AtomicU16::new(10_000);
@@ -69,6 +69,11 @@ impl Chain {
 
     /// Runs the list, on DEL backwards; milliseconds.
     fn run(&self, verb: &str, one: &mut Attached) -> f64 {
+        self.host.run(|| self.run_here(verb, one))
+    }
+
+    /// As [`run`](Self::run), for a thread that is in the host's namespace.
+    fn run_here(&self, verb: &str, one: &mut Attached) -> f64 {
         let mut confs = self.confs(one);
         if verb == "DEL" {
             confs.reverse();
@@ -79,7 +84,7 @@ impl Chain {
                 conf["prevResult"] = one.prev.clone();
             }
             let call = Call::new(&self.suite, verb, &conf).container(&one.container);
-            let (cost, output) = timed(&call, &self.host);
+            let (cost, output) = timed_here(&call, &self.host);
             wall += cost.wall;
             let text = String::from_utf8_lossy(&output);
             assert!(!text.contains("\"code\""), "{verb} of {conf}: {text}");
@@ -115,10 +120,12 @@ pub(crate) fn one_by_one(report: &mut Report, rounds: usize) {
 
 fn all_at_once(side: &Chain, verb: &str, all: &mut [Attached]) -> f64 {
     let start = Instant::now();
-    std::thread::scope(|scope| {
-        for one in all.iter_mut() {
-            scope.spawn(move || side.run(verb, one));
-        }
+    side.host.run(|| {
+        std::thread::scope(|scope| {
+            for one in all.iter_mut() {
+                scope.spawn(move || side.run_here(verb, one));
+            }
+        });
     });
     millis(start.elapsed())
 }
@@ -165,14 +172,17 @@ pub(crate) fn many(report: &mut Report, count: usize) {
         for (verb, wall) in ["ADD", "DEL"].iter().zip(walls) {
             let next = AtomicUsize::new(0);
             let start = Instant::now();
-            std::thread::scope(|scope| {
-                for _ in 0..WORKERS {
-                    scope.spawn(|| {
-                        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            side.run(verb, &mut one.lock().unwrap());
-                        }
-                    });
+            let work = || {
+                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    side.run_here(verb, &mut one.lock().unwrap());
                 }
+            };
+            side.host.run(|| {
+                std::thread::scope(|scope| {
+                    for _ in 0..WORKERS {
+                        scope.spawn(work);
+                    }
+                });
             });
             *wall = start.elapsed().as_secs_f64() * factor as f64;
         }
