@@ -172,10 +172,7 @@ fn remove_derived(
 pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), AttachError> {
     let mut errors = Vec::new();
     errors.extend(ruleset::remove_elements(host, records).err());
-    for record in records {
-        errors.extend(connections::end_published(&record.ports).err());
-        errors.extend(connections::end_of_closed(record).err());
-    }
+    errors.extend(connections::end_of_gone(host, records).err());
     let names: Vec<String> = records
         .iter()
         .flat_map(|record| {
@@ -201,7 +198,7 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
             Ok::<_, AttachError>(!transaction.idle_objects()?.is_empty())
         });
         match removed {
-            Ok(true) => errors.extend(idle::remove_idle(host).err()),
+            Ok(true) => errors.extend(idle::remove_found(host).err()),
             Ok(false) => {}
             Err(error) => errors.push(error),
         }

@@ -3,11 +3,14 @@
 //! The bridge becomes a closed network of nf_tables; a record is made if the interface plugin is not
 //! Weft's. Whoever removes the attachment opens what nobody closes any more.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
+
 use weft_cni::{CniResult, Request};
 use weft_kernel::link::{self, Link};
 use weft_store::{AttachmentRecord, FirewallRecord, Isolation, SharedObject, Sharing};
 
-use crate::chained::record::{foreign, records, take_back, undo};
+use crate::chained::record::{ends_with_interface, foreign, records, take_back, undo};
 use crate::check::{Differences, require_prev_result};
 use crate::conf::IngressPolicy;
 use crate::error::AttachError;
@@ -123,6 +126,7 @@ fn take_out(record: &mut AttachmentRecord) {
         return;
     };
     record.nft.retain(|element| !firewall.nft.contains(element));
+    record.ending.kept_apart = ends_with_interface(record);
     if !record.isolation.is_none() {
         return;
     }
@@ -133,12 +137,20 @@ fn take_out(record: &mut AttachmentRecord) {
     });
 }
 
+/// The container's addresses by the result of the plugins before; what cannot be read has none.
+fn prev_addresses(request: &Request) -> HashSet<IpAddr> {
+    let result = request.conf.prev_result().ok().flatten();
+    let ips = result.unwrap_or_default().ips;
+    ips.iter().map(|ip| ip.address.ip()).collect()
+}
+
 /// Takes the policy back. Without a record there is none.
 ///
 /// # Errors
 /// Only what could not be removed.
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let records = records(host, request)?;
+    let given = prev_addresses(request);
     let mut errors = Vec::new();
     let mut had_policy = false;
     for record in &records {
@@ -148,7 +160,10 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         had_policy = true;
         let mut part = AttachmentRecord::new(record.id.clone(), "");
         part.nft.clone_from(&firewall.nft);
-        let end = |_: &mut Host| connections::end_of_closed(record);
+        let end = |host: &mut Host| match ends_with_interface(record) {
+            true => Ok(()),
+            false => connections::end_of_addresses(host, &given),
+        };
         errors.extend(take_back(host, &part, end, &take_out).err());
     }
     // What a DEL that was killed has left to be removed.

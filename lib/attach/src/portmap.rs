@@ -13,7 +13,7 @@ use weft_store::{
     AttachmentRecord, NftRecord, PortRecord, SharedObject, Sharing, StoreError, Transaction,
 };
 
-use crate::chained::record::{foreign, records, take_back, undo};
+use crate::chained::record::{ends_with_interface, foreign, records, take_back, undo};
 use crate::check::{Differences, require_prev_result};
 use crate::error::AttachError;
 use crate::host::Host;
@@ -106,7 +106,7 @@ pub fn add(
     // Removing takes it for itself.
     drop(lock);
     if let Err(error) = published {
-        let end = |_: &mut Host| connections::end_published(&parts.ports);
+        let end = |host: &mut Host| connections::end_published(host, &parts.ports);
         return Err(undo(host, &part, end, &take_out, error));
     }
     Ok(result)
@@ -121,7 +121,10 @@ fn publish(host: &mut Host, part: &AttachmentRecord, parts: &Parts) -> Result<()
 }
 
 fn take_out(record: &mut AttachmentRecord) {
-    record.ports.clear();
+    let ports = std::mem::take(&mut record.ports);
+    if ends_with_interface(record) {
+        record.ending.ports.extend(ports);
+    }
     record.nft.retain(|element| !ruleset::is_published(element));
     record.shared.retain(|object| match object {
         SharedObject::NftElement { element } => !ruleset::is_published(element),
@@ -364,7 +367,10 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         let own = record.nft.iter().filter(|one| ruleset::is_published(one));
         let mut part = AttachmentRecord::new(record.id.clone(), "");
         part.nft = own.cloned().collect();
-        let end = |_: &mut Host| connections::end_published(&record.ports);
+        let end = |host: &mut Host| match ends_with_interface(record) {
+            true => Ok(()),
+            false => connections::end_published(host, &record.ports),
+        };
         errors.extend(take_back(host, &part, end, &take_out).err());
     }
     // What a DEL that was killed has left to be removed.

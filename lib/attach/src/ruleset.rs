@@ -11,11 +11,12 @@ mod isolation;
 mod limits;
 pub(crate) mod matching;
 mod published;
+mod remove;
 mod skeleton;
 
 pub(crate) use apply::{
     add_elements, all_sets, build, delete_tables, element_is_right, owners, rebuild,
-    records_by_owner, remove_derived, remove_elements, remove_network_elements, restore, sweep,
+    records_by_owner, restore,
 };
 pub(crate) use elements::{
     Guarded, address_bytes_hex, element, endpoint_elements, network_elements,
@@ -30,4 +31,5 @@ pub(crate) use limits::limit_elements;
 pub(crate) use published::{
     hairpin_element, hidden_element, is_published, port_element, reflected_element, self_element,
 };
+pub(crate) use remove::{remove_derived, remove_elements, remove_network_elements, sweep};
 pub(crate) use skeleton::{IPV4, IPV6, NAT, Protocol, TABLES};

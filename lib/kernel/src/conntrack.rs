@@ -5,14 +5,10 @@
 mod text;
 mod tuple;
 
-use std::os::fd::AsRawFd;
-
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
-use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use crate::error::KernelError;
 use crate::netlink::{Transport, Wait};
-use crate::nft::close_later;
 use crate::nft::{attribute_bytes, attributes, message};
 pub use tuple::Tuple;
 
@@ -38,29 +34,15 @@ pub struct Connection {
     family: u8,
 }
 
-/// A socket for connection tracking.
+/// Connection tracking, by a socket of netfilter's: [`NftSocket::conntrack`](crate::nft::NftSocket::conntrack).
 #[derive(Debug)]
-pub struct ConntrackSocket {
-    transport: Transport,
+pub struct Conntrack<'a> {
+    transport: &'a mut Transport,
 }
 
-/// Every socket of netfilter's waits, when it closes, for what nf_tables is about to free: if
-/// somebody has just deleted something there, a grace period.
-impl Drop for ConntrackSocket {
-    fn drop(&mut self) {
-        close_later(self.transport.socket().as_raw_fd());
-    }
-}
-
-impl ConntrackSocket {
-    /// Opens one in the calling thread's namespace.
-    ///
-    /// # Errors
-    /// [`KernelError::Socket`].
-    pub fn open() -> Result<Self, KernelError> {
-        Ok(Self {
-            transport: Transport::open(NETLINK_NETFILTER)?,
-        })
+impl<'a> Conntrack<'a> {
+    pub(crate) fn over(transport: &'a mut Transport) -> Self {
+        Self { transport }
     }
 
     /// How many connections are tracked, if the kernel says so.

@@ -17,7 +17,6 @@ mod socket;
 pub(crate) use attribute::{attribute_bytes, attributes, message};
 pub use batch::{Batch, Family};
 pub use expression::{Expression, Verdict};
-pub(crate) use linger::close_later;
 pub use name::interned;
 pub use object::{BaseChain, Chain, ForeignChain, RawRule, Table};
 pub use set::{Element, Exclusive, Key, Set, SetKind};

@@ -33,7 +33,7 @@ pub use networks::NetworkRecord;
 pub use range::{Range, RangeError};
 pub use record::{
     AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate, DeviceRecord,
-    FirewallRecord, HostLink, HostRoute, NetnsRecord, NftRecord, ParentRecord, PortRecord,
+    Ending, FirewallRecord, HostLink, HostRoute, NetnsRecord, NftRecord, ParentRecord, PortRecord,
     TuningRecord,
 };
 pub use shared::{SharedObject, SharedState};

@@ -69,6 +69,9 @@ pub struct AttachmentRecord {
     /// What weft-firewall changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firewall: Option<FirewallRecord>,
+    /// Connections that are to end with the interface.
+    #[serde(default, skip_serializing_if = "Ending::is_nothing")]
+    pub ending: Ending,
     /// How closed its network is.
     #[serde(default, skip_serializing_if = "Isolation::is_none")]
     pub isolation: Isolation,
@@ -245,6 +248,26 @@ pub struct BandwidthRecord {
     pub nft: Vec<NftRecord>,
 }
 
+/// What chained plugins have taken back from an interface of Weft's. Tracked connections that began by it
+/// end when the interface goes: one look at the kernel's list then instead of one a plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ending {
+    /// weft-firewall kept its addresses apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept_apart: bool,
+    /// weft-portmap published them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortRecord>,
+}
+
+impl Ending {
+    /// Whether nothing was taken back.
+    pub fn is_nothing(&self) -> bool {
+        !self.kept_apart && self.ports.is_empty()
+    }
+}
+
 /// What weft-firewall changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -279,6 +302,7 @@ impl AttachmentRecord {
             ports: Vec::new(),
             bandwidth: None,
             firewall: None,
+            ending: Ending::default(),
             isolation: Isolation::None,
             shared: Vec::new(),
             delegate: None,

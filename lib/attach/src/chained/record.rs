@@ -16,6 +16,12 @@ pub(crate) fn foreign(id: &AttachmentId, plugin: &str, netns: &NetnsRecord) -> A
     record
 }
 
+/// Whether a DEL of Weft's own interface plugin will follow, which ends the connections of all plugins in
+/// one look: the kernel's list is long. Until then they only go on as they were.
+pub(crate) fn ends_with_interface(record: &AttachmentRecord) -> bool {
+    !record.addresses.is_empty()
+}
+
 /// Whether there is nothing in a record that anybody but a chained plugin would have to remove.
 fn is_empty(record: &AttachmentRecord) -> bool {
     record.container_link.is_none()
@@ -73,7 +79,7 @@ pub(crate) fn withdraw(
         Ok::<_, StoreError>(!transaction.idle_objects()?.is_empty())
     })?;
     if has_idle {
-        idle::remove_idle(host)?;
+        idle::remove_found(host)?;
     }
     Ok(())
 }

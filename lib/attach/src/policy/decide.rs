@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use weft_kernel::address;
-use weft_kernel::conntrack::{Connection, ConntrackSocket};
+use weft_kernel::conntrack::Connection;
 use weft_store::{AttachmentRecord, Isolation};
 
 use super::rule::Protocol;
@@ -279,8 +279,8 @@ pub(crate) fn end_denied(host: &mut Host) -> Result<usize, AttachError> {
     {
         return Ok(0);
     }
-    let mut socket = ConntrackSocket::open()?;
-    let denied = socket.find(&|connection| !world.allows(connection))?;
-    socket.delete(&denied)?;
+    let mut tracked = host.nft()?.conntrack();
+    let denied = tracked.find(&|connection| !world.allows(connection))?;
+    tracked.delete(&denied)?;
     Ok(denied.len())
 }

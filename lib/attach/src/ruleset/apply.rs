@@ -1,26 +1,21 @@
-//! Bringing elements into the kernel and out again.
+//! Bringing tables and elements into the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use ipnetwork::IpNetwork;
-use weft_cni::{AttachmentId, CniResult};
 
 use weft_kernel::KernelError;
 use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, RawRule, Set, SetKind, Table};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
-use super::elements::{Guarded, element, endpoint_elements, record_of};
+use super::elements::{element, record_of};
 use super::isolation::USER_PRE;
 use super::skeleton::{self, NAT, TABLES, sets};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::{network_owner, owner};
-use crate::plan::Masquerade;
 use crate::policy::{self, State, is_member_set, member_set};
 
 /// How often a compare-and-swap is repeated when others keep changing the ruleset.
-const SWAP_ATTEMPTS: u32 = 50;
+pub(super) const SWAP_ATTEMPTS: u32 = 50;
 
 /// The elements of a record, its network's included, with whether each must be the first.
 fn elements_of(record: &AttachmentRecord) -> Vec<(Set, Element, Exclusive)> {
@@ -66,7 +61,9 @@ pub(crate) fn add_elements(host: &mut Host, record: &AttachmentRecord) -> Result
 }
 
 /// Elements of the same set go in one message: the kernel's answers have to fit a buffer.
-fn by_set(elements: impl IntoIterator<Item = (Set, Element)>) -> Vec<(Set, Vec<Element>)> {
+pub(super) fn by_set(
+    elements: impl IntoIterator<Item = (Set, Element)>,
+) -> Vec<(Set, Vec<Element>)> {
     let mut sets: Vec<(Set, Vec<Element>)> = Vec::new();
     for (set, element) in elements {
         match sets.iter_mut().find(|(there, _)| *there == set) {
@@ -103,7 +100,7 @@ fn add_interval(nft: &mut NftSocket, set: &Set, element: &Element) -> Result<(),
 }
 
 /// A look-up in an interval set finds whatever covers the key.
-fn is_same(there: &Element, wanted: &Element) -> bool {
+pub(super) fn is_same(there: &Element, wanted: &Element) -> bool {
     there.key == wanted.key && there.key_end == wanted.key_end
 }
 
@@ -319,144 +316,6 @@ fn replace(host: &mut Host, wanted: &[(Set, Element, Exclusive)]) -> Result<(), 
     Ok(nft.commit(&batch)?)
 }
 
-/// Removes elements that belong to `owner`; those that are somebody else's by now stay. A
-/// compare-and-swap on the ruleset's generation makes sure of it.
-fn remove_owned(
-    nft: &mut NftSocket,
-    elements: &[(Set, Element)],
-    still_unused: &mut dyn FnMut(&Element) -> Result<bool, AttachError>,
-) -> Result<(), AttachError> {
-    for _ in 0..SWAP_ATTEMPTS {
-        let generation = nft.generation()?;
-        let mut batch = Batch::at_generation(generation);
-        for (set, mut elements) in by_set(elements.iter().cloned()) {
-            let mut there = nft.find_all(&set, &elements)?.into_iter();
-            let mut ours = Vec::new();
-            for element in elements.drain(..) {
-                let is_ours = there
-                    .next()
-                    .flatten()
-                    .is_some_and(|there| there.owner == element.owner && is_same(&there, &element));
-                if is_ours && still_unused(&element)? {
-                    ours.push(element);
-                }
-            }
-            if !ours.is_empty() {
-                set.remove(&ours, &mut batch);
-            }
-        }
-        match nft.commit(&batch) {
-            Ok(()) => return Ok(()),
-            // ERESTART: the ruleset has changed; ENOENT: the element has just gone.
-            Err(error) if error.is_outdated() || error.is_absent() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(AttachError::Conflict {
-        key: "nft",
-        name: "inet weft".to_owned(),
-        why: format!("changed during each of {SWAP_ATTEMPTS} attempts to remove elements"),
-    })
-}
-
-/// Removes the elements of several attachments in one batch.
-pub(crate) fn remove_elements(
-    host: &mut Host,
-    records: &[&AttachmentRecord],
-) -> Result<(), AttachError> {
-    let mut elements = Vec::new();
-    for record in records {
-        let own = owner(&record.id);
-        elements.extend(record.nft.iter().filter_map(|one| element(one, &own)));
-    }
-    if elements.is_empty() {
-        return Ok(());
-    }
-    remove_owned(host.nft()?, &elements, &mut |_| Ok(true))
-}
-
-/// Removes the elements that an attachment without a record may have: those of the addresses and
-/// the MAC in its result.
-pub(crate) fn remove_derived(
-    host: &mut Host,
-    id: &AttachmentId,
-    port: &str,
-    prev: &CniResult,
-) -> Result<(), AttachError> {
-    let addresses: Vec<IpNetwork> = prev.ips.iter().map(|ip| ip.address).collect();
-    let own = prev
-        .interfaces
-        .iter()
-        .find(|interface| interface.name == id.ifname.as_str());
-    let mac = own.and_then(|interface| interface.mac.parse().ok());
-    let guarded = mac.map(|mac| Guarded {
-        port,
-        mac,
-        with_addresses: true,
-    });
-    let anywhere = |ip: IpAddr| if ip.is_ipv4() { IPV4_ANY } else { IPV6_ANY };
-    let to = addresses
-        .iter()
-        .map(|address| anywhere(address.ip()))
-        .collect();
-    let mut records = endpoint_elements(&addresses, Some(&Masquerade::default()), guarded);
-    records.extend(endpoint_elements(
-        &addresses,
-        Some(&Masquerade {
-            to,
-            ..Masquerade::default()
-        }),
-        None,
-    ));
-    let mark = owner(id);
-    let elements: Vec<(Set, Element)> = records
-        .iter()
-        .filter_map(|record| element(record, &mark))
-        .collect();
-    remove_owned(host.nft()?, &elements, &mut |_| Ok(true))
-}
-
-/// Any value will do to name a map's key.
-const IPV4_ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-const IPV6_ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-
-/// Removes network elements that nobody uses any more.
-pub(crate) fn remove_network_elements(
-    host: &mut Host,
-    records: &[NftRecord],
-) -> Result<(), AttachError> {
-    if records.is_empty() {
-        return Ok(());
-    }
-    let store = host.store.clone();
-    let nft = host.nft()?;
-    let mut elements = Vec::new();
-    for record in records {
-        if let Some((set, mut wanted)) = element(record, "") {
-            // Whichever network put it there: the store says that nobody needs it.
-            let there = nft.find(&set, &wanted)?;
-            if let Some(there) = there.filter(|there| is_same(there, &wanted)) {
-                wanted.owner = there.owner;
-                elements.push((set, wanted, record.clone()));
-            }
-        }
-    }
-    let pairs: Vec<(Set, Element)> = elements
-        .iter()
-        .map(|(set, element, _)| (*set, element.clone()))
-        .collect();
-    remove_owned(nft, &pairs, &mut |candidate| {
-        let of = elements.iter().find(|(_, element, _)| element == candidate);
-        let Some((_, _, record)) = of else {
-            return Ok(false);
-        };
-        let object = SharedObject::NftElement {
-            element: record.clone(),
-        };
-        Ok(store.read(|transaction| transaction.users_of(&object))? == 0)
-    })
-}
-
 /// Whether the kernel has the element with this owner.
 pub(crate) fn element_is_right(
     host: &mut Host,
@@ -502,27 +361,6 @@ pub(crate) fn delete_tables(host: &mut Host) -> Result<bool, AttachError> {
         }
     }
     Ok(true)
-}
-
-/// Removes every element whose owner `is_orphan` says is none. Returns how many went.
-pub(crate) fn sweep(
-    host: &mut Host,
-    is_orphan: &dyn Fn(&str, &NftRecord) -> bool,
-) -> Result<usize, AttachError> {
-    let nft = host.nft()?;
-    let mut orphans = Vec::new();
-    for set in all_sets(nft)? {
-        for element in nft.elements(&set)? {
-            if is_orphan(&element.owner, &record_of(set, &element)) {
-                orphans.push((set, element));
-            }
-        }
-    }
-    if orphans.is_empty() {
-        return Ok(0);
-    }
-    remove_owned(nft, &orphans, &mut |_| Ok(true))?;
-    Ok(orphans.len())
 }
 
 /// The sets of the skeleton, and those of members that are there.

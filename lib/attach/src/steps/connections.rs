@@ -1,10 +1,11 @@
 //! Connections that were tracked before a port was published, or are after it no longer is: the kernel
 //! would go on sending them where they went before.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use weft_kernel::address;
-use weft_kernel::conntrack::{Connection, ConntrackSocket};
+use weft_kernel::conntrack::Connection;
 use weft_store::{AttachmentRecord, PortRecord};
 
 use crate::error::AttachError;
@@ -34,7 +35,7 @@ pub(crate) fn end_stale(host: &mut Host, ports: &[PortRecord]) -> Result<(), Att
     let own = address::list_all(host.route()?)?;
     // What only passes through the host to the same port elsewhere is none of ours.
     let is_host = |ip: IpAddr| ip.is_loopback() || own.iter().any(|one| one.address.ip() == ip);
-    end(&|connection| {
+    end(host, &|connection| {
         is_host(connection.original.destination)
             && of_udp
                 .iter()
@@ -43,30 +44,64 @@ pub(crate) fn end_stale(host: &mut Host, ports: &[PortRecord]) -> Result<(), Att
 }
 
 /// Ports are published no more: what came by them ends.
-pub(crate) fn end_published(ports: &[PortRecord]) -> Result<(), AttachError> {
+pub(crate) fn end_published(host: &mut Host, ports: &[PortRecord]) -> Result<(), AttachError> {
     if ports.is_empty() {
         return Ok(());
     }
-    end(&|connection| {
-        ports
-            .iter()
-            .any(|port| asks_for(connection, port) && leads_to(connection, port))
+    end(host, &|connection| {
+        ports.iter().any(|port| came_by(connection, port))
     })
 }
 
-/// A container of a closed network goes: what was let in to its addresses, or out from them, ends, so
-/// that it does not go on with whoever has them next.
-pub(crate) fn end_of_closed(record: &AttachmentRecord) -> Result<(), AttachError> {
-    let is_open = record.isolation.is_none() && record.firewall.is_none();
-    if is_open || record.addresses.is_empty() {
-        return Ok(());
-    }
-    let is_own = |ip: IpAddr| record.addresses.iter().any(|one| one.address.ip() == ip);
-    end(&|connection| is_own(connection.original.source) || is_own(connection.reply.source))
+fn came_by(connection: &Connection, port: &PortRecord) -> bool {
+    asks_for(connection, port) && leads_to(connection, port)
 }
 
-fn end(is_wanted: &dyn Fn(&Connection) -> bool) -> Result<(), AttachError> {
-    let mut socket = ConntrackSocket::open()?;
-    let found = socket.find(is_wanted)?;
-    Ok(socket.delete(&found)?)
+/// A container goes that was kept apart: what was let in to its addresses, or out from them, ends, so
+/// that it does not go on with whoever has them next.
+pub(crate) fn end_of_addresses(
+    host: &mut Host,
+    addresses: &HashSet<IpAddr>,
+) -> Result<(), AttachError> {
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    end(host, &|connection| is_of(connection, addresses))
+}
+
+fn is_of(connection: &Connection, addresses: &HashSet<IpAddr>) -> bool {
+    addresses.contains(&connection.original.source) || addresses.contains(&connection.reply.source)
+}
+
+/// Attachments go: what came by their ports ends, and everything of those that were kept apart. One
+/// look at the kernel's list for all of them.
+pub(crate) fn end_of_gone(
+    host: &mut Host,
+    records: &[&AttachmentRecord],
+) -> Result<(), AttachError> {
+    let kept_apart = |record: &&&AttachmentRecord| {
+        !record.isolation.is_none() || record.firewall.is_some() || record.ending.kept_apart
+    };
+    let addresses: HashSet<IpAddr> = records
+        .iter()
+        .filter(kept_apart)
+        .flat_map(|record| &record.addresses)
+        .map(|one| one.address.ip())
+        .collect();
+    let ports: Vec<&PortRecord> = records
+        .iter()
+        .flat_map(|record| record.ports.iter().chain(&record.ending.ports))
+        .collect();
+    if addresses.is_empty() && ports.is_empty() {
+        return Ok(());
+    }
+    end(host, &|connection| {
+        is_of(connection, &addresses) || ports.iter().any(|port| came_by(connection, port))
+    })
+}
+
+fn end(host: &mut Host, is_wanted: &dyn Fn(&Connection) -> bool) -> Result<(), AttachError> {
+    let mut tracked = host.nft()?.conntrack();
+    let found = tracked.find(is_wanted)?;
+    Ok(tracked.delete(&found)?)
 }

@@ -17,38 +17,30 @@ pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
     if idle.is_empty() {
         return Ok(());
     }
+    remove_found(host)
+}
+
+/// The same after a transaction has found idle objects.
+pub(crate) fn remove_found(host: &mut Host) -> Result<(), AttachError> {
     let mut errors = Vec::new();
     let mut removed = Vec::new();
-    {
-        let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
-        // Who came back to use one before the lock was taken has made it busy again.
-        let mut idle = host.store.read(|transaction| transaction.idle_objects())?;
-        idle.sort_by_key(order);
-        for object in idle
-            .into_iter()
-            .filter(|o| !matches!(o, SharedObject::NftElement { .. }))
-        {
-            match remove(host, &object) {
-                Ok(()) => removed.push(object),
-                Err(error) => errors.push(error),
-            }
+    // Until the store knows what is gone: who uses it again meanwhile would leave it behind.
+    let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
+    // Who came back to use one before the lock was taken has made it busy again.
+    let mut idle = host.store.read(|transaction| transaction.idle_objects())?;
+    idle.sort_by_key(order);
+    let (elements, objects): (Vec<_>, Vec<_>) = idle
+        .into_iter()
+        .partition(|object| as_element(object).is_some());
+    for object in objects {
+        match remove(host, &object) {
+            Ok(()) => removed.push(object),
+            Err(error) => errors.push(error),
         }
     }
-    let elements: Vec<NftRecord> = idle
-        .into_iter()
-        .filter_map(|object| match object {
-            SharedObject::NftElement { element } => Some(element),
-            _ => None,
-        })
-        .collect();
-    match ruleset::remove_network_elements(host, &elements) {
-        Ok(()) => {
-            removed.extend(
-                elements
-                    .into_iter()
-                    .map(|element| SharedObject::NftElement { element }),
-            );
-        }
+    let records: Vec<NftRecord> = elements.iter().filter_map(as_element).cloned().collect();
+    match ruleset::remove_network_elements(host, &records) {
+        Ok(()) => removed.extend(elements),
         Err(error) => errors.push(error),
     }
     let forgotten = host.store.write(|transaction| {
@@ -58,6 +50,13 @@ pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
     });
     errors.extend(forgotten.err().map(AttachError::from));
     AttachError::collect("removing what is no longer used", errors)
+}
+
+fn as_element(object: &SharedObject) -> Option<&NftRecord> {
+    match object {
+        SharedObject::NftElement { element } => Some(element),
+        _ => None,
+    }
 }
 
 /// A failed ADD leaves no tables that it has made, unless somebody needs them by now. The links lock
@@ -88,7 +87,14 @@ fn order(object: &SharedObject) -> u8 {
 }
 
 fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
-    if users::is_needed(host, object)? {
+    let is_only_known = matches!(
+        object,
+        SharedObject::ParentMode { .. }
+            | SharedObject::Isolation { .. }
+            | SharedObject::HostRoute { .. }
+            | SharedObject::NftElement { .. }
+    );
+    if is_only_known || users::is_needed(host, object)? {
         return Ok(());
     }
     match object {

@@ -19,6 +19,7 @@ use super::batch::{
 use super::linger::close_later;
 use super::object::{ForeignChain, RawRule, Table};
 use super::set::{Element, Set};
+use crate::conntrack::Conntrack;
 use crate::error::KernelError;
 use crate::netlink::Wait;
 use crate::netlink::{RawMessage, Transport};
@@ -39,13 +40,13 @@ const ANSWERS_AT_ONCE: usize = 40;
 #[derive(Debug)]
 pub struct NftSocket {
     transport: Transport,
-    /// Something was deleted: closing waits.
-    has_deleted: bool,
+    /// Something was deleted, here or, for all that is known, by others: closing waits.
+    waits_when_closed: bool,
 }
 
 impl Drop for NftSocket {
     fn drop(&mut self) {
-        if self.has_deleted {
+        if self.waits_when_closed {
             close_later(self.transport.socket().as_raw_fd());
         }
     }
@@ -64,8 +65,15 @@ impl NftSocket {
         let _ = setsockopt(transport.socket(), RcvBufForce, &BATCH_BYTES);
         Ok(Self {
             transport,
-            has_deleted: false,
+            waits_when_closed: false,
         })
+    }
+
+    /// The connections that the socket's namespace tracks: one socket serves all of netfilter.
+    pub fn conntrack(&mut self) -> Conntrack<'_> {
+        // Asking takes long enough for somebody else to delete, and the wait is for any deletion.
+        self.waits_when_closed = true;
+        Conntrack::over(&mut self.transport)
     }
 
     /// Opens one in another namespace.
@@ -125,7 +133,7 @@ impl NftSocket {
             end,
             &frame(None),
         ));
-        self.has_deleted |= batch.deletes();
+        self.waits_when_closed |= batch.deletes();
         self.transport.send(&bytes)?;
         self.outcome(&words)
     }

@@ -1,0 +1,146 @@
+//! Taking elements out of the kernel: only those that still are whose they were.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use weft_cni::{AttachmentId, CniResult};
+use weft_kernel::nft::{Batch, Element, NftSocket, Set};
+use weft_store::{AttachmentRecord, NftRecord};
+
+use super::apply::{SWAP_ATTEMPTS, all_sets, by_set, is_same};
+use super::elements::{Guarded, element, endpoint_elements, record_of};
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::names::owner;
+use crate::plan::Masquerade;
+
+/// Removes elements that belong to their `owner`, or, where they name none, to anybody; those that are
+/// somebody else's by now stay. A compare-and-swap on the ruleset's generation makes sure of it.
+fn remove_owned(nft: &mut NftSocket, wanted: &[(Set, Element)]) -> Result<(), AttachError> {
+    for _ in 0..SWAP_ATTEMPTS {
+        let generation = nft.generation()?;
+        let mut batch = Batch::at_generation(generation);
+        for (set, elements) in by_set(wanted.iter().cloned()) {
+            let there = nft.find_all(&set, &elements)?;
+            let mut ours = Vec::new();
+            for (there, wanted) in there.into_iter().zip(elements) {
+                let is_ours = there.is_some_and(|there| {
+                    (wanted.owner.is_empty() || there.owner == wanted.owner)
+                        && is_same(&there, &wanted)
+                });
+                if is_ours {
+                    ours.push(wanted);
+                }
+            }
+            if !ours.is_empty() {
+                set.remove(&ours, &mut batch);
+            }
+        }
+        match nft.commit(&batch) {
+            Ok(()) => return Ok(()),
+            // ERESTART: the ruleset has changed; ENOENT: the element has just gone.
+            Err(error) if error.is_outdated() || error.is_absent() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(AttachError::Conflict {
+        key: "nft",
+        name: "inet weft".to_owned(),
+        why: format!("changed during each of {SWAP_ATTEMPTS} attempts to remove elements"),
+    })
+}
+
+/// Removes the elements of several attachments in one batch.
+pub(crate) fn remove_elements(
+    host: &mut Host,
+    records: &[&AttachmentRecord],
+) -> Result<(), AttachError> {
+    let mut elements = Vec::new();
+    for record in records {
+        let own = owner(&record.id);
+        elements.extend(record.nft.iter().filter_map(|one| element(one, &own)));
+    }
+    if elements.is_empty() {
+        return Ok(());
+    }
+    remove_owned(host.nft()?, &elements)
+}
+
+/// Removes the elements that an attachment without a record may have: those of the addresses and
+/// the MAC in its result.
+pub(crate) fn remove_derived(
+    host: &mut Host,
+    id: &AttachmentId,
+    port: &str,
+    prev: &CniResult,
+) -> Result<(), AttachError> {
+    let addresses: Vec<IpNetwork> = prev.ips.iter().map(|ip| ip.address).collect();
+    let own = prev
+        .interfaces
+        .iter()
+        .find(|interface| interface.name == id.ifname.as_str());
+    let mac = own.and_then(|interface| interface.mac.parse().ok());
+    let guarded = mac.map(|mac| Guarded {
+        port,
+        mac,
+        with_addresses: true,
+    });
+    let anywhere = |ip: IpAddr| if ip.is_ipv4() { IPV4_ANY } else { IPV6_ANY };
+    let to = addresses
+        .iter()
+        .map(|address| anywhere(address.ip()))
+        .collect();
+    let mut records = endpoint_elements(&addresses, Some(&Masquerade::default()), guarded);
+    records.extend(endpoint_elements(
+        &addresses,
+        Some(&Masquerade {
+            to,
+            ..Masquerade::default()
+        }),
+        None,
+    ));
+    let mark = owner(id);
+    let elements: Vec<(Set, Element)> = records
+        .iter()
+        .filter_map(|record| element(record, &mark))
+        .collect();
+    remove_owned(host.nft()?, &elements)
+}
+
+/// Any value will do to name a map's key.
+const IPV4_ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const IPV6_ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// Removes network elements that nobody uses any more, whichever network put them there. The links lock
+/// is held, so that nobody comes back to use one meanwhile.
+pub(crate) fn remove_network_elements(
+    host: &mut Host,
+    records: &[NftRecord],
+) -> Result<(), AttachError> {
+    let elements: Vec<(Set, Element)> = records.iter().filter_map(|one| element(one, "")).collect();
+    if elements.is_empty() {
+        return Ok(());
+    }
+    remove_owned(host.nft()?, &elements)
+}
+
+/// Removes every element whose owner `is_orphan` says is none. Returns how many went.
+pub(crate) fn sweep(
+    host: &mut Host,
+    is_orphan: &dyn Fn(&str, &NftRecord) -> bool,
+) -> Result<usize, AttachError> {
+    let nft = host.nft()?;
+    let mut orphans = Vec::new();
+    for set in all_sets(nft)? {
+        for element in nft.elements(&set)? {
+            if is_orphan(&element.owner, &record_of(set, &element)) {
+                orphans.push((set, element));
+            }
+        }
+    }
+    if orphans.is_empty() {
+        return Ok(0);
+    }
+    remove_owned(nft, &orphans)?;
+    Ok(orphans.len())
+}
