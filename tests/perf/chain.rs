@@ -100,6 +100,9 @@ impl Chain {
 pub(crate) fn one_by_one(report: &mut Report, rounds: usize) {
     let sides = Chain::both();
     let mut walls: [[Vec<f64>; 2]; 2] = Default::default();
+    // They go after the last round: the kernel takes a namespace down behind the next one's ADD, under
+    // the lock that it needs.
+    let mut gone = Vec::new();
     for round in 0..=rounds {
         for (side, walls) in sides.iter().zip(&mut walls) {
             let mut one = side.attached();
@@ -110,6 +113,7 @@ pub(crate) fn one_by_one(report: &mut Report, rounds: usize) {
                     list.push(wall);
                 }
             }
+            gone.push(one);
         }
     }
     for (index, (verb, budget)) in [("ADD", 0.08), ("DEL", 0.18)].iter().enumerate() {
