@@ -75,6 +75,42 @@ fn a_killed_clean_up_does_not_take_the_bridge_later() {
     }
 }
 
+/// A bridge that is closed in another way now, while the last DEL of those before was killed: what it has
+/// left has the same key in the kernel.
+#[test]
+fn what_an_earlier_mode_has_left_does_not_open_a_bridge() {
+    let net = Net::new();
+    let mode = |mode: &str| net.conf(&json!({"isolation": mode}));
+    let (peer, full) = (mode("peer"), mode("full"));
+    let container = net.host.container();
+    let del = Call::new(&net.suite, "DEL", &peer).container(&container);
+    net.call("ADD", &peer, &container).ok();
+    let locks = system_calls(&del, &net.host)
+        .1
+        .into_iter()
+        .filter(|c| c.name == "flock");
+    let mut changed = 0;
+    for at in locks {
+        net.call("ADD", &peer, &container).ok();
+        weft_testkit::kill_at(&del, &net.host, &at);
+        let next = net.host.container();
+        let outcome = net.call("ADD", &full, &next);
+        // As long as the record is there the bridge is closed as it was.
+        if outcome.is_success() {
+            changed += 1;
+            checks(&net, &full, &outcome.ok(), &next);
+            del.on(&net.host).ok();
+            checks(&net, &full, &outcome.ok(), &next);
+        }
+        for (conf, one) in [(&full, &next), (&peer, &container)] {
+            net.del(conf, one);
+        }
+        let idle = net.host.store().read(|t| t.idle_objects()).unwrap();
+        assert!(idle.is_empty(), "killed at {at:?}: {idle:?}");
+    }
+    assert!(changed > 0, "never killed between record and elements");
+}
+
 #[test]
 fn overlapping_subnets_do_not_spoil_each_other() {
     let net = Net::new();

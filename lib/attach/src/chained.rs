@@ -2,6 +2,7 @@
 
 pub(crate) mod record;
 
+use ipnetwork::IpNetwork;
 use weft_cni::{CniError, CniResult, Plugin, Request};
 
 use crate::error::AttachError;
@@ -33,6 +34,23 @@ impl<T> ChainedPlugin<T> {
     pub fn validate(&self, request: &Request) -> Result<(), CniError> {
         (self.read)(request).map(drop)
     }
+}
+
+/// The addresses of the container's interface in the result of the plugins before.
+pub(crate) fn own_addresses(result: &CniResult, ifname: &str) -> Vec<IpNetwork> {
+    let is_own = |index: Option<usize>| match index {
+        None => true,
+        Some(index) => result
+            .interfaces
+            .get(index)
+            .is_some_and(|one| one.name == ifname && !one.sandbox.is_empty()),
+    };
+    result
+        .ips
+        .iter()
+        .filter(|ip| is_own(ip.interface))
+        .map(|ip| ip.address)
+        .collect()
 }
 
 fn host(request: &Request) -> Result<Host, CniError> {

@@ -172,7 +172,6 @@ fn remove_derived(
 pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), AttachError> {
     let mut errors = Vec::new();
     errors.extend(ruleset::remove_elements(host, records).err());
-    errors.extend(connections::end_of_gone(host, records).err());
     let names: Vec<String> = records
         .iter()
         .flat_map(|record| {
@@ -190,6 +189,8 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
         errors.extend(device::give_back(host, record).err());
     }
     errors.extend(links::delete(host, &names).err());
+    // After the links: nothing they send makes an entry anew.
+    errors.extend(connections::end_of_gone(host, records).err());
     if errors.is_empty() {
         let removed = host.store.write(|transaction| {
             records

@@ -3,13 +3,14 @@
 //! The bridge becomes a closed network of nf_tables; a record is made if the interface plugin is not
 //! Weft's. Whoever removes the attachment opens what nobody closes any more.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use weft_cni::{CniResult, Request};
 use weft_kernel::link::{self, Link};
 use weft_store::{AttachmentRecord, FirewallRecord, Isolation, SharedObject, Sharing};
 
+use crate::chained::own_addresses;
 use crate::chained::record::{ends_with_interface, foreign, records, take_back, undo};
 use crate::check::{Differences, require_prev_result};
 use crate::conf::IngressPolicy;
@@ -89,6 +90,8 @@ pub fn add(
     let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
     let port = require_port(host, &result)?;
     let mut part = AttachmentRecord::new(id.clone(), plugin);
+    let own = own_addresses(&result, id.ifname.as_str());
+    let addresses: Vec<IpAddr> = own.iter().map(IpNetwork::ip).collect();
     host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
@@ -108,6 +111,7 @@ pub fn add(
             record.nft.extend(part.nft.iter().cloned());
             record.firewall = Some(FirewallRecord {
                 nft: part.nft.clone(),
+                addresses: addresses.clone(),
             });
         }
         Ok::<_, AttachError>(transaction.replace_attachment(&record)?)
@@ -137,20 +141,12 @@ fn take_out(record: &mut AttachmentRecord) {
     });
 }
 
-/// The container's addresses by the result of the plugins before; what cannot be read has none.
-fn prev_addresses(request: &Request) -> HashSet<IpAddr> {
-    let result = request.conf.prev_result().ok().flatten();
-    let ips = result.unwrap_or_default().ips;
-    ips.iter().map(|ip| ip.address.ip()).collect()
-}
-
 /// Takes the policy back. Without a record there is none.
 ///
 /// # Errors
 /// Only what could not be removed.
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     let records = records(host, request)?;
-    let given = prev_addresses(request);
     let mut errors = Vec::new();
     let mut had_policy = false;
     for record in &records {
@@ -162,7 +158,7 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         part.nft.clone_from(&firewall.nft);
         let end = |host: &mut Host| match ends_with_interface(record) {
             true => Ok(()),
-            false => connections::end_of_addresses(host, &given),
+            false => connections::end_of_gone(host, &[record]),
         };
         errors.extend(take_back(host, &part, end, &take_out).err());
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use weft_cni::conf::ValidAttachments;
 use weft_cni::{AttachmentId, NetworkName, Request};
 use weft_kernel::{NetNs, link};
-use weft_store::{AttachmentRecord, NftRecord, SharedObject};
+use weft_store::{AttachmentRecord, NftRecord, SharedObject, Sharing};
 
 use crate::del::detach;
 use crate::error::AttachError;
@@ -15,6 +15,7 @@ use crate::names::{id_of_alias, network_owner, owner};
 use crate::namespaces;
 use crate::policy;
 use crate::ruleset;
+use crate::steps::idle::LINKS_LOCK;
 use crate::steps::{child, host_access, idle, links, users};
 
 /// How long a sticky lease outlives its last use.
@@ -188,10 +189,13 @@ fn remove_orphaned_access(host: &mut Host) -> Result<(), AttachError> {
     Ok(())
 }
 
-/// Elements whose owner has no record, and those of this network if nobody is in it any more. The
-/// elements are listed before the records are read: one that was added meanwhile is not in the
-/// list, and one that is has its record already.
+/// Elements whose owner has no record, and those of this network if nobody is in it any more. Under the
+/// links lock: who is about to add some, or has found one to be there already, is not disturbed.
 fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
+    if !host.nft()?.has_table(&ruleset::NAT)? {
+        return Ok(());
+    }
+    let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     let present = ruleset::owners(host)?;
     if present.is_empty() {
         return Ok(());

@@ -13,6 +13,7 @@ use weft_store::{
     AttachmentRecord, NftRecord, PortRecord, SharedObject, Sharing, StoreError, Transaction,
 };
 
+use crate::chained::own_addresses;
 use crate::chained::record::{ends_with_interface, foreign, records, take_back, undo};
 use crate::check::{Differences, require_prev_result};
 use crate::error::AttachError;
@@ -124,6 +125,8 @@ fn take_out(record: &mut AttachmentRecord) {
     let ports = std::mem::take(&mut record.ports);
     if ends_with_interface(record) {
         record.ending.ports.extend(ports);
+        record.ending.ports.sort();
+        record.ending.ports.dedup();
     }
     record.nft.retain(|element| !ruleset::is_published(element));
     record.shared.retain(|object| match object {
@@ -135,19 +138,7 @@ fn take_out(record: &mut AttachmentRecord) {
 
 /// The first address of each family of the attachment's own interface.
 fn addresses(result: &CniResult, ifname: &str) -> Vec<IpNetwork> {
-    let is_own = |index: Option<usize>| match index {
-        None => true,
-        Some(index) => result
-            .interfaces
-            .get(index)
-            .is_some_and(|one| one.name == ifname && !one.sandbox.is_empty()),
-    };
-    let own: Vec<IpNetwork> = result
-        .ips
-        .iter()
-        .filter(|ip| is_own(ip.interface))
-        .map(|ip| ip.address)
-        .collect();
+    let own = own_addresses(result, ifname);
     let first = |is_ipv4: bool| own.iter().find(|one| one.is_ipv4() == is_ipv4).copied();
     [first(true), first(false)].into_iter().flatten().collect()
 }

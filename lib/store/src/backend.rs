@@ -82,16 +82,12 @@ impl BackendKind {
         }))
     }
 
-    /// Opens a database that exists beside others who read it; none if whoever opens it has to be alone:
-    /// because the library wants it so, or because a killed process has left something to repair.
-    pub(crate) fn open_beside_readers(self, dir: &Path) -> Option<Box<dyn Backend>> {
+    /// Opens a database that exists, to read it.
+    pub(crate) fn open_to_read(self, dir: &Path) -> Result<Box<dyn Backend>, StoreError> {
         let path = self.path(dir);
-        match self {
-            Self::Redb => {
-                let opened = Guarded::open(&path, redb::Redb::open_beside_readers);
-                opened.ok().map(|backend| Box::new(backend) as _)
-            }
-            Self::Sled => None,
-        }
+        Ok(Box::new(match self {
+            Self::Redb => Guarded::open(&path, redb::Redb::open_to_read)?,
+            Self::Sled => Guarded::open(&path, sled::Sled::open)?,
+        }))
     }
 }

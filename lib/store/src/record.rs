@@ -275,6 +275,9 @@ pub struct FirewallRecord {
     /// Elements that are the attachment's alone; `nft` has them too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nft: Vec<NftRecord>,
+    /// The container's addresses, which on another suite's interface nothing else here says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 impl AttachmentRecord {

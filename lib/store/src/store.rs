@@ -146,26 +146,14 @@ impl Store {
         if !path.exists() {
             return work(&mut Transaction::new(None, &path));
         }
-        let (lock, backend) = self.open_to_read()?;
+        let _lock = self.lock()?;
+        let backend = self.config.backend.open_to_read(&self.config.dir)?;
         let result = match self.other_boot(backend.as_ref(), &path)? {
             true => work(&mut Transaction::new(None, &path)),
             false => work(&mut Transaction::new(Some(backend.as_ref()), &path)),
         };
         drop(backend);
-        drop(lock);
         result
-    }
-
-    fn open_to_read(&self) -> Result<(FileLock, Box<dyn Backend>), StoreError> {
-        let StoreConfig { dir, backend, .. } = &self.config;
-        {
-            let lock = FileLock::shared(&dir.join("lock"), self.config.lock_timeout)?;
-            if let Some(opened) = backend.open_beside_readers(dir) {
-                return Ok((lock, opened));
-            }
-        }
-        let lock = self.lock()?;
-        Ok((lock, backend.open(dir)?))
     }
 
     fn boot_key() -> Vec<u8> {

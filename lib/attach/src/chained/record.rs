@@ -19,7 +19,7 @@ pub(crate) fn foreign(id: &AttachmentId, plugin: &str, netns: &NetnsRecord) -> A
 /// Whether a DEL of Weft's own interface plugin will follow, which ends the connections of all plugins in
 /// one look: the kernel's list is long. Until then they only go on as they were.
 pub(crate) fn ends_with_interface(record: &AttachmentRecord) -> bool {
-    !record.addresses.is_empty()
+    record.container_link.is_some() && !record.addresses.is_empty()
 }
 
 /// Whether there is nothing in a record that anybody but a chained plugin would have to remove.

@@ -78,13 +78,14 @@ pub(super) fn by_set(
 /// kernel holds no overlapping intervals (of networks whose subnets overlap, or whose exclusions
 /// changed): the older one stays then, and CHECK says that the younger is missing.
 fn add_interval(nft: &mut NftSocket, set: &Set, element: &Element) -> Result<(), KernelError> {
-    if nft
-        .find(set, element)?
-        .is_some_and(|there| is_same(&there, element))
-    {
-        return Ok(());
-    }
     let mut batch = Batch::new();
+    let there = nft.find(set, element)?;
+    match there.filter(|there| is_same(there, element)) {
+        Some(there) if there.value == element.value => return Ok(()),
+        // The mode that the bridge had for others, who are gone.
+        Some(there) => set.remove(std::slice::from_ref(&there), &mut batch),
+        None => {}
+    }
     set.add(std::slice::from_ref(element), Exclusive::No, &mut batch);
     match nft.commit(&batch) {
         Err(error) if error.is_present() => {

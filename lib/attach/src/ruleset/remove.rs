@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult};
 use weft_kernel::nft::{Batch, Element, NftSocket, Set};
-use weft_store::{AttachmentRecord, NftRecord};
+use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use super::apply::{SWAP_ATTEMPTS, all_sets, by_set, is_same};
 use super::elements::{Guarded, element, endpoint_elements, record_of};
@@ -117,11 +117,32 @@ pub(crate) fn remove_network_elements(
     host: &mut Host,
     records: &[NftRecord],
 ) -> Result<(), AttachError> {
-    let elements: Vec<(Set, Element)> = records.iter().filter_map(|one| element(one, "")).collect();
-    if elements.is_empty() {
+    if records.is_empty() {
         return Ok(());
     }
-    remove_owned(host.nft()?, &elements)
+    // The same key may be in use with another value, or by networks of another store.
+    let attachments = host.all_attachments()?;
+    let in_use: Vec<&NftRecord> = attachments
+        .iter()
+        .flat_map(|attachment| &attachment.shared)
+        .filter_map(|object| match object {
+            SharedObject::NftElement { element } => Some(element),
+            _ => None,
+        })
+        .collect();
+    let mut unused: Vec<&NftRecord> = Vec::new();
+    for record in records {
+        let is_there = |other: &&NftRecord| has_same_key(other, record);
+        if !in_use.iter().any(is_there) && !unused.iter().any(is_there) {
+            unused.push(record);
+        }
+    }
+    let elements = unused.into_iter().filter_map(|one| element(one, ""));
+    remove_owned(host.nft()?, &elements.collect::<Vec<_>>())
+}
+
+fn has_same_key(one: &NftRecord, other: &NftRecord) -> bool {
+    one.key == other.key && one.set == other.set && one.key_end == other.key_end
 }
 
 /// Removes every element whose owner `is_orphan` says is none. Returns how many went.

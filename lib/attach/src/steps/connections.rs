@@ -57,47 +57,54 @@ fn came_by(connection: &Connection, port: &PortRecord) -> bool {
     asks_for(connection, port) && leads_to(connection, port)
 }
 
-/// A container goes that was kept apart: what was let in to its addresses, or out from them, ends, so
-/// that it does not go on with whoever has them next.
-pub(crate) fn end_of_addresses(
-    host: &mut Host,
-    addresses: &HashSet<IpAddr>,
-) -> Result<(), AttachError> {
-    if addresses.is_empty() {
-        return Ok(());
-    }
-    end(host, &|connection| is_of(connection, addresses))
-}
-
-fn is_of(connection: &Connection, addresses: &HashSet<IpAddr>) -> bool {
-    addresses.contains(&connection.original.source) || addresses.contains(&connection.reply.source)
-}
-
-/// Attachments go: what came by their ports ends, and everything of those that were kept apart. One
-/// look at the kernel's list for all of them.
+/// Attachments go: what came by their ports ends, and everything to and from the addresses of those that
+/// were kept apart, so that it does not go on with whoever has them next. One look at the kernel's list
+/// for all of them.
 pub(crate) fn end_of_gone(
     host: &mut Host,
     records: &[&AttachmentRecord],
 ) -> Result<(), AttachError> {
-    let kept_apart = |record: &&&AttachmentRecord| {
-        !record.isolation.is_none() || record.firewall.is_some() || record.ending.kept_apart
-    };
-    let addresses: HashSet<IpAddr> = records
-        .iter()
-        .filter(kept_apart)
-        .flat_map(|record| &record.addresses)
-        .map(|one| one.address.ip())
-        .collect();
-    let ports: Vec<&PortRecord> = records
+    let mut addresses: HashSet<IpAddr> = records.iter().flat_map(|one| kept_apart(one)).collect();
+    let mut ports: Vec<&PortRecord> = records
         .iter()
         .flat_map(|record| record.ports.iter().chain(&record.ending.ports))
         .collect();
     if addresses.is_empty() && ports.is_empty() {
         return Ok(());
     }
+    // Another IPAM plugin may have given an address away again, if this DEL is not the first.
+    if records.iter().any(|record| has_foreign_address(record)) {
+        let others = host.all_attachments()?;
+        let others = others
+            .iter()
+            .filter(|other| records.iter().all(|record| record.id != other.id));
+        let taken: HashSet<IpAddr> = others
+            .flat_map(|other| &other.addresses)
+            .map(|one| one.address.ip())
+            .collect();
+        addresses.retain(|address| !taken.contains(address));
+        ports.retain(|port| !taken.contains(&port.address));
+    }
     end(host, &|connection| {
-        is_of(connection, &addresses) || ports.iter().any(|port| came_by(connection, port))
+        addresses.contains(&connection.original.source)
+            || addresses.contains(&connection.reply.source)
+            || ports.iter().any(|port| came_by(connection, port))
     })
+}
+
+/// The addresses of an attachment that is, or was, kept apart.
+fn kept_apart(record: &AttachmentRecord) -> Vec<IpAddr> {
+    let by_plugin = record.firewall.as_ref();
+    if record.isolation.is_none() && by_plugin.is_none() && !record.ending.kept_apart {
+        return Vec::new();
+    }
+    let own = record.addresses.iter().map(|one| one.address.ip());
+    let given = by_plugin.into_iter().flat_map(|one| &one.addresses);
+    own.chain(given.copied()).collect()
+}
+
+fn has_foreign_address(record: &AttachmentRecord) -> bool {
+    record.addresses.iter().any(|one| one.pool.is_none())
 }
 
 fn end(host: &mut Host, is_wanted: &dyn Fn(&Connection) -> bool) -> Result<(), AttachError> {

@@ -22,12 +22,15 @@ pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
 
 /// The same after a transaction has found idle objects.
 pub(crate) fn remove_found(host: &mut Host) -> Result<(), AttachError> {
-    let mut errors = Vec::new();
-    let mut removed = Vec::new();
     // Until the store knows what is gone: who uses it again meanwhile would leave it behind.
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     // Who came back to use one before the lock was taken has made it busy again.
     let mut idle = host.store.read(|transaction| transaction.idle_objects())?;
+    if idle.is_empty() {
+        return Ok(());
+    }
+    let mut errors = Vec::new();
+    let mut removed = Vec::new();
     idle.sort_by_key(order);
     let (elements, objects): (Vec<_>, Vec<_>) = idle
         .into_iter()

@@ -61,12 +61,12 @@ impl Redb {
         Ok(Self::new(Handle::Writable(database), path))
     }
 
-    /// Fails after a crash: only opening for writing puts the file right.
-    pub(super) fn open_beside_readers(path: &Path) -> Result<Self, StoreError> {
-        let database = builder()
-            .open_read_only(path)
-            .map_err(|error| failed(path, error))?;
-        Ok(Self::new(Handle::ReadOnly(database), path))
+    /// After a crash only opening for writing puts the file right.
+    pub(super) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        match builder().open_read_only(path) {
+            Ok(database) => Ok(Self::new(Handle::ReadOnly(database), path)),
+            Err(_) => Self::open(path),
+        }
     }
 
     fn new(handle: Handle, path: &Path) -> Self {
