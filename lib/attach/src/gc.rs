@@ -216,10 +216,7 @@ fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), Atta
     let used: BTreeSet<&NftRecord> = records
         .iter()
         .flat_map(|record| &record.shared)
-        .filter_map(|object| match object {
-            SharedObject::NftElement { element } => Some(element),
-            _ => None,
-        })
+        .filter_map(SharedObject::nft_element)
         .collect();
     let is_orphan = |owner: &str, element: &NftRecord| is_orphan(owner) && !used.contains(element);
     ruleset::sweep(host, &is_orphan).map(drop)

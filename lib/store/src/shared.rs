@@ -92,6 +92,16 @@ pub enum SharedObject {
     Ruleset,
 }
 
+impl SharedObject {
+    /// The element, if it is one.
+    pub fn nft_element(&self) -> Option<&NftRecord> {
+        match self {
+            Self::NftElement { element } => Some(element),
+            _ => None,
+        }
+    }
+}
+
 /// A shared object and how many attachments use it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedState {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_kernel::KernelError;
 use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, RawRule, Set, SetKind, Table};
-use weft_store::{AttachmentRecord, NftRecord, SharedObject};
+use weft_store::{AttachmentRecord, NftRecord};
 
 use super::elements::{element, record_of};
 use super::isolation::USER_PRE;
@@ -22,10 +22,10 @@ fn elements_of(record: &AttachmentRecord) -> Vec<(Set, Element, Exclusive)> {
     let own = owner(&record.id);
     let network = network_owner(&record.id.network);
     let mine = record.nft.iter().filter_map(|one| element(one, &own));
-    let shared = record.shared.iter().filter_map(|object| match object {
-        SharedObject::NftElement { element: one } => element(one, &network),
-        _ => None,
-    });
+    let shared = record
+        .shared
+        .iter()
+        .filter_map(|object| element(object.nft_element()?, &network));
     mine.map(|(set, element)| (set, element, Exclusive::Yes))
         .chain(shared.map(|(set, element)| (set, element, Exclusive::No)))
         .collect()

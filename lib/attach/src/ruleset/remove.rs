@@ -125,10 +125,7 @@ pub(crate) fn remove_network_elements(
     let in_use: Vec<&NftRecord> = attachments
         .iter()
         .flat_map(|attachment| &attachment.shared)
-        .filter_map(|object| match object {
-            SharedObject::NftElement { element } => Some(element),
-            _ => None,
-        })
+        .filter_map(SharedObject::nft_element)
         .collect();
     let mut unused: Vec<&NftRecord> = Vec::new();
     for record in records {

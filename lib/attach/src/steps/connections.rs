@@ -78,10 +78,7 @@ pub(crate) fn end_of_gone(
         let others = others
             .iter()
             .filter(|other| records.iter().all(|record| record.id != other.id));
-        let taken: HashSet<IpAddr> = others
-            .flat_map(|other| &other.addresses)
-            .map(|one| one.address.ip())
-            .collect();
+        let taken: HashSet<IpAddr> = others.flat_map(addresses_of).collect();
         addresses.retain(|address| !taken.contains(address));
         ports.retain(|port| !taken.contains(&port.address));
     }
@@ -94,17 +91,24 @@ pub(crate) fn end_of_gone(
 
 /// The addresses of an attachment that is, or was, kept apart.
 fn kept_apart(record: &AttachmentRecord) -> Vec<IpAddr> {
-    let by_plugin = record.firewall.as_ref();
-    if record.isolation.is_none() && by_plugin.is_none() && !record.ending.kept_apart {
-        return Vec::new();
+    let is_open =
+        record.isolation.is_none() && record.firewall.is_none() && !record.ending.kept_apart;
+    match is_open {
+        true => Vec::new(),
+        false => addresses_of(record).collect(),
     }
-    let own = record.addresses.iter().map(|one| one.address.ip());
-    let given = by_plugin.into_iter().flat_map(|one| &one.addresses);
-    own.chain(given.copied()).collect()
 }
 
+/// On another suite's interface only weft-firewall's part of the record has them.
+fn addresses_of(record: &AttachmentRecord) -> impl Iterator<Item = IpAddr> {
+    let own = record.addresses.iter().map(|one| one.address.ip());
+    let given = record.firewall.iter().flat_map(|one| &one.addresses);
+    own.chain(given.copied())
+}
+
+/// Whether an address is not leased from Weft's store, which would give it to nobody else meanwhile.
 fn has_foreign_address(record: &AttachmentRecord) -> bool {
-    record.addresses.iter().any(|one| one.pool.is_none())
+    record.addresses.is_empty() || record.addresses.iter().any(|one| one.pool.is_none())
 }
 
 fn end(host: &mut Host, is_wanted: &dyn Fn(&Connection) -> bool) -> Result<(), AttachError> {

@@ -34,14 +34,18 @@ pub(crate) fn remove_found(host: &mut Host) -> Result<(), AttachError> {
     idle.sort_by_key(order);
     let (elements, objects): (Vec<_>, Vec<_>) = idle
         .into_iter()
-        .partition(|object| as_element(object).is_some());
+        .partition(|object| object.nft_element().is_some());
     for object in objects {
         match remove(host, &object) {
             Ok(()) => removed.push(object),
             Err(error) => errors.push(error),
         }
     }
-    let records: Vec<NftRecord> = elements.iter().filter_map(as_element).cloned().collect();
+    let records: Vec<NftRecord> = elements
+        .iter()
+        .filter_map(SharedObject::nft_element)
+        .cloned()
+        .collect();
     match ruleset::remove_network_elements(host, &records) {
         Ok(()) => removed.extend(elements),
         Err(error) => errors.push(error),
@@ -53,13 +57,6 @@ pub(crate) fn remove_found(host: &mut Host) -> Result<(), AttachError> {
     });
     errors.extend(forgotten.err().map(AttachError::from));
     AttachError::collect("removing what is no longer used", errors)
-}
-
-fn as_element(object: &SharedObject) -> Option<&NftRecord> {
-    match object {
-        SharedObject::NftElement { element } => Some(element),
-        _ => None,
-    }
 }
 
 /// A failed ADD leaves no tables that it has made, unless somebody needs them by now. The links lock
