@@ -3,12 +3,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-TARGET := x86_64-unknown-linux-gnu
-RELEASE := target/$(TARGET)/release
 OUT := target/bin
 PROGRAMS := weft weft-bandwidth weft-bridge weft-firewall weft-host weft-ipam weft-ipvlan weft-loopback weft-macvlan weft-portmap \
 	weft-tuning
-# Static programs start in two thirds of the time; proc macros need the explicit target.
+# Static programs start sooner; proc macros need the explicit target.
 # CPUID traps in virtual machines (tens of microseconds each), so sha2 is told not to ask.
 STATIC := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static \
 	--cfg sha2_backend="soft"'
@@ -20,17 +18,19 @@ help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: deps
-deps: ## install what building and testing need (Debian packages)
+deps: ## install what building and testing need (Debian packages, Rust's musl target)
 	@scripts/deps.sh
 
 .PHONY: build
 build: ## static release binaries, and nothing else, in target/bin
-	@$(STATIC) cargo build --locked --release --target $(TARGET) $(PROGRAMS:%=-p %)
 	@mkdir -p $(OUT)
 	@find $(OUT) -mindepth 1 $(PROGRAMS:%=! -name %) -delete
-	@for program in $(PROGRAMS); do \
-		cmp -s $(RELEASE)/$$program $(OUT)/$$program || \
-		{ cp $(RELEASE)/$$program $(OUT)/.new && mv $(OUT)/.new $(OUT)/$$program; }; done
+	@target=$$(scripts/target.sh) && \
+	$(STATIC) cargo build --locked --release --target $$target $(PROGRAMS:%=-p %) && \
+	for program in $(PROGRAMS); do \
+		built=target/$$target/release/$$program; \
+		cmp -s $$built $(OUT)/$$program || \
+		{ cp $$built $(OUT)/.new && mv $(OUT)/.new $(OUT)/$$program; } || exit 1; done
 
 .PHONY: demo
 demo: deps build ## two containers on a bridge, from set-up to clean-up

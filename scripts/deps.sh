@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building and testing need, and unpacks the kernel of the virtual
-# machine; does nothing if they are there.
+# Installs the Debian packages that building and testing need and Rust's standard library for musl,
+# and unpacks the kernel of the virtual machine; does nothing if they are there.
 set -euo pipefail
 
 packages=(
@@ -27,5 +27,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# Without it the programs are built with glibc, and work as well (scripts/target.sh).
+if [[ $(scripts/target.sh 2>/dev/null) != *-musl ]]; then
+  musl=$(scripts/target.sh 2>/dev/null | sed 's/gnu$/musl/')
+  echo "installing Rust's target $musl"
+  timeout 300 rustup --quiet target add "$musl" ||
+    echo "rustup cannot install $musl; going on without" >&2
 fi
 scripts/vm-kernel.sh

@@ -30,23 +30,30 @@ fn main() -> ExitCode {
     let rounds = if is_short { 10 } else { 50 };
     let mut report = Report::default();
     report.machine();
-    if arguments.iter().any(|argument| argument == "--parents") {
+    let is_asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if is_asked("--parents") {
         cases::on_a_parent(&mut report, rounds);
-        return report.summary();
-    }
-    if arguments.iter().any(|argument| argument == "--chain") {
+    } else if is_asked("--chain") {
         chains(&mut report, rounds, is_short);
-        return report.summary();
+    } else if is_asked("--chains-at-once") {
+        chain::in_parallel(&mut report);
+    } else if is_asked("--throughput") {
+        throughput::closed_and_open(&mut report, if is_short { 3 } else { 7 });
+    } else {
+        everything(&mut report, rounds, is_short);
     }
-    floor::measure(&mut report, rounds);
-    cases::one_by_one(&mut report, rounds);
-    chains(&mut report, rounds, is_short);
-    cases::in_parallel(&mut report);
-    cases::backends(&mut report, rounds);
-    attachments::present(&mut report, if is_short { 60 } else { 300 }, rounds);
-    attachments::go_at_once(&mut report, if is_short { 60 } else { 500 });
-    leases::many(&mut report, if is_short { 5_000 } else { 60_000 }, rounds);
     report.summary()
+}
+
+fn everything(report: &mut Report, rounds: usize, is_short: bool) {
+    floor::measure(report, rounds);
+    cases::one_by_one(report, rounds);
+    chains(report, rounds, is_short);
+    cases::in_parallel(report);
+    cases::backends(report, rounds);
+    attachments::present(report, if is_short { 60 } else { 300 }, rounds);
+    attachments::go_at_once(report, if is_short { 60 } else { 500 });
+    leases::many(report, if is_short { 5_000 } else { 60_000 }, rounds);
 }
 
 /// Lists of plugins, ports, closed networks.

@@ -8,13 +8,10 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket};
-use nix::sys::statfs::fstatfs;
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use nix::{getsockopt_impl, libc, sockopt_impl};
 
 use crate::error::KernelError;
-
-/// The filesystem type of namespace files (linux/magic.h).
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 sockopt_impl!(
     /// SO_NETNS_COOKIE (asm/socket.h): the number of the namespace that a socket is in.
@@ -53,7 +50,7 @@ impl NetNs {
             .open(path);
         let file = opened.map_err(|e| failed("cannot be opened", e))?;
         let kind = fstatfs(&file).map_err(|e| failed("cannot be examined", e.into()))?;
-        if kind.filesystem_type().0 != NSFS_MAGIC {
+        if kind.filesystem_type() != NSFS_MAGIC {
             return Err(KernelError::NotANetns {
                 path: path.to_owned(),
             });
