@@ -10,6 +10,7 @@ packages=(
   strace tcpdump python3 time                   # killing at system calls, watching packets, memory
   podman conmon runc containerd busybox-static  # real runtimes
   containernetworking-plugins                   # the reference plugins: oracle and rival
+  iperf3                                        # bytes a second, in make bench
   qemu-system-x86 kmod xz-utils                 # a machine with Debian's kernel, for what others lack
 )
 

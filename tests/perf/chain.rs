@@ -2,7 +2,7 @@
 //! tuning. One published port a container.
 
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weft_testkit::{Call, Container, Host, Suite};
@@ -96,13 +96,17 @@ impl Chain {
     }
 }
 
+/// Lets containers go. The kernel takes a namespace down later, under a lock that the next ADD needs.
+fn leave(gone: impl IntoIterator<Item = Attached>) {
+    const EACH: Duration = Duration::from_millis(30);
+    let count = gone.into_iter().count();
+    std::thread::sleep(EACH * u32::try_from(count).unwrap().min(20));
+}
+
 /// One after the other, both sides in turn.
 pub(crate) fn one_by_one(report: &mut Report, rounds: usize) {
     let sides = Chain::both();
     let mut walls: [[Vec<f64>; 2]; 2] = Default::default();
-    // They go after the last round: the kernel takes a namespace down behind the next one's ADD, under
-    // the lock that it needs.
-    let mut gone = Vec::new();
     for round in 0..=rounds {
         for (side, walls) in sides.iter().zip(&mut walls) {
             let mut one = side.attached();
@@ -113,7 +117,7 @@ pub(crate) fn one_by_one(report: &mut Report, rounds: usize) {
                     list.push(wall);
                 }
             }
-            gone.push(one);
+            leave([one]);
         }
     }
     for (index, (verb, budget)) in [("ADD", 0.08), ("DEL", 0.18)].iter().enumerate() {
@@ -136,7 +140,7 @@ fn all_at_once(side: &Chain, verb: &str, all: &mut [Attached]) -> f64 {
 
 pub(crate) fn in_parallel(report: &mut Report) {
     const MANY: usize = 50;
-    const ROUNDS: usize = 3;
+    const ROUNDS: usize = 5;
     let sides = Chain::both();
     let mut times: [[Vec<f64>; 2]; 2] = Default::default();
     // The reference's first two would make its shared chains at once, and one of them fail.
@@ -151,6 +155,7 @@ pub(crate) fn in_parallel(report: &mut Report) {
             for (verb, list) in ["ADD", "DEL"].iter().zip(times.iter_mut()) {
                 list.push(all_at_once(side, verb, &mut all));
             }
+            leave(all);
         }
     }
     for (index, (verb, budget)) in [("ADD", 0.15), ("DEL", 0.03)].iter().enumerate() {
@@ -211,11 +216,13 @@ pub(crate) fn among_elements(report: &mut Report, rounds: usize) {
     std::fs::write(&file, others(OTHERS)).unwrap();
     sides[1].host.sh(&format!("nft -f {}", file.display()));
     let mut walls: [Vec<f64>; 2] = Default::default();
-    for _ in 0..rounds {
-        for (side, list) in sides.iter().zip(&mut walls) {
+    for round in 0..2 * rounds {
+        for index in [round % 2, 1 - round % 2] {
+            let side = &sides[index];
             let mut one = side.attached();
-            list.push(side.run("ADD", &mut one));
+            walls[index].push(side.run("ADD", &mut one));
             side.run("DEL", &mut one);
+            leave([one]);
         }
     }
     let [empty, full] = walls.map(median);

@@ -37,6 +37,10 @@ fn main() -> ExitCode {
         chains(&mut report, rounds, is_short);
     } else if is_asked("--chains-at-once") {
         chain::in_parallel(&mut report);
+    } else if is_asked("--ports") {
+        cases::publish(&mut report, 1000, 1);
+    } else if is_asked("--among-elements") {
+        chain::among_elements(&mut report, rounds);
     } else if is_asked("--throughput") {
         throughput::closed_and_open(&mut report, if is_short { 3 } else { 7 });
     } else {

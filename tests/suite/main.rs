@@ -28,6 +28,7 @@ mod ipvlan;
 mod isolation;
 mod lan;
 mod layers;
+mod leaving;
 mod macvlan;
 mod masquerade;
 mod neighbours;

@@ -12,7 +12,9 @@ use crate::host::Host;
 use crate::ipam::{DelegateIpam, OWN_TYPE};
 use crate::names::{alias, alternative_name, host_link_name};
 use crate::ruleset;
-use crate::steps::{bandwidth, child, connections, device, host_access, idle, links, tuning};
+use crate::steps::{
+    bandwidth, child, connections, device, host_access, idle, leaving, links, tuning,
+};
 
 /// Detaches what the request names. Whatever is absent already is fine; nothing stops at the
 /// first failure.
@@ -132,6 +134,8 @@ fn detach_records(
     let mut errors = Vec::new();
     if let Some(id) = target.id() {
         errors.extend(remove_derived(host, &id, target.netns, prev).err());
+        let forgotten = host.store.forget_leaving(&id);
+        errors.extend(forgotten.err().map(AttachError::from));
     }
     errors.extend(idle::remove_idle(host).err());
     AttachError::collect("DEL", errors)
@@ -188,21 +192,12 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
         errors.extend(child::delete(record).err());
         errors.extend(device::give_back(host, record).err());
     }
-    errors.extend(links::delete(host, &names).err());
-    // After the links: nothing they send makes an entry anew.
-    errors.extend(connections::end_of_gone(host, records).err());
     if errors.is_empty() {
-        let removed = host.store.write(|transaction| {
-            records
-                .iter()
-                .try_for_each(|record| transaction.remove_attachment(&record.id))?;
-            Ok::<_, AttachError>(!transaction.idle_objects()?.is_empty())
-        });
-        match removed {
-            Ok(true) => errors.extend(idle::remove_found(host).err()),
-            Ok(false) => {}
-            Err(error) => errors.push(error),
-        }
+        errors.extend(leaving::finish(host, records, &names).err());
+    } else {
+        // The records stay for what could not be removed.
+        errors.extend(links::delete(host, &names).err());
+        errors.extend(connections::end_of_gone(host, records).err());
     }
     AttachError::collect("removing an attachment", errors)
 }

@@ -16,7 +16,7 @@ use crate::namespaces;
 use crate::policy;
 use crate::ruleset;
 use crate::steps::idle::LINKS_LOCK;
-use crate::steps::{child, host_access, idle, links, users};
+use crate::steps::{child, host_access, idle, leaving, links, users};
 
 /// How long a sticky lease outlives its last use.
 const STICKY_DAYS: u64 = 30;
@@ -61,6 +61,8 @@ pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), Att
 /// # Errors
 /// All failures together.
 pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
+    let mut errors = Vec::new();
+    errors.extend(leaving::finish_left_over(host).err());
     let records = host
         .store
         .read(|transaction| transaction.attachments_of(&scope.network))?;
@@ -70,7 +72,6 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
             stale.push(record);
         }
     }
-    let mut errors = Vec::new();
     // All in one go; if that fails, each by itself, so that one does not keep the others.
     if detach(host, &stale).is_err() {
         for record in &stale {

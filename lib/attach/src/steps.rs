@@ -11,6 +11,7 @@ pub(crate) mod gateway;
 pub(crate) mod host_access;
 pub(crate) mod idle;
 pub(crate) mod isolation;
+pub(crate) mod leaving;
 pub(crate) mod links;
 pub(crate) mod parent;
 pub(crate) mod route_localnet;

@@ -48,6 +48,22 @@ impl FileLock {
         )
     }
 
+    /// Takes it alone if nobody holds it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn if_free(path: &Path) -> Result<Option<Self>, StoreError> {
+        match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => Ok(Some(Self { _held: held })),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(StoreError::Io {
+                path: path.to_owned(),
+                operation: "cannot be locked",
+                source: errno.into(),
+            }),
+        }
+    }
+
     fn take(
         path: &Path,
         timeout: Duration,

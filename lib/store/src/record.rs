@@ -85,6 +85,16 @@ pub struct AttachmentRecord {
     pub config_digest: String,
 }
 
+impl AttachmentRecord {
+    /// Whether both are of one ADD, whatever has been added to the record since.
+    pub fn is_of_same_add(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.created_at == other.created_at
+            && self.netns == other.netns
+            && self.addresses == other.addresses
+    }
+}
+
 /// A container's network namespace, as it was at ADD.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetnsRecord {

@@ -78,12 +78,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::LockTimeout`], [`StoreError::Io`].
     pub fn named_lock(&self, name: &str, sharing: Sharing) -> Result<FileLock, StoreError> {
-        self.make_dir()?;
-        let path = self.config.dir.join(format!("{name}.lock"));
+        let path = self.lock_path(name)?;
         match sharing {
             Sharing::Exclusive => FileLock::exclusive(&path, self.config.lock_timeout),
             Sharing::Shared => FileLock::shared(&path, self.config.lock_timeout),
         }
+    }
+
+    /// The same, alone, if nobody holds it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn named_lock_if_free(&self, name: &str) -> Result<Option<FileLock>, StoreError> {
+        FileLock::if_free(&self.lock_path(name)?)
+    }
+
+    fn lock_path(&self, name: &str) -> Result<PathBuf, StoreError> {
+        self.make_dir()?;
+        Ok(self.config.dir.join(format!("{name}.lock")))
     }
 
     pub(crate) fn make_dir(&self) -> Result<(), StoreError> {

@@ -23,8 +23,30 @@ pub(crate) fn delete_alone(host: &mut Host, name: &str) -> Result<(), AttachErro
     }
 }
 
+/// Held to delete the marked links.
+pub(crate) const DELETE_LOCK: &str = "delete";
+
 /// Deletes links by name; absent ones are no error. They are gone when this returns.
 pub(crate) fn delete(host: &mut Host, names: &[String]) -> Result<(), AttachError> {
+    let marked = mark(host, names)?;
+    if marked.is_empty() {
+        return Ok(());
+    }
+    let _lock = host.store.named_lock(DELETE_LOCK, Sharing::Exclusive)?;
+    let socket = host.route()?;
+    for name in marked {
+        if link::find(socket, name)?.is_some() {
+            return delete_marked(host);
+        }
+    }
+    Ok(())
+}
+
+/// Marks links for deletion and returns those that were there.
+pub(crate) fn mark<'a>(
+    host: &mut Host,
+    names: &'a [String],
+) -> Result<Vec<&'a String>, AttachError> {
     let mut batch = Batch::new();
     for name in names {
         link::set_group(name, DELETION_GROUP, &mut batch);
@@ -37,21 +59,14 @@ pub(crate) fn delete(host: &mut Host, names: &[String]) -> Result<(), AttachErro
             Err(error) => return Err(error.into()),
         }
     }
-    if marked.is_empty() {
-        return Ok(());
-    }
-    let _lock = host.store.named_lock("delete", Sharing::Exclusive)?;
-    let socket = host.route()?;
-    let mut is_there = false;
-    for name in marked {
-        is_there |= link::find(socket, name)?.is_some();
-    }
-    if !is_there {
-        return Ok(());
-    }
+    Ok(marked)
+}
+
+/// Deletes every marked link. The delete lock is held.
+pub(crate) fn delete_marked(host: &mut Host) -> Result<(), AttachError> {
     let mut batch = Batch::new();
     link::delete_group(DELETION_GROUP, &mut batch);
-    match socket.commit(batch) {
+    match host.route()?.commit(batch) {
         Err(error) if !error.is_absent() => Err(error.into()),
         _ => Ok(()),
     }
