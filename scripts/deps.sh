@@ -31,10 +31,12 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # Without it the programs are built with glibc, and work as well (scripts/target.sh).
-if [[ $(scripts/target.sh 2>/dev/null) != *-musl ]]; then
-  musl=$(scripts/target.sh 2>/dev/null | sed 's/gnu$/musl/')
+if ! command -v rustc >/dev/null; then
+  echo "make deps: rustc is not on the PATH of $(id -un); building needs Rust (https://rustup.rs)" >&2
+elif target=$(scripts/target.sh 2>/dev/null) && [[ $target != *-musl ]]; then
+  musl=${target%gnu}musl
   echo "installing Rust's target $musl"
-  timeout 300 rustup --quiet target add "$musl" ||
+  timeout 120 rustup --quiet target add "$musl" ||
     echo "rustup cannot install $musl; going on without" >&2
 fi
 scripts/vm-kernel.sh

@@ -3,7 +3,7 @@
 # installed, because a program that carries it starts in half the time, glibc otherwise.
 set -euo pipefail
 arch=$(rustc -vV | sed -n 's/^host: \([^-]*\)-.*/\1/p')
-if [ -d "$(rustc --print sysroot)/lib/rustlib/$arch-unknown-linux-musl/lib" ]; then
+if compgen -G "$(rustc --print sysroot)/lib/rustlib/$arch-unknown-linux-musl/lib/libstd-*.rlib" >/dev/null; then
   echo "$arch-unknown-linux-musl"
 else
   echo "building with glibc: Rust's target $arch-unknown-linux-musl is not installed" >&2

@@ -10,6 +10,8 @@ use weft_cni::NetworkName;
 use weft_store::{FileLock, Sharing};
 use weft_testkit::{Call, Container, Host, HostState, Suite, kill_at, system_calls};
 
+use crate::commands::{ok, weft};
+
 struct Net {
     suite: Suite,
     host: Host,
@@ -148,6 +150,20 @@ fn gc_ends_what_a_killed_del_noted() {
     assert!(stays.succeeds("ip link show eth0"));
 }
 
+/// What a record names is put back as long as there is the record: by new rules, by a reload.
+#[test]
+fn what_was_put_back_meanwhile_goes_too() {
+    let net = Net::new();
+    let before = HostState::of(&net.host);
+    let [killed, next] = [net.added(), net.added()];
+    net.killed_waiting(&killed);
+    ok(&weft(&net.suite, &net.host, &["firewall", "reload"]));
+    net.call("DEL", &next).on(&net.host).ok();
+    let differences = ok(&weft(&net.suite, &net.host, &["firewall", "diff"]));
+    assert_eq!(differences, "");
+    before.assert_same(&net.host, "after the next DEL");
+}
+
 /// The note of a DEL that somebody has ended, and whose container has come back since.
 #[test]
 fn a_note_that_is_done_ends_nobody() {
@@ -180,7 +196,17 @@ fn a_damaged_note_is_passed_over() {
     net.call("DEL", &next).on(&net.host).ok();
     assert_eq!(net.recorded(), [one.id()]);
     net.call("DEL", &one).on(&net.host).ok();
-    net.assert_no_notes("after its own DEL");
+    assert_eq!(net.recorded(), Vec::<String>::new());
+    before.assert_same(&net.host, "after its own DEL");
+    // Nobody knows whose it is; once nobody can be waiting for it any more, it goes.
+    let file = std::fs::File::options()
+        .write(true)
+        .open(note.path())
+        .unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(7200))
+        .unwrap();
+    net.call("DEL", &one).on(&net.host).ok();
+    net.assert_no_notes("when it is old");
     before.assert_same(&net.host, "after all");
 }
 

@@ -134,8 +134,10 @@ fn detach_records(
     let mut errors = Vec::new();
     if let Some(id) = target.id() {
         errors.extend(remove_derived(host, &id, target.netns, prev).err());
-        let forgotten = host.store.forget_leaving(&id);
-        errors.extend(forgotten.err().map(AttachError::from));
+    }
+    // Its own, if an earlier call was killed; others' are not its fault.
+    if let Err(error) = leaving::finish_left_over(host) {
+        tracing::warn!(%error, "DEL leaves what another one has noted");
     }
     errors.extend(idle::remove_idle(host).err());
     AttachError::collect("DEL", errors)

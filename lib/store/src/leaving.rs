@@ -1,22 +1,22 @@
 //! Notes of attachments of which nothing is left but what several DELs can end together.
 //!
 //! A DEL that has to wait for another one's deletion of links leaves a note, and whoever comes to it
-//! first ends the work of all notes at once. A note is a file beside the database, so a process that is
-//! killed leaves it to the next.
+//! first ends the work of all notes at once. A note is a file beside the database, one a process, so one
+//! that is killed leaves it to the next.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use weft_cni::AttachmentId;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::StoreError;
 use crate::record::AttachmentRecord;
 use crate::store::Store;
 
-/// Nobody takes so long to write a note: one that cannot be read is what a crash has left.
-const WRITTEN_BY_THEN: Duration = Duration::from_secs(60);
+/// Nobody waits so long: what cannot be read has been left by a crash.
+const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+/// In front of the name while it is written.
+const UNWRITTEN: &str = ".";
 
 /// A note, until it is served.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct LeavingNote {
 impl LeavingNote {
     /// Whether somebody has done what it asks for.
     pub fn is_served(&self) -> bool {
-        !self.path.exists()
+        matches!(self.path.try_exists(), Ok(false))
     }
 
     /// Takes it away.
@@ -43,9 +43,12 @@ impl LeavingNote {
         }
     }
 
-    /// The records in it; none in one that is being written.
+    /// The records in it; none in one that is being written, or is of another version of Weft.
     fn read(&self) -> Option<Vec<AttachmentRecord>> {
-        let records = serde_json::from_slice(&fs::read(&self.path).ok()?).ok();
+        let is_written = !self.path.file_name()?.to_str()?.starts_with(UNWRITTEN);
+        let records = is_written
+            .then(|| serde_json::from_slice(&fs::read(&self.path).ok()?).ok())
+            .flatten();
         let age = || {
             fs::metadata(&self.path)
                 .ok()?
@@ -54,7 +57,7 @@ impl LeavingNote {
                 .elapsed()
                 .ok()
         };
-        if records.is_none() && age().is_some_and(|age| age > WRITTEN_BY_THEN) {
+        if records.is_none() && age().is_some_and(|age| age > LEFT_BEHIND) {
             let _ = self.remove();
         }
         records
@@ -76,37 +79,43 @@ impl Store {
         path.into()
     }
 
-    fn leaving_note(&self, id: &AttachmentId) -> LeavingNote {
-        LeavingNote {
-            path: self.leaving_dir().join(id.short_hash(16)),
-        }
-    }
-
     /// Notes that attachments wait for their end.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
-    pub fn note_leaving(
-        &self,
-        records: &[&AttachmentRecord],
-    ) -> Result<Option<LeavingNote>, StoreError> {
-        let Some(first) = records.first() else {
-            return Ok(None);
-        };
-        let note = self.leaving_note(&first.id);
+    /// [`StoreError::Io`]; there is no note then.
+    pub fn note_leaving(&self, records: &[&AttachmentRecord]) -> Result<LeavingNote, StoreError> {
         let dir = self.leaving_dir();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let name = format!(
+            "{}-{}",
+            std::process::id(),
+            now.unwrap_or_default().as_nanos()
+        );
+        let unwritten = dir.join(format!("{UNWRITTEN}{name}"));
+        let path = dir.join(name);
         let write = || -> std::io::Result<()> {
             let bytes = serde_json::to_vec(records)?;
-            match fs::write(&note.path, &bytes) {
+            match fs::write(&unwritten, &bytes) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     fs::create_dir_all(&dir)?;
-                    fs::write(&note.path, &bytes)
+                    fs::write(&unwritten, &bytes)?;
                 }
-                outcome => outcome,
+                outcome => outcome?,
             }
+            fs::rename(&unwritten, &path)
         };
-        write().map_err(|error| failed(&note.path, "cannot be written", error))?;
-        Ok(Some(note))
+        match write() {
+            Ok(()) => Ok(LeavingNote { path }),
+            Err(error) => {
+                let _ = fs::remove_file(&unwritten);
+                Err(failed(&path, "cannot be written", error))
+            }
+        }
+    }
+
+    /// Whether anything is noted.
+    pub fn has_leaving(&self) -> bool {
+        fs::read_dir(self.leaving_dir()).is_ok_and(|mut entries| entries.next().is_some())
     }
 
     /// What is noted.
@@ -122,13 +131,5 @@ impl Store {
                 Some((note, records))
             })
             .collect()
-    }
-
-    /// Forgets the note of an attachment that has no record any more.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn forget_leaving(&self, id: &AttachmentId) -> Result<(), StoreError> {
-        self.leaving_note(id).remove()
     }
 }

@@ -4,11 +4,16 @@
 //! table. A DEL that finds another one busy with that leaves a note and waits: who comes next does it
 //! for all notes, in one deletion, one look and one transaction, and who finds its note gone is done.
 
+use std::collections::HashSet;
+
+use weft_cni::AttachmentId;
 use weft_store::{AttachmentRecord, LeavingNote, Sharing};
 
+use super::links::DELETE_LOCK;
 use super::{connections, idle, links};
 use crate::error::AttachError;
 use crate::host::Host;
+use crate::ruleset;
 
 /// Ends attachments of which everything else is gone. `names` are their links on the host. They are
 /// gone, and so are their records, when this returns.
@@ -18,31 +23,16 @@ pub(crate) fn finish(
     names: &[String],
 ) -> Result<(), AttachError> {
     // The mark before the note: who reads the note deletes the marked links.
-    let has_idle = if links::mark(host, names)?.is_empty() {
-        let has_idle = forget(host, records)?;
-        // An earlier DEL's, which was killed.
-        if let Some(first) = records.first() {
-            host.store.forget_leaving(&first.id)?;
-        }
-        has_idle
-    } else if let Some(_lock) = host.store.named_lock_if_free(links::DELETE_LOCK)? {
+    let has_links = !links::mark(host, names)?.is_empty();
+    let has_idle = if !has_links && !host.store.has_leaving() {
+        forget(host, records, &[])?
+    } else if let Some(_lock) = host.store.named_lock_if_free(DELETE_LOCK)? {
         finish_all(host, records)?
     } else {
-        // Without a note one waits, and then does it all the same.
-        let note = host.store.note_leaving(records);
-        let note = note.unwrap_or_else(|error| {
-            tracing::warn!(%error, "DEL waits without a note");
-            None
-        });
-        let lock = host
-            .store
-            .named_lock(links::DELETE_LOCK, Sharing::Exclusive)?;
-        if note.is_some_and(|note| note.is_served()) {
-            return Ok(());
+        match wait(host, records)? {
+            Some(has_idle) => has_idle,
+            None => return Ok(()),
         }
-        let has_idle = finish_all(host, records)?;
-        drop(lock);
-        has_idle
     };
     match has_idle {
         true => idle::remove_found(host),
@@ -50,66 +40,119 @@ pub(crate) fn finish(
     }
 }
 
-/// What a DEL that was killed has noted, if nobody has come to it since.
+/// Waits with a note; none if it has been served. Whether something shared is left to nobody else.
+fn wait(host: &mut Host, records: &[&AttachmentRecord]) -> Result<Option<bool>, AttachError> {
+    let note = match host.store.note_leaving(records) {
+        Ok(note) => Some(note),
+        Err(error) => {
+            tracing::warn!(%error, "DEL waits without a note");
+            None
+        }
+    };
+    let _lock = host.store.named_lock(DELETE_LOCK, Sharing::Exclusive)?;
+    if note.as_ref().is_some_and(LeavingNote::is_served) {
+        return Ok(None);
+    }
+    let has_idle = finish_all(host, records)?;
+    if let Some(note) = note {
+        note.remove()?;
+    }
+    Ok(Some(has_idle))
+}
+
+/// Ends what is noted, if nobody is about to: a DEL that was killed may have left it.
 pub(crate) fn finish_left_over(host: &mut Host) -> Result<(), AttachError> {
-    if host.store.leaving().is_empty() {
+    if !host.store.has_leaving() {
         return Ok(());
     }
-    let _lock = host
-        .store
-        .named_lock(links::DELETE_LOCK, Sharing::Exclusive)?;
-    // GC removes what is idle in the end.
-    finish_all(host, &[]).map(drop)
+    match host.store.named_lock_if_free(DELETE_LOCK)? {
+        // Who calls this removes what is idle in the end.
+        Some(_lock) => finish_all(host, &[]).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Ends one's own attachments and all that are noted. The delete lock is held. Returns whether
 /// something shared is left to nobody.
-fn finish_all(host: &mut Host, records: &[&AttachmentRecord]) -> Result<bool, AttachError> {
+fn finish_all(host: &mut Host, own: &[&AttachmentRecord]) -> Result<bool, AttachError> {
     let noted = host.store.leaving();
     links::delete_marked(host)?;
-    let others = still_recorded(host, records, &noted)?;
-    let all: Vec<&AttachmentRecord> = records.iter().copied().chain(others).collect();
-    let has_idle = forget(host, &all)?;
-    for (note, _) in &noted {
+    match end_noted(host, own, &noted) {
+        // Another's fault keeps nobody else from its end; whoever has left the note meets it.
+        Err(error) if !own.is_empty() && !noted.is_empty() => {
+            tracing::warn!(%error, "DEL ends its own attachment only");
+            forget(host, own, &[])
+        }
+        outcome => outcome,
+    }
+}
+
+fn end_noted(
+    host: &mut Host,
+    own: &[&AttachmentRecord],
+    noted: &[(LeavingNote, Vec<AttachmentRecord>)],
+) -> Result<bool, AttachError> {
+    let recorded = still_recorded(host, noted)?;
+    let there: Vec<&AttachmentRecord> = recorded.iter().collect();
+    // New rules, or a ruleset made anew, have put back what a record still names.
+    ruleset::remove_elements(host, &there)?;
+    let ids: HashSet<&AttachmentId> = noted
+        .iter()
+        .flat_map(|(_, records)| records.iter().map(|record| &record.id))
+        .collect();
+    let own: Vec<&AttachmentRecord> = own
+        .iter()
+        .copied()
+        .filter(|record| !ids.contains(&record.id))
+        .collect();
+    let has_idle = forget(host, &own, &there)?;
+    for (note, _) in noted {
         note.remove()?;
     }
     Ok(has_idle)
 }
 
-/// The noted records of others that the store still has. A process that was killed may have left a note
-/// that is done, and its addresses are somebody else's by now.
-fn still_recorded<'a>(
+/// The store's records of what is noted, as far as they are of the same ADD: a process that was killed may
+/// have left a note that is done, and its addresses are somebody else's by now.
+fn still_recorded(
     host: &Host,
-    own: &[&AttachmentRecord],
-    noted: &'a [(LeavingNote, Vec<AttachmentRecord>)],
-) -> Result<Vec<&'a AttachmentRecord>, AttachError> {
-    let mut others: Vec<&AttachmentRecord> = noted
-        .iter()
-        .flat_map(|(_, records)| records)
-        .filter(|one| own.iter().all(|own| own.id != one.id))
-        .collect();
-    if others.is_empty() {
-        return Ok(others);
+    noted: &[(LeavingNote, Vec<AttachmentRecord>)],
+) -> Result<Vec<AttachmentRecord>, AttachError> {
+    if noted.is_empty() {
+        return Ok(Vec::new());
     }
     host.store.read(|transaction| {
-        let mut there = Vec::new();
-        for one in others.drain(..) {
+        let mut there: Vec<AttachmentRecord> = Vec::new();
+        for one in noted.iter().flat_map(|(_, records)| records) {
             let recorded = transaction.attachment(&one.id)?;
-            if recorded.is_some_and(|recorded| recorded.is_of_same_add(one)) {
-                there.push(one);
+            if let Some(recorded) = recorded.filter(|recorded| recorded.is_of_same_add(one))
+                && there.iter().all(|other| other.id != recorded.id)
+            {
+                there.push(recorded);
             }
         }
         Ok(there)
     })
 }
 
-/// Ends the connections, after the links: nothing they send makes an entry anew. Then the records go.
-fn forget(host: &mut Host, records: &[&AttachmentRecord]) -> Result<bool, AttachError> {
-    connections::end_of_gone(host, records)?;
+/// Ends the connections, after the links: nothing they send makes an entry anew. Then the records go;
+/// those of others only if they have not been replaced meanwhile.
+fn forget(
+    host: &mut Host,
+    own: &[&AttachmentRecord],
+    others: &[&AttachmentRecord],
+) -> Result<bool, AttachError> {
+    connections::end_of_gone(host, &[own, others].concat())?;
     host.store.write(|transaction| {
-        records
-            .iter()
-            .try_for_each(|record| transaction.remove_attachment(&record.id))?;
+        for record in own {
+            transaction.remove_attachment(&record.id)?;
+        }
+        for record in others {
+            let recorded = transaction.attachment(&record.id)?;
+            if recorded.is_some_and(|recorded| recorded.is_of_same_add(record)) {
+                transaction.remove_attachment(&record.id)?;
+            }
+        }
         Ok(!transaction.idle_objects()?.is_empty())
     })
 }

@@ -1,8 +1,8 @@
 //! Deleting links, many at the price of one.
 //!
 //! Deleting a link waits for RCU grace periods, 15 to 20 ms, but the kernel deletes all links of a
-//! group in one wait. So a DEL marks its link, then takes a lock: who gets it deletes whatever is
-//! marked by then, and who finds its link gone is done.
+//! group in one wait. So links are marked, then a lock is taken: who gets it deletes whatever is marked by
+//! then. How DELs share more than that is in `leaving`.
 
 use weft_kernel::link;
 use weft_kernel::netlink::Batch;
