@@ -40,7 +40,7 @@ options=(
   -machine q35 -cpu max -accel tcg,thread=multi -smp "$(nproc)" -m "${VM_MEMORY:-4G}"
   -nodefaults -no-user-config -display none -no-reboot
   -kernel "$vm/kernel/vmlinux" -initrd "$vm/kernel/initrd"
-  -append "console=ttyS0 panic=-1 mitigations=off vm=$vm run=$run"
+  -append "console=ttyS0 panic=-1 softlockup_panic=1 watchdog_thresh=30 mitigations=off vm=$vm run=$run"
   -serial "file:$run/console"
   -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap
   -virtfs "local,path=$vm/shared,mount_tag=shared,security_model=none"
@@ -55,6 +55,14 @@ machine=$!
 rc=0
 wait "$machine" || rc=$?
 if [ -e "$run/status" ]; then exit "$(cat "$run/status")"; fi
+# An emulated processor can lose itself where another one has just patched the kernel's code (seen: a
+# jump label in ip_local_deliver); it is stuck for good, and the guest's watchdog says so.
+if [ -z "${VM_AGAIN:-}" ] && grep -q 'soft lockup' "$run/console"; then
+  echo "vm.sh: a processor of the machine got stuck in the kernel; once more" >&2
+  grep -m 1 -A 8 'soft lockup' "$run/console" >&2
+  rm -r "$run"
+  VM_AGAIN=1 exec scripts/vm.sh "$@"
+fi
 tail -n 20 "$run/console" >&2 || true
 if [ "$rc" = 124 ] || [ "$rc" = 137 ]; then die "killed after ${VM_TIMEOUT:-1500} s (VM_TIMEOUT)"; fi
 die "the machine stopped without a result (qemu: $rc)"
