@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   gcc g++ libc6-dev make                        # building; g++ for the fuzzing runtime
   iproute2 iputils-ping procps util-linux       # namespaces, pings, sysctls in tests
-  nftables iptables                             # reading rules in tests; the reference needs iptables
+  nftables iptables conntrack                   # reading rules and connections in tests; the reference needs iptables
   strace tcpdump python3 time                   # killing at system calls, watching packets, memory
   podman conmon runc containerd busybox-static  # real runtimes
   containernetworking-plugins                   # the reference plugins: oracle and rival

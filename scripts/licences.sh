@@ -17,4 +17,6 @@ elif [ ! -x "$tool" ]; then
   fi
   rm -rf target/tools/build
 fi
+# It reads the manifests of all platforms' crates, of which a build here fetches only its own.
+cargo fetch --locked --quiet
 "$tool" --offline --log-level warn check licenses bans sources
