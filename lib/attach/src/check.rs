@@ -64,7 +64,7 @@ pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         return found.into_result(&id);
     };
     for port in &record.host_links {
-        found.host_link(host, port, request)?;
+        found.host_link(host, (port, ruleset::is_guarded(&record)), request)?;
     }
     found.isolation(&record, request);
     found.elements(host, &record)?;
@@ -125,7 +125,7 @@ impl Differences {
     fn host_link(
         &mut self,
         host: &mut Host,
-        port: &HostLink,
+        (port, is_guarded): (&HostLink, bool),
         request: &Request,
     ) -> Result<(), AttachError> {
         let socket = host.route()?;
@@ -151,6 +151,13 @@ impl Differences {
                 }
                 if !bridge.is_up {
                     self.add(format!("bridge {name} is down"));
+                }
+                let state = bridge.bridge.unwrap_or_default();
+                if is_guarded && !state.no_link_local_learning {
+                    self.add(format!(
+                        "bridge {name} learns from frames that nothing can check: ip link set \
+                         {name} type bridge no_linklocal_learn 1"
+                    ));
                 }
             }
             (None, None) => {}

@@ -32,11 +32,7 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         netns: request.env.get("CNI_NETNS"),
     };
     let records = target.read_records(host);
-    // IPAM first: should it fail, the rest is done all the same.
-    for plugin in delegates_of(request, records.as_deref().unwrap_or_default()) {
-        let outcome = DelegateIpam::new(&plugin, request).del();
-        errors.extend(outcome.err().map(AttachError::from));
-    }
+    let delegates = delegates_of(request, records.as_deref().unwrap_or_default());
     // Only a hint, for when there is no record; what cannot be read is none.
     let prev = request
         .conf
@@ -45,6 +41,11 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         .flatten()
         .unwrap_or_default();
     errors.extend(detach_records(host, target, records, &prev).err());
+    // After everything that names the addresses: they are somebody else's at once.
+    for plugin in delegates {
+        let outcome = DelegateIpam::new(&plugin, request).del();
+        errors.extend(outcome.err().map(AttachError::from));
+    }
     AttachError::collect("DEL", errors)
 }
 
@@ -88,8 +89,11 @@ impl Target<'_> {
         })
     }
 
-    pub(crate) fn read_records(&self, host: &Host) -> Result<Vec<AttachmentRecord>, StoreError> {
-        host.store.read(|transaction| match self.id() {
+    pub(crate) fn read_records(
+        &self,
+        host: &mut Host,
+    ) -> Result<Vec<AttachmentRecord>, StoreError> {
+        host.read_to_remove(|transaction| match self.id() {
             Some(id) => Ok(transaction.attachment(&id)?.into_iter().collect()),
             None => transaction.attachments_of_container(self.network, self.container),
         })
@@ -154,11 +158,12 @@ fn remove_derived(
 ) -> Result<(), AttachError> {
     let name = host_link_name(id);
     let mut errors = Vec::new();
-    if !prev.ips.is_empty() {
-        errors.extend(ruleset::remove_derived(host, id, &name, prev).err());
-    }
     if weft_kernel::link::find(host.route()?, &name)?.is_some() {
-        errors.extend(links::delete(host, &[name]).err());
+        errors.extend(links::delete(host, std::slice::from_ref(&name)).err());
+    }
+    // What guards a link that is still there stays too.
+    if errors.is_empty() && !prev.ips.is_empty() {
+        errors.extend(ruleset::remove_derived(host, id, &name, prev).err());
     }
     // A path that is none any more leads to nothing that could be left.
     if let Some(netns) = netns.and_then(|path| NetNs::open(Path::new(path)).ok()) {
@@ -169,15 +174,14 @@ fn remove_derived(
     AttachError::collect("DEL without a record", errors)
 }
 
-/// Removes everything that the records name: elements before links, the records last, so that a
-/// crash anywhere in between leaves enough to begin again. What they shared with others goes if
-/// they were the last.
+/// Removes everything that the records name: elements after the links that they guard, the records
+/// last, so that a crash anywhere in between opens nothing and leaves enough to begin again. What they
+/// shared with others goes if they were the last.
 ///
 /// # Errors
 /// Only what could not be removed; a record of which something remains stays.
 pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), AttachError> {
     let mut errors = Vec::new();
-    errors.extend(ruleset::remove_elements(host, records).err());
     let names: Vec<String> = records
         .iter()
         .flat_map(|record| {
@@ -198,7 +202,10 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
         errors.extend(leaving::finish(host, records, &names).err());
     } else {
         // The records stay for what could not be removed.
-        errors.extend(links::delete(host, &names).err());
+        match links::delete(host, &names) {
+            Ok(()) => errors.extend(ruleset::remove_elements(host, records).err()),
+            Err(error) => errors.push(error),
+        }
         errors.extend(connections::end_of_gone(host, records).err());
     }
     AttachError::collect("removing an attachment", errors)

@@ -105,6 +105,7 @@ pub fn add(
             }
             if *policy == IngressPolicy::Isolated {
                 part.nft.extend(ruleset::alone_elements(&port.link.name));
+                part.nft.extend(ruleset::apart_elements(&addresses));
                 part.nft.retain(|element| !record.nft.contains(element));
             }
             record.shared.extend(part.shared.iter().cloned());
@@ -207,7 +208,10 @@ pub fn check(
         }
     }
     let own = crate::names::owner(&id);
-    for element in ruleset::alone_elements(&port.link.name) {
+    let own_addresses = own_addresses(&result, id.ifname.as_str());
+    let addresses: Vec<IpAddr> = own_addresses.iter().map(IpNetwork::ip).collect();
+    let alone = ruleset::alone_elements(&port.link.name).into_iter();
+    for element in alone.chain(ruleset::apart_elements(&addresses)) {
         if *policy == IngressPolicy::Isolated
             && !ruleset::element_is_right(host, &element, Some(&own))?
         {

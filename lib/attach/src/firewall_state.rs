@@ -154,7 +154,17 @@ fn fields_text(fields: &[Key], mut bytes: &[u8]) -> String {
 /// # Errors
 /// As [`in_expected`].
 pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
-    let before = differences(host)?;
+    let before = match differences(host) {
+        // Rules that cannot be read must not keep open what is closed without any.
+        Err(error @ AttachError::Cni(_)) if !has_tables(host)? => {
+            let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
+            if is_needed(host)? {
+                ruleset::restore(host, None)?;
+            }
+            return Err(error);
+        }
+        outcome => outcome?,
+    };
     if before.is_empty() {
         // Something may have begun while there were no rules.
         policy::end_denied(host)?;
@@ -168,6 +178,15 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
         policy::apply(host)?;
     }
     Ok(before)
+}
+
+fn has_tables(host: &mut Host) -> Result<bool, AttachError> {
+    for table in TABLES {
+        if !host.nft()?.has_table(&table)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// How many frames of each guarded port were dropped, by the port's name.

@@ -63,9 +63,7 @@ pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), Att
 pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
     let mut errors = Vec::new();
     errors.extend(leaving::finish_left_over(host).err());
-    let records = host
-        .store
-        .read(|transaction| transaction.attachments_of(&scope.network))?;
+    let records = host.read_to_remove(|transaction| transaction.attachments_of(&scope.network))?;
     let mut stale = Vec::new();
     for record in &records {
         if is_stale(host, scope, record)? {
@@ -78,12 +76,16 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
             errors.extend(detach(host, &[record]).err());
         }
     }
-    errors.extend(remove_orphaned_links(host, scope).err());
+    let links = remove_orphaned_links(host, scope);
     if scope.is_inside {
         errors.extend(remove_orphans_inside(host, scope).err());
         errors.extend(remove_orphaned_access(host).err());
     }
-    errors.extend(remove_orphaned_elements(host, scope).err());
+    // What guards a link that is still there stays too.
+    match links {
+        Ok(()) => errors.extend(remove_orphaned_elements(host, scope).err()),
+        Err(error) => errors.push(error),
+    }
     errors.extend(idle::remove_idle(host).err());
     host.sticky
         .expire(std::time::Duration::from_secs(STICKY_DAYS * 86_400));

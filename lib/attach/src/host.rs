@@ -8,7 +8,10 @@ use weft_cni::{CniError, Code};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::nft::NftSocket;
 use weft_kernel::{NetNs, host};
-use weft_store::{AttachmentRecord, BackendKind, NetworkRecord, StickyLeases, Store, StoreConfig};
+use weft_store::{
+    AttachmentRecord, BackendKind, NetworkRecord, StickyLeases, Store, StoreConfig, StoreError,
+    Transaction,
+};
 
 use crate::error::AttachError;
 
@@ -25,6 +28,8 @@ pub struct Host {
     pub policy_dir: PathBuf,
     /// Whether tables of Weft's were missing and this call has made them.
     pub(crate) has_made_tables: bool,
+    /// How often elements had been put back from the records before this call took any out.
+    pub(crate) restorations: Option<u64>,
     route: Option<RouteSocket>,
     nft: Option<NftSocket>,
 }
@@ -63,6 +68,7 @@ impl Host {
             data_dir: env.data_dir(),
             policy_dir: env.policy_dir(),
             has_made_tables: false,
+            restorations: None,
             route: None,
             nft: None,
         })
@@ -91,6 +97,20 @@ impl Host {
             networks.extend(sibling.read(|transaction| transaction.networks())?);
         }
         Ok(networks)
+    }
+
+    /// Reads the records of what is to be removed, and how often elements have been put back so far.
+    pub(crate) fn read_to_remove<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (read, restorations) = self.store.read(|transaction| {
+            let read = work(transaction)?;
+            Ok::<_, StoreError>((read, transaction.restorations()?))
+        })?;
+        // The oldest count is the safe one.
+        self.restorations.get_or_insert(restorations);
+        Ok(read)
     }
 
     /// The rtnetlink socket.

@@ -175,9 +175,10 @@ fn parts(
             .nft
             .extend(parts.ports.iter().map(ruleset::hidden_element));
     }
-    parts
-        .nft
-        .extend(parts.ports.iter().flat_map(ruleset::opened_elements));
+    // The host itself reaches its containers anyway.
+    let is_loopback = |port: &&PortRecord| port.host_ip.is_some_and(|ip| ip.is_loopback());
+    let open = parts.ports.iter().filter(|port| !is_loopback(port));
+    parts.nft.extend(open.flat_map(ruleset::opened_elements));
     if wanted.source_nat {
         parts
             .nft

@@ -21,6 +21,7 @@ use crate::names::{id_of_alias, network_owner, owner};
 use crate::namespaces;
 use crate::ruleset;
 use crate::steps::idle::LINKS_LOCK;
+use crate::steps::isolation;
 
 /// What a rebuild did.
 #[derive(Debug, Clone, Default)]
@@ -146,16 +147,28 @@ impl Containers {
     ) -> Result<AttachmentRecord, AttachError> {
         let owned = |owner: &str| elements.get(owner).cloned().unwrap_or_default();
         let nft = owned(&owner(&id));
-        let shared = owned(&network_owner(&id.network))
+        let of_network = owned(&network_owner(&id.network));
+        // What closes a bridge bears the name of the first network on it.
+        let mode = bridge.and_then(|bridge| {
+            let mut all = elements.values().flatten();
+            all.find_map(|element| ruleset::mode_of(bridge, element))
+        });
+        let mut shared: Vec<SharedObject> = of_network
             .into_iter()
             .filter(|_| !nft.is_empty())
             .map(|element| SharedObject::NftElement { element })
             .collect();
+        if let (Some(mode), Some(bridge)) = (mode, bridge) {
+            let closing = isolation::shared_objects(bridge, bridge, mode);
+            shared.retain(|object| !closing.contains(object));
+            shared.extend(closing);
+        }
         let options = port.port.map(|port| port.options).unwrap_or_default();
         let mac = |link: &Link| link.mac.map(|mac| mac.to_string()).unwrap_or_default();
         let mut record = AttachmentRecord::new(id, "weft-bridge");
         record.created_at = 0;
         record.nft = nft;
+        record.isolation = mode.unwrap_or_default();
         record.shared = shared;
         record.host_links = vec![HostLink {
             name: port.name.clone(),

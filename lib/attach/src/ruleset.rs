@@ -11,6 +11,7 @@ mod isolation;
 mod limits;
 pub(crate) mod matching;
 mod published;
+mod put_back;
 mod remove;
 mod skeleton;
 
@@ -21,15 +22,17 @@ pub(crate) use apply::{
 pub(crate) use elements::{
     Guarded, address_bytes_hex, element, endpoint_elements, network_elements,
 };
-pub(crate) use guard::{ALONE, PORTS, alone_elements, link_local};
+pub(crate) use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local};
 pub(crate) use isolation::{
-    CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, connection, home_elements,
-    is_isolation, network_elements as isolation_elements, opened_elements,
+    CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, apart_elements,
+    connection, home_elements, is_isolation, mode_of, network_elements as isolation_elements,
+    opened_elements,
 };
 pub use limits::Limits;
 pub(crate) use limits::limit_elements;
 pub(crate) use published::{
     hairpin_element, hidden_element, is_published, port_element, reflected_element, self_element,
 };
+pub(crate) use put_back::{forget, settle, without};
 pub(crate) use remove::{remove_derived, remove_elements, remove_network_elements, sweep};
 pub(crate) use skeleton::{IPV4, IPV6, NAT, Protocol, TABLES};

@@ -70,7 +70,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "WEFT_LOCK_TIMEOUT",
-        doc: "seconds to wait for the store's lock, default 30",
+        doc: "seconds to wait for the store's lock, default 30; four times as long for those that delete links",
     },
     Variable {
         name: "WEFT_SYSCTL_ALLOWLIST",

@@ -2,8 +2,8 @@
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
-    BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    BridgeBooleanOptionFlags, BridgeBooleanOptions, BridgePortState, InfoBridge, InfoBridgePort,
+    InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use crate::mac::Mac;
@@ -45,7 +45,7 @@ impl NewBridge<'_> {
 
     fn options(&self) -> Vec<InfoBridge> {
         // A kernel without VLAN filtering refuses the attribute even to switch it off.
-        let mut options = Vec::new();
+        let mut options = vec![do_not_learn_link_local()];
         if self.vlan_filtering {
             options.push(InfoBridge::VlanFiltering(true));
         }
@@ -54,18 +54,41 @@ impl NewBridge<'_> {
     }
 }
 
-/// Changes VLAN filtering and the group forward mask of a bridge that exists.
-pub fn configure(
-    name: &str,
-    vlan_filtering: bool,
-    group_forward_mask: Option<u16>,
-    batch: &mut Batch,
-) {
+/// Frames to link-local group addresses (01-80-C2-00-00-0X) pass by the hook where frames enter a bridge,
+/// so that nothing can look at them, and a bridge learns from them all the same, unless it is told
+/// (`BR_BOOLOPT_NO_LL_LEARN`, Linux 5.0; older kernels do not know the attribute and go on).
+fn do_not_learn_link_local() -> InfoBridge {
+    let flag = BridgeBooleanOptionFlags::NoLinkLocalLearn;
+    InfoBridge::MultiBoolOpt(BridgeBooleanOptions {
+        value: flag,
+        mask: flag,
+    })
+}
+
+/// What is to change of a bridge that exists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BridgeChange {
+    /// It is to filter by VLAN.
+    pub vlan_filtering: bool,
+    /// Another group forward mask.
+    pub group_forward_mask: Option<u16>,
+    /// It is no more to learn from frames to link-local group addresses.
+    pub no_link_local_learning: bool,
+}
+
+/// Changes a bridge that exists.
+pub fn configure(name: &str, change: BridgeChange, batch: &mut Batch) {
+    if change == BridgeChange::default() {
+        return;
+    }
     let mut options = Vec::new();
-    if vlan_filtering {
+    if change.no_link_local_learning {
+        options.push(do_not_learn_link_local());
+    }
+    if change.vlan_filtering {
         options.push(InfoBridge::VlanFiltering(true));
     }
-    options.extend(group_forward_mask.map(InfoBridge::GroupFwdMask));
+    options.extend(change.group_forward_mask.map(InfoBridge::GroupFwdMask));
     let mut link = LinkMessage::default();
     link.attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
@@ -84,6 +107,8 @@ pub struct BridgeState {
     pub vlan_filtering: bool,
     /// Its group forward mask.
     pub group_forward_mask: u16,
+    /// It learns nothing from frames to link-local group addresses.
+    pub no_link_local_learning: bool,
 }
 
 impl BridgeState {
@@ -93,6 +118,10 @@ impl BridgeState {
             match info {
                 InfoBridge::VlanFiltering(on) => state.vlan_filtering = *on,
                 InfoBridge::GroupFwdMask(mask) => state.group_forward_mask = *mask,
+                InfoBridge::MultiBoolOpt(options) => {
+                    let flag = BridgeBooleanOptionFlags::NoLinkLocalLearn;
+                    state.no_link_local_learning = options.value.contains(flag);
+                }
                 _ => {}
             }
         }

@@ -18,6 +18,7 @@ mod networks;
 mod ports;
 mod range;
 mod record;
+mod restorations;
 mod shared;
 mod sticky;
 mod store;

@@ -85,6 +85,17 @@ impl Store {
         }
     }
 
+    /// The same, alone, for one whose holder may itself have to wait for the store, more than once: it is
+    /// waited for so much longer.
+    ///
+    /// # Errors
+    /// [`StoreError::LockTimeout`], [`StoreError::Io`].
+    pub fn patient_lock(&self, name: &str) -> Result<FileLock, StoreError> {
+        const WAITS: u32 = 4;
+        let timeout = self.config.lock_timeout.saturating_mul(WAITS);
+        FileLock::exclusive(&self.lock_path(name)?, timeout)
+    }
+
     /// The same, alone, if nobody holds it.
     ///
     /// # Errors

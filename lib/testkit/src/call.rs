@@ -15,6 +15,7 @@ use crate::suite::Suite;
 #[derive(Debug, Clone)]
 pub struct Call {
     program: PathBuf,
+    arguments: Vec<String>,
     /// In front of the program: a tracer.
     wrapper: Vec<String>,
     variables: Vec<(String, String)>,
@@ -39,12 +40,24 @@ impl Call {
         let path = suite.bin_dir.display().to_string();
         Self {
             program: suite.bin_dir.join(kind),
+            arguments: Vec::new(),
             wrapper: Vec::new(),
             variables: vec![
                 ("CNI_COMMAND".into(), command.into()),
                 ("CNI_PATH".into(), path),
             ],
             input: conf.to_string().into_bytes(),
+        }
+    }
+
+    /// The command line, `weft`.
+    pub fn weft(suite: &Suite, arguments: &[&str]) -> Self {
+        Self {
+            program: suite.bin_dir.join("weft"),
+            arguments: arguments.iter().map(|&one| one.to_owned()).collect(),
+            wrapper: Vec::new(),
+            variables: Vec::new(),
+            input: Vec::new(),
         }
     }
 
@@ -116,6 +129,7 @@ impl Call {
         let mut command = Command::new(line[0]);
         command
             .args(&line[1..])
+            .args(&self.arguments)
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap_or_default());
         command

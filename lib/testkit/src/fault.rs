@@ -1,7 +1,11 @@
-//! Killing a plugin at an exact system call, by strace.
+//! Killing or stopping a plugin at an exact system call, by strace.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::call::{Call, Outcome};
 use crate::host::Host;
@@ -47,25 +51,53 @@ pub fn system_calls(call: &Call, host: &Host) -> (Outcome, Vec<SystemCall>) {
     (outcome, calls)
 }
 
-/// Runs a call and kills it when it enters the given system call. Whether it was killed.
-pub fn kill_at(call: &Call, host: &Host, at: &SystemCall) -> bool {
-    let inject = format!("inject={}:signal=KILL:when={}", at.name, at.occurrence);
+/// strace, which sends a signal when a call is entered.
+fn under_injection(call: &Call, signal: &str, at: &SystemCall, log: &str) -> Call {
+    let inject = format!("inject={}:signal={signal}:when={}", at.name, at.occurrence);
     let trace = format!("trace={}", at.name);
     let wrapper = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-        "--",
+        "strace", "-f", "-qq", "-o", log, "-e", &trace, "-e", &inject, "--",
     ];
-    let outcome = call
-        .clone()
-        .under(wrapper.map(str::to_owned).to_vec())
-        .on(host);
+    call.clone().under(wrapper.map(str::to_owned).to_vec())
+}
+
+/// Runs a call and kills it when it enters the given system call. Whether it was killed.
+pub fn kill_at(call: &Call, host: &Host, at: &SystemCall) -> bool {
+    let outcome = under_injection(call, "KILL", at, "/dev/null").on(host);
     !outcome.is_success()
+}
+
+/// Runs a call, stops it when it enters the given system call, does something else, and lets it go on.
+/// Its outcome, and that of what was done; none if the system call was never entered.
+pub fn stopped_at<T>(
+    call: &Call,
+    host: &Host,
+    at: &SystemCall,
+    meanwhile: impl FnOnce() -> T,
+) -> (Outcome, Option<T>) {
+    let log = host.dir().join("stopped");
+    fs::write(&log, "").unwrap();
+    let call = under_injection(call, "STOP", at, log.to_str().unwrap());
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| call.on(host));
+        let stopped = loop {
+            let text = fs::read_to_string(&log).unwrap();
+            let line = text
+                .lines()
+                .find(|line| line.contains("stopped by SIGSTOP"));
+            if let Some(pid) = line.and_then(|line| line.split(' ').next()?.parse().ok()) {
+                break Some(Pid::from_raw(pid));
+            }
+            if running.is_finished() {
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let done = stopped.map(|pid| {
+            let done = meanwhile();
+            kill(pid, Signal::SIGCONT).unwrap();
+            done
+        });
+        (running.join().unwrap(), done)
+    })
 }

@@ -1,5 +1,6 @@
 //! ADD for a port of a bridge.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
@@ -51,7 +52,13 @@ impl BridgeSide {
         created: &mut Created,
     ) -> Result<Vec<Interface>, AttachError> {
         let (plan, bridge_plan) = plans;
-        let facts = bridge::ensure(host, bridge_plan, self.bridge.as_ref(), self.mtu, created)?;
+        let facts = bridge::ensure(
+            host,
+            (bridge_plan, record),
+            self.bridge.as_ref(),
+            self.mtu,
+            created,
+        )?;
         if let Some(uplink) = &self.uplink {
             uplink::ensure(host, uplink, facts.index, created)?;
         }
@@ -150,6 +157,10 @@ pub(super) fn complete(
     record.nft = ruleset::endpoint_elements(networks, masquerade, guarded);
     if bridge.alone {
         record.nft.extend(ruleset::alone_elements(&port_name));
+    }
+    if bridge.alone && bridge.isolation == Isolation::Apart {
+        let addresses: Vec<IpAddr> = networks.iter().map(IpNetwork::ip).collect();
+        record.nft.extend(ruleset::apart_elements(&addresses));
     }
     record.host_links = vec![HostLink {
         name: port_name.clone(),

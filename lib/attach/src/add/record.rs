@@ -17,6 +17,7 @@ use crate::names::container_mac;
 use crate::namespaces;
 use crate::plan::{Ipam, Plan};
 use crate::policy::Policies;
+use crate::ruleset;
 use crate::steps::tuning;
 use crate::steps::veth::IPV6_MINIMUM_MTU;
 
@@ -124,10 +125,13 @@ fn undo_delegate(host: &mut Host, plan: &Plan, error: AttachError) -> AttachErro
     {
         tracing::warn!(%second, "IPAM DEL after a failed ADD");
     }
-    let removed = host
-        .store
-        .write(|transaction| transaction.remove_attachment(&plan.id));
-    with_cleanup_failure(error, removed.err().map(AttachError::from))
+    // Somebody may have put into the kernel what the record names.
+    let named =
+        |transaction: &Transaction<'_>| Ok(transaction.attachment(&plan.id)?.into_iter().collect());
+    let removed = ruleset::forget(host, &named, &|transaction| {
+        transaction.remove_attachment(&plan.id)
+    });
+    with_cleanup_failure(error, removed.err())
 }
 
 /// Addresses that are there without IPAM: the host's, or those of the plugin before.

@@ -22,10 +22,10 @@ pub(super) fn undo(
 ) -> AttachError {
     drop(lock);
     let mut failures = Vec::new();
+    failures.extend(detach(host, &[record]).err());
     if let Ipam::Delegate(delegate) = &plan.settings.ipam {
         failures.extend(delegate.del().err().map(AttachError::from));
     }
-    failures.extend(detach(host, &[record]).err());
     failures.extend(take_back(host, plan, created).err());
     with_cleanup_failure(
         error,

@@ -1,7 +1,7 @@
 //! What chained plugins add to the record of an attachment that another plugin has made.
 
 use weft_cni::{AttachmentId, Request};
-use weft_store::{AttachmentRecord, NetnsRecord, Sharing, StoreError};
+use weft_store::{AttachmentRecord, NetnsRecord, Sharing, StoreError, Transaction};
 
 use crate::del::Target;
 use crate::error::{AttachError, with_cleanup_failure};
@@ -39,7 +39,7 @@ fn is_empty(record: &AttachmentRecord) -> bool {
 /// The records that a DEL of a chained plugin is about. A store that cannot be read keeps no container
 /// from being removed: nothing is known of what was added then.
 pub(crate) fn records(
-    host: &Host,
+    host: &mut Host,
     request: &Request,
 ) -> Result<Vec<AttachmentRecord>, AttachError> {
     let network = request.conf.name.clone();
@@ -66,17 +66,26 @@ pub(crate) fn withdraw(
     id: &AttachmentId,
     take_out: &dyn Fn(&mut AttachmentRecord),
 ) -> Result<(), AttachError> {
-    let has_idle = host.store.write(|transaction| {
+    let left = |record: &AttachmentRecord| {
+        let mut left = record.clone();
+        take_out(&mut left);
+        left
+    };
+    let taken_out = |transaction: &Transaction<'_>| {
         let there = transaction.attachment(id)?;
-        if let Some(mut left) = there {
-            take_out(&mut left);
+        let part = there.and_then(|there| ruleset::without(&there, Some(&left(&there))));
+        Ok(part.into_iter().collect())
+    };
+    let has_idle = ruleset::forget(host, &taken_out, &|transaction| {
+        if let Some(there) = transaction.attachment(id)? {
+            let left = left(&there);
             if is_empty(&left) {
                 transaction.remove_attachment(id)?;
             } else {
                 transaction.replace_attachment(&left)?;
             }
         }
-        Ok::<_, StoreError>(!transaction.idle_objects()?.is_empty())
+        Ok(!transaction.idle_objects()?.is_empty())
     })?;
     if has_idle {
         idle::remove_found(host)?;

@@ -12,8 +12,8 @@ pub(super) fn name(request: &Request) -> Result<Option<String>, CniError> {
     Ok(name.map(str::to_owned))
 }
 
-/// Its labels: the pod's annotations and namespace, and `args.cni.labels` (CONVENTIONS.md), which
-/// are stronger.
+/// Its labels: the pod's annotations; `args.cni.labels` (CONVENTIONS.md), which are stronger; and its
+/// namespace, the strongest, for whoever makes a pod writes its annotations, and behind Multus `args` too.
 pub(super) fn labels(request: &Request) -> Result<BTreeMap<String, String>, CniError> {
     const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
     let mut labels = BTreeMap::new();
@@ -38,9 +38,7 @@ pub(super) fn labels(request: &Request) -> Result<BTreeMap<String, String>, CniE
     }
     let args = request.env.args()?;
     if let Some(namespace) = args.get("K8S_POD_NAMESPACE") {
-        labels
-            .entry("namespace".to_owned())
-            .or_insert_with(|| namespace.to_owned());
+        labels.insert("namespace".to_owned(), namespace.to_string());
     }
     labels.remove("");
     Ok(labels)
@@ -68,7 +66,8 @@ mod tests {
 
     #[test]
     fn stronger_sources_win() {
-        let annotations = json!({"io.kubernetes.cri.pod-annotations": {"app": "a", "tier": "t"}});
+        let annotations = json!({"io.kubernetes.cri.pod-annotations": {"app": "a", "tier": "t",
+            "namespace": "another's"}});
         let conf = json!({"runtimeConfig": annotations,
             "args": {"cni": {"labels": [{"key": "app", "value": "b"}, {"key": "n", "value": 7}]}}});
         let labels = labels_of("IgnoreUnknown=1;K8S_POD_NAMESPACE=prod", conf);
@@ -82,7 +81,7 @@ mod tests {
         let conf = json!({"args": {"cni": {"labels": {"app": "b", "": "x", "namespace": "own"}}}});
         let labels = labels_of("IgnoreUnknown=1;K8S_POD_NAMESPACE=prod", conf);
         assert_eq!(labels["app"], "b");
-        assert_eq!(labels["namespace"], "own", "given ones are stronger");
+        assert_eq!(labels["namespace"], "prod", "the pod's own word is weaker");
         assert_eq!(labels.len(), 2);
     }
 }

@@ -185,8 +185,9 @@ fn reconcile(
         let nft = host.nft()?;
         let generation = nft.generation()?;
         let mut batch = Batch::at_generation(generation);
-        change(nft, state, &structures, &members, &mut batch)?;
+        let puts_back = change(nft, state, &structures, &members, &mut batch)?;
         match nft.commit(&batch) {
+            Ok(()) if puts_back => return ruleset::settle(host, records),
             Ok(()) => return Ok(()),
             Err(error) if error.is_outdated() => {}
             // Tables that are missing or of an older Weft's are made, with everything in them.
@@ -218,13 +219,15 @@ fn members_by_set(records: &[AttachmentRecord]) -> Members {
     members
 }
 
+/// What is to change. Whether members are among it who are not in their sets yet.
 fn change(
     nft: &mut NftSocket,
     state: &State,
     structures: &Structures,
     members: &Members,
     batch: &mut Batch,
-) -> Result<(), AttachError> {
+) -> Result<bool, AttachError> {
+    let mut puts_back = false;
     let sets: BTreeSet<String> = nft
         .set_names(&NAT)?
         .into_iter()
@@ -261,12 +264,14 @@ fn change(
             } else {
                 Vec::new()
             };
-            difference(&set, &there, members.get(set.name).unwrap_or(&none), batch);
+            let wanted = members.get(set.name).unwrap_or(&none);
+            puts_back |= difference(&set, &there, wanted, batch);
         }
     }
     for set in [KNOWN4, KNOWN6, HOME4, HOME6] {
         let there = nft.elements(&set)?;
-        difference(&set, &there, members.get(set.name).unwrap_or(&none), batch);
+        let wanted = members.get(set.name).unwrap_or(&none);
+        puts_back |= difference(&set, &there, wanted, batch);
     }
     for (set, elements) in shared_elements(state) {
         let there: Vec<Element> = nft
@@ -280,10 +285,16 @@ fn change(
             .collect();
         difference(&set, &there, &wanted, batch);
     }
-    Ok(())
+    Ok(puts_back)
 }
 
-fn difference(set: &Set, there: &[Element], wanted: &BTreeMap<Vec<u8>, String>, batch: &mut Batch) {
+/// Whether any are missing.
+fn difference(
+    set: &Set,
+    there: &[Element],
+    wanted: &BTreeMap<Vec<u8>, String>,
+    batch: &mut Batch,
+) -> bool {
     let is_right = |one: &Element| wanted.get(&one.key) == Some(&one.owner);
     let stale: Vec<Element> = there.iter().filter(|one| !is_right(one)).cloned().collect();
     let kept: BTreeSet<&Vec<u8>> = there
@@ -302,4 +313,5 @@ fn difference(set: &Set, there: &[Element], wanted: &BTreeMap<Vec<u8>, String>, 
     if !missing.is_empty() {
         set.add(&missing, Exclusive::No, batch);
     }
+    !missing.is_empty()
 }

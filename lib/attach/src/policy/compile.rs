@@ -12,9 +12,10 @@ use weft_kernel::nft::{self, Chain, Expression, Key, Set, SetKind, Verdict};
 use super::rule::{PortMatch, Rule};
 use super::selector::Selector;
 use crate::ruleset::matching::{
-    ACCEPT, FIRST, destination_port, is, is_in, l4_protocol, network_layer,
+    ACCEPT, FIRST, destination_port, is, is_in, is_not, is_not_in, l4_protocol, network_layer,
+    output_name,
 };
-use crate::ruleset::{IPV4, IPV6, NAT, POLICY, Protocol as Family};
+use crate::ruleset::{CLOSED, IPV4, IPV6, NAT, POLICY, Protocol as Family};
 
 /// In front of the names of sets of members.
 const MEMBERS: &str = "sel_";
@@ -91,7 +92,7 @@ impl Structures {
             let name = format!("{DESTINATION}{}", digest(&format!("{destination:?}")));
             let name = nft::interned(&name);
             for family in [&IPV4, &IPV6] {
-                for mut parts in side(destination, family, family.destination, &mut sets) {
+                for mut parts in side(destination, family, Side::To, &mut sets) {
                     parts.push(Expression::Verdict(Verdict::Jump(name)));
                     dispatch.push((parts, format!("to {text}")));
                 }
@@ -107,17 +108,39 @@ impl Structures {
     }
 }
 
+/// Which side of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    From,
+    To,
+}
+
+/// Not by the interface of a closed network. What leaves by none is for the host.
+fn to_outside() -> [Expression; 3] {
+    [output_name(FIRST), is_not(&[0; 16]), is_not_in(&CLOSED)]
+}
+
 /// One side of a rule, in as many ways as it can match.
 fn side(
     selector: &Selector,
     family: &Family,
-    offset: u32,
+    side: Side,
     sets: &mut BTreeSet<&'static str>,
 ) -> Vec<Vec<Expression>> {
     let is_ipv4 = family.length == 4;
+    let offset = match side {
+        Side::From => family.source,
+        Side::To => family.destination,
+    };
     let start = || family.is_this().to_vec();
     match selector {
-        Selector::Any => vec![start()],
+        Selector::Any => {
+            let mut parts = start();
+            if side == Side::To {
+                parts.extend(to_outside());
+            }
+            vec![parts]
+        }
         Selector::Addresses(networks) => networks
             .iter()
             .filter(|one| one.is_ipv4() == is_ipv4)
@@ -171,7 +194,7 @@ fn within(network: &IpNetwork, offset: u32) -> Vec<Expression> {
 fn lines(rule: &Rule, sets: &mut BTreeSet<&'static str>) -> Vec<Line> {
     let mut lines = Vec::new();
     for family in [&IPV4, &IPV6] {
-        for from in side(&rule.from, family, family.source, sets) {
+        for from in side(&rule.from, family, Side::From, sets) {
             if rule.ports.is_empty() {
                 let mut parts = from.clone();
                 parts.push(ACCEPT);

@@ -8,6 +8,7 @@ use weft_kernel::conntrack::Connection;
 use weft_store::{AttachmentRecord, Isolation};
 
 use super::rule::Protocol;
+use super::selector::Selector;
 use super::state::State;
 use crate::error::AttachError;
 use crate::host::Host;
@@ -176,6 +177,18 @@ impl World {
         Decision::allowed("no network on the way is closed")
     }
 
+    /// Neither the host nor behind an interface that is closed, by its own network or another one's.
+    fn is_outside(&self, party: Party<'_>) -> bool {
+        let Some(record) = party.record else {
+            return !party.is_host;
+        };
+        let link = link_of(record);
+        let closes = |other: &&AttachmentRecord| {
+            !isolation_of(other).is_none() && link_of(other).is_some() && link_of(other) == link
+        };
+        isolation_of(record).is_none() && self.records.iter().find(closes).is_none()
+    }
+
     fn between_neighbours(
         &self,
         record: &AttachmentRecord,
@@ -219,6 +232,7 @@ impl World {
             let is_port = rule.ports.iter().any(|one| one.covers(protocol, port));
             rule.from.covers(from.address, from.record)
                 && rule.to.covers(to.address, to.record)
+                && (rule.to != Selector::Any || self.is_outside(to))
                 && (rule.ports.is_empty() || is_port)
         };
         let rule = self.state.rules.iter().find(matches)?;

@@ -62,7 +62,7 @@ pub const SELECTOR_KEYS: &[KeySpec] = &[
         "cidr",
         "prefix or list",
         "",
-        "addresses instead of containers; `\"any\"` in place of the selector is all of them",
+        "addresses instead of containers; `\"any\"` in place of the selector is all of them: as `from` everybody, as `to` everybody outside, neither the host nor containers of closed networks, which are to be named",
     ),
 ];
 

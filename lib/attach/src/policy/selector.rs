@@ -10,7 +10,8 @@ use weft_store::AttachmentRecord;
 /// One side of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Selector {
-    /// Everybody.
+    /// As the source everybody; as the destination everybody outside, neither the host nor a container of
+    /// a closed network: whose doors are opened is named.
     Any,
     /// Addresses, whoever has them.
     Addresses(Vec<IpNetwork>),

@@ -8,6 +8,7 @@ use weft_store::{AttachmentRecord, NftRecord};
 
 use super::elements::{element, record_of};
 use super::isolation::USER_PRE;
+use super::put_back::settle;
 use super::skeleton::{self, NAT, TABLES, sets};
 use crate::error::AttachError;
 use crate::host::Host;
@@ -128,7 +129,10 @@ pub(crate) fn restore(
     match fill(host.nft()?, &elements) {
         // An older Weft's table, or somebody deleted part of it: it is made anew.
         Err(AttachError::Kernel(error)) if error.is_absent() => make_anew(host, &state, record)?,
-        outcome => outcome?,
+        outcome => {
+            outcome?;
+            settle(host, &elements.records)?;
+        }
     }
     // What began while there were no rules does not go on.
     if let Err(error) = policy::end_denied(host) {
@@ -175,7 +179,10 @@ fn make_anew(
         }
         elements.add_hashed(None, &mut batch);
         match host.nft()?.commit(&batch) {
-            Ok(()) => return fill(host.nft()?, &elements),
+            Ok(()) => {
+                fill(host.nft()?, &elements)?;
+                return settle(host, &elements.records);
+            }
             Err(error) if error.is_outdated() => {}
             Err(error) => return Err(error.into()),
         }
@@ -212,8 +219,9 @@ fn administrators_rules(host: &mut Host) -> Result<Vec<RawRule>, AttachError> {
     Ok(rules)
 }
 
-/// Elements that are one attachment's, and those that several share.
+/// The records that are known, elements that are one attachment's, and those that several share.
 struct KnownElements {
+    records: Vec<AttachmentRecord>,
     hashed: Vec<(Set, Element)>,
     shared: Vec<(Set, Element)>,
 }
@@ -226,10 +234,7 @@ fn known_elements(
     members: &BTreeSet<&'static str>,
 ) -> Result<KnownElements, AttachError> {
     let records = host.all_attachments()?;
-    let mut known = KnownElements {
-        hashed: Vec::new(),
-        shared: Vec::new(),
-    };
+    let (mut hashed, mut shared) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     for one in records.iter().chain(record) {
         for (set, element, exclusive) in elements_of(one) {
@@ -240,12 +245,16 @@ fn known_elements(
                 continue;
             }
             match exclusive {
-                Exclusive::Yes => known.hashed.push((set, element)),
-                Exclusive::No => known.shared.push((set, element)),
+                Exclusive::Yes => hashed.push((set, element)),
+                Exclusive::No => shared.push((set, element)),
             }
         }
     }
-    Ok(known)
+    Ok(KnownElements {
+        records,
+        hashed,
+        shared,
+    })
 }
 
 impl KnownElements {

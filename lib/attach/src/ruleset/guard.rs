@@ -1,13 +1,15 @@
 //! Frames that pretend: nobody but itself sends from a port's MAC, IPv4 and IPv6 addresses.
 //!
 //! The checks stand where frames enter the bridge, before anybody has learnt anything from them: the
-//! bridge its forwarding table, the host and the other containers who has which address.
+//! bridge its forwarding table, the host and the other containers who has which address. Frames to the
+//! addresses that are reserved for bridges do not pass there: the bridge is told to learn nothing from
+//! them, and what they carry is dropped where it enters the host (`published`).
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use weft_kernel::Mac;
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
-use weft_store::NftRecord;
+use weft_store::{AttachmentRecord, NftRecord};
 
 use super::elements::{ifname_bytes, ip_bytes, record};
 use super::matching::{
@@ -206,7 +208,7 @@ fn address_rules() -> Vec<Vec<Expression>> {
 }
 
 /// RFC 4861: containers are no routers; who they say they are is themselves. Without an address yet
-/// they may ask whether somebody has it (RFC 4862), and join groups (RFC 3810).
+/// they may ask whether somebody has it (RFC 4862) if it is theirs, and join groups (RFC 3810).
 fn ipv6_rules() -> Vec<Vec<Expression>> {
     const ICMPV6: u8 = 58;
     const SOLICITATION: u8 = 135;
@@ -227,22 +229,22 @@ fn ipv6_rules() -> Vec<Vec<Expression>> {
         rule
     };
     let source = || network_layer(8, 16, SECOND);
-    let without_address = |number| {
+    let without_address = |number, also: Vec<Expression>| {
         let unspecified = Ipv6Addr::UNSPECIFIED.octets();
-        let rest = vec![network_layer(8, 16, FIRST), is(&unspecified), ACCEPT];
+        let mut rest = vec![network_layer(8, 16, FIRST), is(&unspecified)];
+        rest.extend(also);
+        rest.push(ACCEPT);
         of_type(number, rest)
     };
-    let claimed = port_and([
-        transport_layer(8, 16, SECOND),
-        is_not_in(&PORT_IPV6),
-        deny(),
-    ]);
+    let target = || transport_layer(8, 16, SECOND);
+    let claimed = port_and([target(), is_not_in(&PORT_IPV6), deny()]);
+    let its_own = port_and([target(), is_in(&PORT_IPV6)]);
     vec![
         of_type(ROUTER_ADVERTISEMENT, vec![deny()]),
         of_type(REDIRECT, vec![deny()]),
         of_type(ADVERTISEMENT, claimed),
-        without_address(SOLICITATION),
-        without_address(LISTENER_REPORT),
+        without_address(SOLICITATION, its_own),
+        without_address(LISTENER_REPORT, Vec::new()),
         ipv6(port_and([source(), is_in(&PORT_IPV6), ACCEPT])),
         vec![deny()],
     ]
@@ -272,6 +274,11 @@ pub(crate) fn port_elements(port: &str, mac: Mac, addresses: Option<&[IpAddr]>) 
         records.push(record(PORT_IPV6, &with(&link_local(mac).octets())));
     }
     records
+}
+
+/// Whether the frames of an attachment's port are checked.
+pub(crate) fn is_guarded(record: &AttachmentRecord) -> bool {
+    record.nft.iter().any(|one| one.set == PORTS.name)
 }
 
 /// A port that passes no frames to others like it.

@@ -13,14 +13,14 @@ use super::elements::{hex, ifname_bytes, ip_bytes, record, service};
 use super::guard::{REACHED4, REACHED6};
 use super::matching::{
     ACCEPT, DROP, FIRST, destination_port, input_name, is, is_in, is_known_connection, jump_by,
-    l4_protocol, output_name, transport_layer, was_translated,
+    l4_protocol, output_name, transport_layer, was_not_translated, was_translated,
 };
 use super::skeleton::{IPV4, IPV6, NAT, Protocol, set};
 
 /// The interfaces of networks that are not open, with the chain of their mode.
 pub(super) const NETWORKS: Set = set(NAT, "networks", &[Key::IfName], SetKind::Verdicts);
 /// The same interfaces.
-pub(super) const CLOSED: Set = set(NAT, "closed", &[Key::IfName], SetKind::Hash);
+pub(crate) const CLOSED: Set = set(NAT, "closed", &[Key::IfName], SetKind::Hash);
 /// From one of them to another, or to itself, where that is open.
 pub(crate) const CONNECTED: Set = set(NAT, "connected", &[Key::IfName, Key::IfName], SetKind::Hash);
 /// Containers' ports that a port of the host leads to.
@@ -43,12 +43,17 @@ pub(crate) const KNOWN6: Set = set(NAT, "known6", &[Key::Ipv6], SetKind::Hash);
 pub(crate) const HOME4: Set = set(NAT, "home4", &[Key::IfName, Key::Ipv4], SetKind::Hash);
 pub(crate) const HOME6: Set = set(NAT, "home6", &[Key::IfName, Key::Ipv6], SetKind::Hash);
 
+/// Addresses that begin no connections with each other, not by way of the gateway either.
+const APART4: Set = set(NAT, "apart4", &[Key::Ipv4], SetKind::Hash);
+const APART6: Set = set(NAT, "apart6", &[Key::Ipv6], SetKind::Hash);
+
 /// The digest of the rules in force: as long as an interface's name.
 pub(crate) const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
 
 /// All of them.
-pub(super) const SETS: [Set; 10] = [
-    NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, KNOWN4, KNOWN6, HOME4, HOME6, IN_FORCE,
+pub(super) const SETS: [Set; 12] = [
+    NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, KNOWN4, KNOWN6, HOME4, HOME6, IN_FORCE, APART4,
+    APART6,
 ];
 
 /// Five before filter (0), so that Weft decides before host-wide rules.
@@ -245,7 +250,7 @@ pub(crate) fn home_elements(link: &str, address: IpAddr) -> [NftRecord; 2] {
     ]
 }
 
-/// Only between closed networks nothing passes; outside is open.
+/// Between closed networks nothing passes, nor between isolated peers; outside is open.
 fn apart_rules(connected: Vec<Expression>) -> Vec<Vec<Expression>> {
     let between = vec![
         input_name(FIRST),
@@ -255,7 +260,31 @@ fn apart_rules(connected: Vec<Expression>) -> Vec<Vec<Expression>> {
         Expression::Counter,
         DROP,
     ];
-    vec![connected, vec![jump(&ADMITTED)], between]
+    let peers = |protocol: &Protocol, set: &Set| {
+        let mut rule = was_not_translated().to_vec();
+        rule.extend(protocol.is_this());
+        for offset in [protocol.source, protocol.destination] {
+            rule.extend([protocol.load(offset, protocol.length, FIRST), is_in(set)]);
+        }
+        rule.extend([Expression::Counter, DROP]);
+        rule
+    };
+    vec![
+        peers(&IPV4, &APART4),
+        peers(&IPV6, &APART6),
+        connected,
+        vec![jump(&ADMITTED)],
+        between,
+    ]
+}
+
+/// That addresses begin no connections with each other.
+pub(crate) fn apart_elements(addresses: &[IpAddr]) -> Vec<NftRecord> {
+    let set = |ip: &IpAddr| if ip.is_ipv4() { APART4 } else { APART6 };
+    addresses
+        .iter()
+        .map(|ip| record(set(ip), &ip_bytes(*ip)))
+        .collect()
 }
 
 /// The elements of a network: its interface on the host, and that its containers reach each other.
@@ -278,6 +307,18 @@ pub(crate) fn network_elements(link: &str, isolation: Isolation) -> Vec<NftRecor
         records.push(connection(link, link));
     }
     records
+}
+
+/// How closed the network behind an interface is, if an element says so, as far as the kernel knows: `mesh`
+/// looks like `peer`.
+pub(crate) fn mode_of(link: &str, element: &NftRecord) -> Option<Isolation> {
+    let is_this = |chain: &Chain| element.value == Some(hex(chain.name.as_bytes()));
+    if element.set != NETWORKS.name || element.key != record(NETWORKS, &ifname_bytes(link)).key {
+        return None;
+    }
+    [(FULL, Isolation::Full), (PEER, Isolation::Peer)]
+        .into_iter()
+        .find_map(|(chain, mode)| is_this(&chain).then_some(mode))
 }
 
 /// Whether an element is one that closes a network.

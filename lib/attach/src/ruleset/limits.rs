@@ -6,7 +6,7 @@ use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind};
 use weft_store::NftRecord;
 
 use super::elements::{hex, ifname_bytes, ip_bytes, record};
-use super::matching::{DROP, FIRST, input_name, is_in, is_new_connection};
+use super::matching::{DROP, FIRST, begins_connection, input_name, is_in};
 use super::skeleton::{GUARD, IPV4, IPV6, NAT, Protocol, set};
 
 /// Packets a second from a bridge port.
@@ -56,7 +56,7 @@ pub(super) fn frame_rule() -> Vec<Expression> {
 /// The `inet` table's chain with its rules.
 pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
     let rule = |protocol: &Protocol, set: &Set| {
-        let mut rule = is_new_connection();
+        let mut rule = begins_connection();
         rule.extend(protocol.is_this());
         rule.extend([
             protocol.load(protocol.source, protocol.length, FIRST),

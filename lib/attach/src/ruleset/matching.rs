@@ -9,6 +9,7 @@ const VERDICT: u32 = 0;
 
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
+const META_IIFTYPE: u32 = 8;
 const META_PROTOCOL: u32 = 1;
 const META_L4PROTO: u32 = 16;
 const LINK_LAYER: u32 = 0;
@@ -22,6 +23,11 @@ const fn meta(key: u32, register: u32) -> Expression {
 /// The interface by which the packet came.
 pub(crate) const fn input_name(register: u32) -> Expression {
     meta(META_IIFNAME, register)
+}
+
+/// The kind of that interface (ARPHRD_*).
+pub(crate) const fn input_type(register: u32) -> Expression {
+    meta(META_IIFTYPE, register)
 }
 
 /// The interface by which it leaves.
@@ -147,14 +153,39 @@ pub(crate) fn is_known_connection() -> Vec<Expression> {
     connection_has(CT_STATE, ESTABLISHED | RELATED)
 }
 
-/// The connection is new (`ct state new`).
-pub(crate) fn is_new_connection() -> Vec<Expression> {
+/// The packet begins a connection: it is new (`ct state new`), and not for want of an answer to packets
+/// before this one.
+pub(crate) fn begins_connection() -> Vec<Expression> {
     const NEW: u32 = 1 << 3;
-    connection_has(CT_STATE, NEW)
+    const CONFIRMED: u32 = 1 << 3;
+    let mut parts = connection_has(CT_STATE, NEW);
+    parts.extend(status_lacks(CONFIRMED));
+    parts
+}
+
+/// The connection's status has none of these bits.
+fn status_lacks(bits: u32) -> [Expression; 3] {
+    [
+        Expression::Connection {
+            key: CT_STATUS,
+            register: FIRST,
+        },
+        Expression::Mask {
+            register: FIRST,
+            mask: bits.to_ne_bytes().to_vec(),
+        },
+        is(&[0; 4]),
+    ]
+}
+
+const DESTINATION_NAT: u32 = 1 << 5;
+
+/// The connection's destination is what was asked for.
+pub(crate) fn was_not_translated() -> [Expression; 3] {
+    status_lacks(DESTINATION_NAT)
 }
 
 /// The connection's destination was rewritten (`ct status dnat`).
 pub(crate) fn was_translated() -> Vec<Expression> {
-    const DESTINATION_NAT: u32 = 1 << 5;
     connection_has(CT_STATUS, DESTINATION_NAT)
 }

@@ -15,7 +15,8 @@ use super::elements::{hex, interval_in, ip_bytes, record, service};
 use super::guard::{REACHED4, REACHED6};
 use super::isolation::{OPENED4, OPENED6};
 use super::matching::{
-    FIRST, destination_port, input_name, is, is_not, l4_protocol, was_translated,
+    FIRST, destination_port, input_name, input_type, is, is_not, l4_protocol, link_layer,
+    was_translated,
 };
 use super::skeleton::{IPV4, IPV6, NAT, Protocol, set};
 
@@ -74,8 +75,9 @@ const PRE_ROUTING: u32 = 0;
 const OUTPUT: u32 = 3;
 /// Five before dstnat (-100), so that Weft decides before host-wide rules.
 const DSTNAT: i32 = -105;
-/// raw: before connections are tracked.
-const RAW: i32 = -300;
+/// Before fragments are put together (NF_IP_PRI_CONNTRACK_DEFRAG, -400): the whole would have the first
+/// one's frame.
+const BEFORE_DEFRAGMENTATION: i32 = -450;
 
 const fn base(name: &'static str, kind: &'static str, hook: u32, priority: i32) -> Chain {
     Chain {
@@ -91,7 +93,7 @@ const fn base(name: &'static str, kind: &'static str, hook: u32, priority: i32) 
 
 const NAT_PRE: Chain = base("nat_pre", "nat", PRE_ROUTING, DSTNAT);
 const NAT_OUT: Chain = base("nat_out", "nat", OUTPUT, DSTNAT);
-const RAW_PRE: Chain = base("raw_pre", "filter", PRE_ROUTING, RAW);
+const RAW_PRE: Chain = base("raw_pre", "filter", PRE_ROUTING, BEFORE_DEFRAGMENTATION);
 const PUBLISHED: Chain = Chain {
     table: NAT,
     name: "published",
@@ -114,7 +116,14 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
     vec![
         (NAT_PRE, vec![to_host_itself()]),
         (NAT_OUT, vec![to_host_itself()]),
-        (RAW_PRE, vec![drop_foreign_loopback()]),
+        (
+            RAW_PRE,
+            vec![
+                drop_foreign_loopback(IPV4.destination),
+                drop_foreign_loopback(IPV4.source),
+                drop_reserved_frames(),
+            ],
+        ),
         (PUBLISHED, translations),
     ]
 }
@@ -160,13 +169,33 @@ fn leave_loopback() -> Vec<Expression> {
     rule
 }
 
-/// `route_localnet` opens 127.0.0.0/8 to the neighbours of an interface; nobody there may use it.
-fn drop_foreign_loopback() -> Vec<Expression> {
+/// A frame to an address that is reserved for bridges (IEEE 802.1Q, 01-80-C2-00-00-0X) is handed to the host
+/// as its bridge port's own, past the bridge's hooks and past what is said of the bridge. Nobody sends
+/// packets that way but who wants just that.
+fn drop_reserved_frames() -> Vec<Expression> {
+    const ETHERNET: u16 = 1;
+    vec![
+        input_type(FIRST),
+        is(&ETHERNET.to_ne_bytes()),
+        link_layer(0, 6, FIRST),
+        Expression::Mask {
+            register: FIRST,
+            mask: vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xf0],
+        },
+        is(&[0x01, 0x80, 0xc2, 0, 0, 0]),
+        Expression::Counter,
+        Expression::Verdict(Verdict::Drop),
+    ]
+}
+
+/// `route_localnet` opens 127.0.0.0/8 to the neighbours of an interface; nobody there may use it or speak
+/// in its name.
+fn drop_foreign_loopback(offset: u32) -> Vec<Expression> {
     let mut loopback = b"lo".to_vec();
     loopback.resize(16, 0);
     let mut rule = vec![input_name(FIRST), is_not(&loopback)];
     rule.extend(IPV4.is_this());
-    rule.extend(is_loopback(IPV4.destination));
+    rule.extend(is_loopback(offset));
     rule.extend([Expression::Counter, Expression::Verdict(Verdict::Drop)]);
     rule
 }

@@ -7,8 +7,9 @@ use weft_kernel::nft::{
 use super::matching::{FIRST, is, network_layer};
 use super::{guard, isolation, limits, published};
 
-/// Bumped whenever the skeleton changes; kept in the tables' user data.
-const SCHEMA: &[u8] = b"weft 3";
+/// Bumped whenever the skeleton changes; kept in the tables' user data, for whoever looks at them. Tables of
+/// an older one stay until `weft firewall reload`.
+const SCHEMA: &[u8] = b"weft 4";
 
 pub(crate) const NAT: Table = Table {
     family: Family::Inet,

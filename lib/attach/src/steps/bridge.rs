@@ -1,15 +1,17 @@
 //! The bridge: found or made, never taken from somebody else.
 
-use weft_kernel::bridge::{self, NewBridge};
+use weft_kernel::bridge::{self, BridgeChange, NewBridge};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, host as machine, sysctl};
+use weft_store::AttachmentRecord;
 
 use super::{Created, default_route};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::bridge_mac;
 use crate::plan::{BridgePlan, Mtu};
+use crate::ruleset;
 
 /// The alias of a bridge that Weft made: only such a one is ever removed.
 pub(crate) const BRIDGE_ALIAS: &str = "weft bridge";
@@ -68,10 +70,10 @@ fn default_route_mtu(host: &mut Host) -> Result<u32, AttachError> {
         .unwrap_or(ETHERNET))
 }
 
-/// Makes the bridge if it is missing and sets what the plan asks for.
+/// Makes the bridge if it is missing and sets what the plan, and the guard of the port, ask for.
 pub(crate) fn ensure(
     host: &mut Host,
-    plan: &BridgePlan,
+    (plan, record): (&BridgePlan, &AttachmentRecord),
     existing: Option<&Link>,
     mtu: u32,
     created: &mut Created,
@@ -87,12 +89,15 @@ pub(crate) fn ensure(
     };
     let state = existing.and_then(|link| link.bridge).unwrap_or_default();
     let mut batch = Batch::new();
-    let mask = plan
-        .group_forward_mask
-        .filter(|mask| *mask != state.group_forward_mask);
-    let filtering = plan.filters_vlans() && !state.vlan_filtering;
-    if existing.is_some() && (filtering || mask.is_some()) {
-        bridge::configure(&plan.name, filtering, mask, &mut batch);
+    let change = BridgeChange {
+        vlan_filtering: plan.filters_vlans() && !state.vlan_filtering,
+        group_forward_mask: plan
+            .group_forward_mask
+            .filter(|mask| *mask != state.group_forward_mask),
+        no_link_local_learning: ruleset::is_guarded(record) && !state.no_link_local_learning,
+    };
+    if existing.is_some() {
+        bridge::configure(&plan.name, change, &mut batch);
     }
     if existing.is_some_and(|link| !link.is_up) {
         link::set_up(facts.index, &mut batch);

@@ -38,9 +38,12 @@ pub(crate) fn refuse_other_modes(
         let link = link.to_owned();
         transaction.users_of(&SharedObject::Isolation { link, mode })
     };
-    // What a chained plugin keeps apart was made without isolation.
+    // What a chained plugin keeps apart was made without isolation. And `peer` may be what is left of
+    // `mesh` in a rebuilt store: packets see no difference.
+    let is_peer = |mode| matches!(mode, Isolation::Peer | Isolation::Mesh);
     let is_compatible = |mode: Isolation| {
         mode == wanted
+            || (is_peer(mode) && is_peer(wanted))
             || (wanted.is_none() && mode == Isolation::Apart)
             || (wanted == Isolation::Apart && mode.is_none())
     };

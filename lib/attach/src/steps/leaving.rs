@@ -1,13 +1,14 @@
-//! The end of a DEL: links, then the connections, then the records; many at the price of one.
+//! The end of a DEL: links, their elements, the connections, then the records; many at the price of one.
 //!
 //! Deleting a link waits for RCU grace periods, and a look at the connections walks the kernel's whole
 //! table. A DEL that finds another one busy with that leaves a note and waits: who comes next does it
 //! for all notes, in one deletion, one look and one transaction, and who finds its note gone is done.
+//! Until a link is gone its elements stay: they guard what its container sends.
 
 use std::collections::HashSet;
 
 use weft_cni::AttachmentId;
-use weft_store::{AttachmentRecord, LeavingNote, Sharing};
+use weft_store::{AttachmentRecord, LeavingNote, Transaction};
 
 use super::links::DELETE_LOCK;
 use super::{connections, idle, links};
@@ -49,7 +50,7 @@ fn wait(host: &mut Host, records: &[&AttachmentRecord]) -> Result<Option<bool>, 
             None
         }
     };
-    let _lock = host.store.named_lock(DELETE_LOCK, Sharing::Exclusive)?;
+    let _lock = host.store.patient_lock(DELETE_LOCK)?;
     if note.as_ref().is_some_and(LeavingNote::is_served) {
         return Ok(None);
     }
@@ -94,8 +95,6 @@ fn end_noted(
 ) -> Result<bool, AttachError> {
     let recorded = still_recorded(host, noted)?;
     let there: Vec<&AttachmentRecord> = recorded.iter().collect();
-    // New rules, or a ruleset made anew, have put back what a record still names.
-    ruleset::remove_elements(host, &there)?;
     let ids: HashSet<&AttachmentId> = noted
         .iter()
         .flat_map(|(_, records)| records.iter().map(|record| &record.id))
@@ -135,15 +134,25 @@ fn still_recorded(
     })
 }
 
-/// Ends the connections, after the links: nothing they send makes an entry anew. Then the records go;
-/// those of others only if they have not been replaced meanwhile.
+/// Takes out the elements and ends the connections, after the links: nothing they send makes an entry
+/// anew. Then the records go; those of others only if they have not been replaced meanwhile.
 fn forget(
     host: &mut Host,
     own: &[&AttachmentRecord],
     others: &[&AttachmentRecord],
 ) -> Result<bool, AttachError> {
-    connections::end_of_gone(host, &[own, others].concat())?;
-    host.store.write(|transaction| {
+    let all = [own, others].concat();
+    ruleset::remove_elements(host, &all)?;
+    connections::end_of_gone(host, &all)?;
+    let taken_out = |transaction: &Transaction<'_>| {
+        let mut there = Vec::new();
+        for record in &all {
+            let recorded = transaction.attachment(&record.id)?;
+            there.extend(recorded.filter(|recorded| recorded.is_of_same_add(record)));
+        }
+        Ok(there)
+    };
+    ruleset::forget(host, &taken_out, &|transaction| {
         for record in own {
             transaction.remove_attachment(&record.id)?;
         }

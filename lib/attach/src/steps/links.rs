@@ -6,7 +6,6 @@
 
 use weft_kernel::link;
 use weft_kernel::netlink::Batch;
-use weft_store::Sharing;
 
 use crate::error::AttachError;
 use crate::host::Host;
@@ -23,7 +22,8 @@ pub(crate) fn delete_alone(host: &mut Host, name: &str) -> Result<(), AttachErro
     }
 }
 
-/// Held to delete the marked links.
+/// Held to delete the marked links, and to end what goes with them. Two hundred DELs that want sled at once
+/// keep its holder waiting for seconds.
 pub(crate) const DELETE_LOCK: &str = "delete";
 
 /// Deletes links by name; absent ones are no error. They are gone when this returns.
@@ -32,7 +32,7 @@ pub(crate) fn delete(host: &mut Host, names: &[String]) -> Result<(), AttachErro
     if marked.is_empty() {
         return Ok(());
     }
-    let _lock = host.store.named_lock(DELETE_LOCK, Sharing::Exclusive)?;
+    let _lock = host.store.patient_lock(DELETE_LOCK)?;
     let socket = host.route()?;
     for name in marked {
         if link::find(socket, name)?.is_some() {
