@@ -1,22 +1,18 @@
 //! ADD, CHECK and DEL, one at a time and fifty at once.
 
-use std::time::Duration;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use weft_store::BackendKind;
 use weft_testkit::{Call, Container, Driver, Feature, Host, Suite, has, system_calls};
 
-use crate::measure::{Cost, Side, median, millis, timed};
+use crate::measure::{Cost, Side, leave, median, millis, timed};
 use crate::report::Report;
 
 fn sides(driver: Driver, keys: &Value) -> [Side; 2] {
     [Suite::reference(), Suite::weft()]
         .map(|suite| Side::new(suite.with(driver), Host::new(), keys))
 }
-
-/// The kernel takes a container's namespace down later, under a lock that the next ADD needs.
-const SETTLED: Duration = Duration::from_millis(30);
 
 /// Ports published for one container, as many as `count`, in one call; each with a container of its
 /// own. The reference makes a rule for each.
@@ -52,8 +48,7 @@ pub(crate) fn publish(report: &mut Report, count: u16, rounds: usize) {
                 }
             }
             side.run("DEL", &container, &mut prev);
-            drop(container);
-            std::thread::sleep(SETTLED);
+            leave([container]);
         }
         walls[index] = times.map(median);
     }

@@ -2,12 +2,12 @@
 //! tuning. One published port a container.
 
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use weft_testkit::{Call, Container, Host, Suite};
 
-use crate::measure::{median, millis, timed_here};
+use crate::measure::{leave, median, millis, timed_here};
 use crate::report::Report;
 
 static PORT: AtomicU16 = AtomicU16::new(10_000);
@@ -94,13 +94,6 @@ impl Chain {
         }
         wall
     }
-}
-
-/// Lets containers go. The kernel takes a namespace down later, under a lock that the next ADD needs.
-fn leave(gone: impl IntoIterator<Item = Attached>) {
-    const EACH: Duration = Duration::from_millis(30);
-    let count = gone.into_iter().count();
-    std::thread::sleep(EACH * u32::try_from(count).unwrap().min(20));
 }
 
 /// One after the other, both sides in turn.

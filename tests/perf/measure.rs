@@ -90,6 +90,15 @@ pub(crate) fn timed_here(call: &Call, host: &Host) -> (Cost, Vec<u8>) {
     (cost, output.stdout)
 }
 
+/// Lets containers go, and waits: the kernel takes their namespaces down later, under a lock that the
+/// next ADD needs.
+pub(crate) fn leave<T>(gone: impl IntoIterator<Item = T>) {
+    const EACH: Duration = Duration::from_millis(50);
+    const ALL: Duration = Duration::from_secs(1);
+    let count = gone.into_iter().count();
+    std::thread::sleep(ALL.min(EACH * u32::try_from(count).unwrap()));
+}
+
 pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
