@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -128,26 +129,42 @@ fn a_macvlan_is_limited_too() {
     assert!(error["msg"].as_str().unwrap().contains("bridge"), "{error}");
 }
 
-/// How many of many packets arrive.
-fn flood(from: &Container, to: &Container, address: &str) -> usize {
+/// How many of many packets of one connection, which nobody answers, arrive at port 9001.
+pub(crate) fn flood(from: &Container, to: &Container, address: &str) -> usize {
+    flood_at(from, to.run(flooded), address)
+}
+
+fn flooded() -> UdpSocket {
+    UdpSocket::bind("0.0.0.0:9001").unwrap()
+}
+
+fn flood_at(from: &Container, receiver: UdpSocket, address: &str) -> usize {
     let address: SocketAddr = format!("{address}:9001").parse().unwrap();
-    let receiver = to.run(|| UdpSocket::bind("0.0.0.0:9001").unwrap());
     receiver
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
     let sender = from.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let arrived = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let arrived = scope.spawn(move || {
+        scope.spawn(|| {
             let mut buffer = [0; 64];
-            (0..)
-                .take_while(|_| receiver.recv(&mut buffer).is_ok())
-                .count()
+            while receiver.recv(&mut buffer).is_ok() {
+                arrived.fetch_add(1, Ordering::Relaxed);
+            }
         });
-        for _ in 0..2000 {
+        for sent in 1..=2000 {
             let _ = sender.send_to(b"x", address);
+            // The receiver's buffer holds a few hundred: what comes then is lost, and nobody's limit.
+            let start = Instant::now();
+            while sent % 100 == 0
+                && arrived.load(Ordering::Relaxed) < sent
+                && start.elapsed() < Duration::from_millis(20)
+            {
+                std::thread::sleep(Duration::from_micros(100));
+            }
         }
-        arrived.join().unwrap()
-    })
+    });
+    arrived.into_inner()
 }
 
 #[test]
@@ -180,6 +197,10 @@ fn floods_are_limited() {
     limited(json!({"newConnectionsPerSecond": 4}), &|| {
         let made = connect(40).len();
         assert!((1..=20).contains(&made), "{made} connections");
+        // Until one more may begin.
+        std::thread::sleep(Duration::from_millis(1200));
+        let arrived = flood_at(&a, net.host.run(flooded), "10.1.0.1");
+        assert!(arrived > 1000, "of one connection: {arrived} arrived");
     });
     net.host.sh("conntrack -F 2>/dev/null");
     limited(json!({"connections": 5}), &|| {

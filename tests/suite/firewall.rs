@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use weft_testkit::{Call, Container, HostState, Suite};
 
+use crate::bandwidth::flood;
 use crate::bridge::Net;
 use crate::isolation::network;
 use crate::services::{Server, ask_tcp};
@@ -66,6 +67,13 @@ fn networks_with_a_policy_are_apart() {
         );
     }
     assert!(answers_soon(&a, "10.3.0.2:80") && answers_soon(&b, "[fd03::2]:80"));
+    // Nor by the gateway; where peers may reach each other, that way too.
+    for (from, to, subnet, expected) in [(&peer, &a, 1, true), (&b_peer, &b, 2, false)] {
+        let address = format!("10.{subnet}.0.2");
+        from.sh(&format!("ip route add {address} via 10.{subnet}.0.1"));
+        assert_eq!(flood(from, to, &address) > 0, expected, "{address}");
+        from.sh(&format!("ip route del {address}"));
+    }
     let all = [
         (&confs[0], &a_policy, &a),
         (&confs[0], &peer_policy, &peer),
@@ -81,6 +89,19 @@ fn networks_with_a_policy_are_apart() {
     net.host
         .sh("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0");
     before.assert_same(&net.host, "policies came and went");
+}
+
+/// The bridge plugin's own policy, too.
+#[test]
+fn isolated_peers_do_not_meet_at_the_gateway() {
+    let net = Net::new();
+    for (number, policy, expected) in [(1, "same-bridge", true), (2, "isolated", false)] {
+        let conf = network(&net, number, &json!({ "ingressPolicy": policy }));
+        let ((a, _), (b, _)) = (net.add(&conf), net.add(&conf));
+        let address = format!("10.{number}.0.2");
+        b.sh(&format!("ip route add {address} via 10.{number}.0.1"));
+        assert_eq!(flood(&b, &a, &address) > 0, expected, "{policy}");
+    }
 }
 
 /// A policy that is taken back opens what it closed, and only that.

@@ -1,5 +1,6 @@
 //! DELs that end together: who waits is served by who comes next, and a killed one is by the next.
 
+use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -8,18 +9,19 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use weft_cni::NetworkName;
 use weft_store::{FileLock, Sharing};
-use weft_testkit::{Call, Container, Host, HostState, Suite, kill_at, system_calls};
+use weft_testkit::{Call, Container, Host, HostState, Suite, SystemCall, kill_at, system_calls};
 
 use crate::commands::{ok, weft};
 
-struct Net {
-    suite: Suite,
-    host: Host,
-    conf: Value,
+/// A closed network with masquerade, on a host that keeps its bridge and has been used before.
+pub(crate) struct Net {
+    pub(crate) suite: Suite,
+    pub(crate) host: Host,
+    pub(crate) conf: Value,
 }
 
 impl Net {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let suite = Suite::weft();
         let host = Host::new();
         host.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
@@ -54,9 +56,8 @@ impl Net {
         store.named_lock("delete", Sharing::Exclusive).unwrap()
     }
 
-    fn start(&self, verb: &str, container: &Container) -> Child {
+    fn start(&self, call: &Call) -> Child {
         use std::io::Write;
-        let call = self.call(verb, container);
         let mut child = self.host.run(|| call.command(&self.host).spawn().unwrap());
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(call.input_bytes()).unwrap();
@@ -73,8 +74,12 @@ impl Net {
 
     /// A DEL that was killed while it waited.
     fn killed_waiting(&self, container: &Container) {
+        self.kill_waiting(&self.call("DEL", container));
+    }
+
+    fn kill_waiting(&self, del: &Call) {
         let lock = self.busy();
-        let mut child = self.start("DEL", container);
+        let mut child = self.start(del);
         self.wait_for_notes(1);
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap();
         child.wait().unwrap();
@@ -88,15 +93,14 @@ impl Net {
         records.unwrap().iter().map(id).collect()
     }
 
-    fn assert_no_notes(&self, when: &str) {
+    fn notes(&self) -> Vec<PathBuf> {
         let notes = self.host.state_dir().join("store.redb.leaving");
-        let left: Vec<_> = std::fs::read_dir(notes)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        assert!(left.is_empty(), "{when}: {left:?}");
+        let entries = std::fs::read_dir(notes).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
+    fn assert_no_notes(&self, when: &str) {
+        assert_eq!(self.notes(), Vec::<PathBuf>::new(), "{when}");
     }
 }
 
@@ -106,7 +110,8 @@ fn many_that_wait_are_ended_together() {
     let before = HostState::of(&net.host);
     let containers: Vec<Container> = (0..8).map(|_| net.added()).collect();
     let lock = net.busy();
-    let children: Vec<Child> = containers.iter().map(|one| net.start("DEL", one)).collect();
+    let start = |one: &Container| net.start(&net.call("DEL", one));
+    let children: Vec<Child> = containers.iter().map(start).collect();
     net.wait_for_notes(containers.len());
     assert_eq!(net.recorded().len(), containers.len());
     drop(lock);
@@ -170,13 +175,12 @@ fn a_note_that_is_done_ends_nobody() {
     let net = Net::new();
     let [back, other] = [net.added(), net.added()];
     net.killed_waiting(&back);
-    let notes = net.host.state_dir().join("store.redb.leaving");
-    let note = std::fs::read_dir(&notes).unwrap().flatten().next().unwrap();
-    let bytes = std::fs::read(note.path()).unwrap();
+    let note = net.notes().pop().unwrap();
+    let bytes = std::fs::read(&note).unwrap();
     net.call("DEL", &back).on(&net.host).ok();
     net.assert_no_notes("after its DEL");
     net.add(&back);
-    std::fs::write(note.path(), bytes).unwrap();
+    std::fs::write(&note, bytes).unwrap();
     net.call("DEL", &other).on(&net.host).ok();
     assert_eq!(net.recorded(), [back.id()]);
     assert!(back.succeeds("ip link show eth0"));
@@ -190,24 +194,111 @@ fn a_damaged_note_is_passed_over() {
     let before = HostState::of(&net.host);
     let [one, next] = [net.added(), net.added()];
     net.killed_waiting(&one);
-    let notes = net.host.state_dir().join("store.redb.leaving");
-    let note = std::fs::read_dir(&notes).unwrap().flatten().next().unwrap();
-    std::fs::write(note.path(), b"[{\"id\":").unwrap();
+    let note = net.notes().pop().unwrap();
+    std::fs::write(&note, b"[{\"id\":").unwrap();
     net.call("DEL", &next).on(&net.host).ok();
     assert_eq!(net.recorded(), [one.id()]);
     net.call("DEL", &one).on(&net.host).ok();
     assert_eq!(net.recorded(), Vec::<String>::new());
     before.assert_same(&net.host, "after its own DEL");
     // Nobody knows whose it is; once nobody can be waiting for it any more, it goes.
-    let file = std::fs::File::options()
-        .write(true)
-        .open(note.path())
-        .unwrap();
+    let file = std::fs::File::options().write(true).open(&note).unwrap();
     file.set_modified(std::time::SystemTime::now() - Duration::from_secs(7200))
         .unwrap();
     net.call("DEL", &one).on(&net.host).ok();
     net.assert_no_notes("when it is old");
     before.assert_same(&net.host, "after all");
+}
+
+/// Another's IPAM plugin gives an address away as soon as it has it back: not before nothing names it.
+#[test]
+fn an_address_is_free_when_nothing_names_it() {
+    let net = Net::new();
+    let [leaves, next] = [net.host.container(), net.host.container()];
+    let mut conf = net.conf.clone();
+    conf["ipam"] = json!({"type": "host-local", "dataDir": net.host.dir().join("host-local"),
+        "ranges": [[{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.9"}]]});
+    let path = format!("{}:/usr/lib/cni", net.suite.bin_dir.display());
+    let call = |verb: &str, container: &Container| {
+        let call = Call::new(&net.suite, verb, &conf).container(container);
+        call.var("CNI_PATH", &path)
+    };
+    call("ADD", &leaves).on(&net.host).ok();
+    let lock = net.busy();
+    let del = net.start(&call("DEL", &leaves));
+    net.wait_for_notes(1);
+    let error = call("ADD", &next).on(&net.host).error().to_string();
+    assert!(error.contains("no IP addresses available"), "{error}");
+    drop(lock);
+    let output = del.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    call("ADD", &next).on(&net.host).ok();
+    call("DEL", &next).on(&net.host).ok();
+}
+
+/// A waiter whose end fails, here for want of the host's other store: who may have its address by now,
+/// which was given by another's IPAM plugin, cannot be known.
+#[test]
+fn anothers_fault_keeps_nobody_from_its_end() {
+    let net = Net::new();
+    let stays = net.added();
+    let before = HostState::of(&net.host);
+    let [fails, next] = [net.host.container(), net.added()];
+    let mut conf = net.conf.clone();
+    conf["name"] = "elsewhere".into();
+    conf["bridge"] = "elsewhere".into();
+    conf["cleanup"] = true.into();
+    conf["ipam"] = json!({"type": "host-local", "subnet": "10.2.0.0/24",
+        "dataDir": net.host.dir().join("host-local")});
+    let path = format!("{}:/usr/lib/cni", net.suite.bin_dir.display());
+    let call = |verb: &str| {
+        let call = Call::new(&net.suite, verb, &conf);
+        call.container(&fails).var("CNI_PATH", &path)
+    };
+    call("ADD").on(&net.host).ok();
+    net.kill_waiting(&call("DEL"));
+    let other_store = net.host.state_dir().join("store.sled");
+    std::fs::write(&other_store, "garbage").unwrap();
+    net.call("DEL", &next).on(&net.host).ok();
+    assert_eq!(net.recorded(), [stays.id()]);
+    assert_eq!(net.notes().len(), 1, "the note of what failed");
+    assert_ne!(call("DEL").on(&net.host).code(), 0);
+    assert_eq!(net.notes().len(), 1, "its own DEL fails too");
+    std::fs::remove_file(&other_store).unwrap();
+    call("DEL").on(&net.host).ok();
+    net.assert_no_notes("when it is mended");
+    before.assert_same(&net.host, "when it is mended");
+}
+
+/// As long as a link is there, so is what guards it, wherever its DEL is killed.
+#[test]
+fn a_killed_del_leaves_no_open_port() {
+    let net = Net::new();
+    let container = net.host.container();
+    net.add(&container);
+    let (outcome, calls) = system_calls(&net.call("DEL", &container), &net.host);
+    outcome.ok();
+    let asks = |call: &&SystemCall| ["sendto", "sendmsg", "flock"].contains(&call.name.as_str());
+    let guarded = |port: &str| {
+        ["ports", "alone_ports", "bound_ports"].iter().all(|set| {
+            let listing = net.host.sh(&format!("nft list set bridge weft {set}"));
+            listing.contains(port)
+        })
+    };
+    let mut there = 0;
+    for at in calls.iter().filter(asks) {
+        let result = net.call("ADD", &container).on(&net.host).ok();
+        let port = result["interfaces"][1]["name"].as_str().unwrap().to_owned();
+        assert!(guarded(&port), "the control");
+        kill_at(&net.call("DEL", &container), &net.host, at);
+        if net.host.succeeds(&format!("ip link show {port}")) {
+            there += 1;
+            assert!(guarded(&port), "killed at {at:?}");
+        }
+        net.call("DEL", &container).on(&net.host).ok();
+        assert!(!guarded(&port), "the second control");
+    }
+    assert!(there > 1, "killed {there} times while the link was there");
 }
 
 /// Killed at each system call of what one does for another.

@@ -501,3 +501,73 @@ fn a_failed_first_add_leaves_nothing() {
     before.assert_same(&zone.net.host, "a failed first ADD");
     zone.add(&works, "db", "db");
 }
+
+/// After a flushed ruleset, rules that cannot be read keep nothing open.
+#[test]
+fn a_reload_closes_what_unreadable_rules_do_not_open() {
+    let zone = Zone::new();
+    zone.rules(WEB_TO_DB);
+    let conf = full(&zone.net, 1);
+    let db = zone.add(&conf, "db", "db");
+    let web = zone.add(&conf, "front", "web");
+    let _server = Server::tcp(&db, 5432, "db");
+    zone.rules("[[allow]]\nfrom =");
+    zone.net.host.sh("nft flush ruleset");
+    assert!(reached(&web, "10.1.0.2:5432"), "the control");
+    let output = zone.weft(&["firewall", "reload"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && text.contains("rules.toml"),
+        "{text}"
+    );
+    assert!(!reached(&web, "10.1.0.2:5432"));
+    zone.rules(WEB_TO_DB);
+    ok(&zone.weft(&["firewall", "reload"]));
+    assert!(reached(&web, "10.1.0.2:5432"));
+}
+
+/// To `any` is to everybody outside: one network's rule opens no other network's doors, nor the host's.
+/// From `any` is from everybody: its own doors are open to whom it likes.
+#[test]
+fn to_any_is_to_nobody_of_a_closed_network() {
+    let zone = Zone::new();
+    let outside = Outside::join(&zone.net.host);
+    let machine = outside.machine();
+    machine.sh("ip route add 10.0.0.0/8 via 192.0.2.2 && ip route add fd00::/8 via 2001:db8::2");
+    let policy = json!({
+        "egress": [{"to": "any", "ports": ["tcp/443"]}],
+        "ingress": [{"from": "any", "ports": ["tcp/80"]}]
+    });
+    let dev = network(
+        &zone.net,
+        1,
+        &json!({"isolation": "full", "policy": policy}),
+    );
+    let a = zone.add(&dev, "a", "a");
+    let peer = zone.add(&dev, "peer", "a");
+    let prod = zone.add(&full(&zone.net, 2), "prod", "b");
+    let open = zone.add(&network(&zone.net, 3, &json!({})), "open", "c");
+    let _servers = [
+        Server::tcp(&prod, 443, "prod"),
+        Server::tcp(&peer, 443, "peer"),
+        Server::tcp(&open, 443, "open"),
+        Server::tcp(machine, 443, "outside"),
+        Server::tcp_on(&zone.net.host, 443, "host"),
+        Server::tcp(&a, 80, "a"),
+    ];
+    for (to, name, expected) in [
+        ("192.0.2.1:443", "192.0.2.1", true),
+        ("10.3.0.2:443", "open", true),
+        ("10.2.0.2:443", "prod", false),
+        ("[fd02::2]:443", "fd02::2", false),
+        ("10.1.0.3:443", "peer", false),
+        ("10.1.0.1:443", "host", false),
+        ("[fd01::1]:443", "host", false),
+    ] {
+        assert_eq!(reached(&a, to), expected, "{to}");
+        let (allowed, text) = zone.explain("a", name, "tcp/443");
+        assert_eq!(allowed, expected, "{text}");
+    }
+    assert!(reached(machine, "10.1.0.2:80") && reached(&open, "10.1.0.2:80"));
+    assert!(reached(&prod, "10.1.0.2:80") && reached(&peer, "10.1.0.2:80"));
+}

@@ -14,25 +14,25 @@ fn dual(net: &Net, keys: &Value) -> Value {
     conf
 }
 
-fn portmap(ports: &Value, prev: &Value) -> Value {
+pub(crate) fn portmap(ports: &Value, prev: &Value) -> Value {
     json!({"cniVersion": "1.0.0", "name": "net", "type": "weft-portmap",
         "runtimeConfig": {"portMappings": ports}, "prevResult": prev})
 }
 
-fn tcp(host_port: u16, container_port: u16) -> Value {
+pub(crate) fn tcp(host_port: u16, container_port: u16) -> Value {
     json!([{"hostPort": host_port, "containerPort": container_port, "protocol": "tcp"}])
 }
 
 /// A container with an interface and published ports.
-struct Published {
-    container: Container,
+pub(crate) struct Published {
+    pub(crate) container: Container,
     conf: Value,
     ports: Value,
 }
 
 impl Published {
     #[track_caller]
-    fn new(net: &Net, conf: &Value, ports: &Value) -> Self {
+    pub(crate) fn new(net: &Net, conf: &Value, ports: &Value) -> Self {
         let (container, result) = net.add(conf);
         let ports = portmap(ports, &result);
         net.call("ADD", &ports, &container).ok();
@@ -167,32 +167,6 @@ fn transit_traffic_is_left_alone() {
         b.run(|| ask_tcp("192.0.2.2:8080")).as_deref(),
         Some("a 10.1.0.1"),
         "control"
-    );
-}
-
-/// `route_localnet` does not let neighbours reach what is published on 127.0.0.1.
-#[test]
-fn neighbours_do_not_reach_localhost() {
-    let net = Net::new();
-    let conf = net.conf(&json!({}));
-    let ports = json!([{"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]);
-    let a = Published::new(&net, &conf, &ports);
-    let (b, _) = net.add(&conf);
-    let _server = Server::tcp(&a.container, 80, "a");
-    b.sh(
-        "ip link set lo down; sysctl -qw net.ipv4.conf.all.route_localnet=1; \
-          ip route flush table local 127.0.0.0/8; ip route add 127.0.0.1 via 10.1.0.1",
-    );
-    assert_eq!(b.run(|| ask_tcp("127.0.0.1:8081")), None);
-    let counted = net.host.sh("nft list chain inet weft raw_pre");
-    assert!(
-        !counted.contains("packets 0 "),
-        "nothing was dropped: {counted}"
-    );
-    net.host.sh("nft flush chain inet weft raw_pre");
-    assert!(
-        b.run(|| ask_tcp("127.0.0.1:8081")).is_some(),
-        "control: without the guard"
     );
 }
 

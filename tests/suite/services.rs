@@ -1,12 +1,14 @@
 //! Small servers in hosts and containers, and clients that ask them.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weft_testkit::{Container, Host};
 
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -32,41 +34,48 @@ impl Server {
 
     fn serve_tcp(listener: TcpListener, name: &'static str) -> Self {
         listener.set_nonblocking(true).unwrap();
-        Self::start(move || match listener.accept() {
-            Ok((mut stream, peer)) => {
+        Self::start(listener, move |listener| {
+            if let Ok((mut stream, peer)) = listener.accept() {
                 let _ = write!(stream, "{name} {}", peer.ip().to_canonical());
-                true
             }
-            Err(error) => error.kind() != ErrorKind::WouldBlock,
         })
     }
 
     /// On a UDP port, of both families.
     pub(crate) fn udp(container: &Container, port: u16, name: &'static str) -> Self {
-        let socket = container.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap());
+        Self::serve_udp(container.run(|| Self::udp_socket(port)), name)
+    }
+
+    /// The same on a host.
+    pub(crate) fn udp_on(host: &Host, port: u16, name: &'static str) -> Self {
+        Self::serve_udp(host.run(|| Self::udp_socket(port)), name)
+    }
+
+    fn udp_socket(port: u16) -> UdpSocket {
+        UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap()
+    }
+
+    fn serve_udp(socket: UdpSocket, name: &'static str) -> Self {
         socket.set_nonblocking(true).unwrap();
-        Self::start(move || {
+        Self::start(socket, move |socket| {
             let mut buffer = [0; 64];
-            match socket.recv_from(&mut buffer) {
-                Ok((_, peer)) => {
-                    let text = format!("{name} {}", peer.ip().to_canonical());
-                    let _ = socket.send_to(text.as_bytes(), peer);
-                    true
-                }
-                Err(error) => error.kind() != ErrorKind::WouldBlock,
+            if let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let text = format!("{name} {}", peer.ip().to_canonical());
+                let _ = socket.send_to(text.as_bytes(), peer);
             }
         })
     }
 
-    /// Repeats `step`, which says whether there was something to do.
-    fn start(mut step: impl FnMut() -> bool + Send + 'static) -> Self {
+    /// Takes a step whenever something has come, and looks now and then whether it is to stop.
+    fn start<S: AsFd + Send + 'static>(socket: S, step: impl Fn(&S) + Send + 'static) -> Self {
+        const PAUSE_MILLIS: u8 = 20;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                if !step() {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
+                let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut polled, PollTimeout::from(PAUSE_MILLIS));
+                step(&socket);
             }
         });
         Self {

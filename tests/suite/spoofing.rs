@@ -144,6 +144,7 @@ frames = {
     'ipv6': own + IP6 + v6('fd01::77', 17, struct.pack('!HHHH', 7777, 7777, 8, 0)),
     'nd': own + IP6 + advertisement('fd01::2', 'fd01::1'),
     'own-nd': own + IP6 + advertisement('fd01::2', 'fd01::2'),
+    'dad': own + IP6 + icmp6('::', 135, b'\0' * 4 + socket.inet_pton(socket.AF_INET6, 'fd01::1')),
     'ra': own + IP6 + icmp6('fd01::2', 134, struct.pack('!BBHII', 64, 0, 1800, 0, 0)),
     'redirect': own + IP6 + icmp6('fd01::2', 137, b'\0' * 36),
     'tagged': own + b'\x81\x00\x00\x05\x08\x00' + v4('10.1.0.77'),
@@ -160,7 +161,7 @@ fn forge(scene: &Scene, kind: &str, filter: &str) -> usize {
 }
 
 /// Kinds of frames, and how to tell them from everything else.
-const FORGED: [(&str, &str); 11] = [
+const FORGED: [(&str, &str); 12] = [
     ("mac", "ether src 02:00:00:00:00:66"),
     ("ipv4", "src host 10.1.0.77"),
     (
@@ -170,6 +171,10 @@ const FORGED: [(&str, &str); 11] = [
     ("arp-mac", "arp[8:4] = 0x02000000"),
     ("ipv6", "src host fd01::77"),
     ("nd", "icmp6 and ip6[40] = 136 and ip6[62:2] = 1"),
+    (
+        "dad",
+        "src host :: and icmp6 and ip6[40] = 135 and ip6[62:2] = 1",
+    ),
     ("ra", "icmp6 and ip6[40] = 134"),
     ("redirect", "icmp6 and ip6[40] = 137"),
     ("tagged", "vlan 5 or src host 10.1.0.77"),
@@ -237,4 +242,142 @@ fn a_changed_address_is_not_heard() {
         .attacker
         .sh("ip link set eth0 address 02:00:00:00:00:67");
     assert!(!scene.attacker.succeeds("ping -n -c 1 -W 1 10.1.0.1"));
+}
+
+/// Frames to the addresses that are reserved for bridges pass by every hook of the bridge.
+const RESERVED: [&str; 4] = ["00", "03", "0d", "0e"];
+
+/// Sends frames in the victim's name to each of them. By which port the bridge knows the victim then: any
+/// other one, if ever it does, for the victim's own frames put it right again.
+fn learnt(scene: &Scene) -> String {
+    let own = scene.victim.sh("ip -br link show eth0 | awk '{print $3}'");
+    let own = own.trim();
+    let known = || {
+        let table = scene.net.host.sh("bridge fdb show br wtest1");
+        let is_learnt = |line: &&str| line.starts_with(own) && !line.contains("permanent");
+        let line = table.lines().find(is_learnt).unwrap_or_default();
+        line.split_whitespace()
+            .nth(2)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    // It need not be answered to be heard.
+    let _ = scene.victim.succeeds("ping -n -c 1 -W 1 10.1.0.1");
+    for last in RESERVED {
+        let frame = format!("01:80:c2:00:00:{last}:{own}:88:cc:00:00").replace(':', "");
+        let frame = format!("{frame:0<120}");
+        scene.attacker.sh(&format!(
+            "python3 -c \"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); \
+             s.bind(('eth0', 0)); [s.send(bytes.fromhex('{frame}')) for _ in range(5)]\""
+        ));
+        let port = known();
+        if port == scene.port {
+            return port;
+        }
+    }
+    known()
+}
+
+#[test]
+fn a_bridge_learns_nothing_that_is_not_checked() {
+    let port_of = |result: &Value| result["interfaces"][1]["name"].as_str().unwrap().to_owned();
+    let scene = |net: Net, keys: &Value| {
+        let conf = network(&net, 1, keys);
+        let ((attacker, result), (victim, theirs)) = (net.add(&conf), net.add(&conf));
+        let (port, own) = (port_of(&result), port_of(&theirs));
+        let scene = Scene {
+            net,
+            attacker,
+            victim,
+            port,
+        };
+        (scene, own, conf, theirs)
+    };
+    let others_bridge = || {
+        let net = Net::new();
+        net.host
+            .sh("ip link add wtest1 type bridge && ip link set wtest1 up");
+        net
+    };
+    let (control, _, _, _) = scene(others_bridge(), &json!({}));
+    assert_eq!(learnt(&control), control.port, "the control");
+    for net in [Net::new(), others_bridge()] {
+        let (scene, own, mut conf, theirs) = scene(net, &json!({"isolation": "full"}));
+        assert_eq!(learnt(&scene), own);
+        conf["prevResult"] = theirs;
+        scene.net.call("CHECK", &conf, &scene.victim).ok();
+        scene
+            .net
+            .host
+            .sh("ip link set wtest1 type bridge no_linklocal_learn 0");
+        let error = scene.net.call("CHECK", &conf, &scene.victim).error();
+        let text = error.to_string();
+        assert!(text.contains("no_linklocal_learn"), "{text}");
+        assert_eq!(learnt(&scene), scene.port, "the second control");
+    }
+}
+
+#[test]
+fn packets_in_reserved_frames_do_not_reach_the_host() {
+    use crate::services::{Server, ask_udp};
+    let asked = |keys: &Value| {
+        let scene = Scene::new(keys);
+        let _server = Server::udp_on(&scene.net.host, 7000, "host");
+        let by = |last: &str| {
+            let address = format!("01:80:c2:00:00:{last}");
+            scene.attacker.sh(&format!(
+                "ip neigh replace 10.1.0.1 lladdr {address} dev eth0 nud permanent"
+            ));
+            scene.attacker.run(|| ask_udp("10.1.0.1:7000")).is_some()
+        };
+        RESERVED.map(by)
+    };
+    let open = asked(&json!({}));
+    assert!(open.contains(&true), "the control: {open:?}");
+    assert_eq!(asked(&json!({"isolation": "full"})), [false; 4]);
+}
+
+/// A datagram for the host's port 7000: the first fragment goes the usual way, the last in a frame to a
+/// reserved address.
+const FRAGMENTS: &str = r#"
+import socket, struct, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(('eth0', 0))
+own, gateway = s.getsockname()[4], bytes.fromhex(sys.argv[1].replace(':', ''))
+reserved = gateway if sys.argv[2] == 'usual' else bytes.fromhex('0180c200000e')
+def sum16(data):
+    total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    while total >> 16: total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+def packet(flags, part):
+    head = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(part), 7, flags, 64, 17, 0,
+                       socket.inet_aton('10.1.0.2'), socket.inet_aton('10.1.0.1'))
+    return b'\x08\x00' + head[:10] + struct.pack('!H', sum16(head)) + head[12:] + part
+data = struct.pack('!HHHH', 7001, 7000, 40, 0) + b'x' * 32
+s.send(gateway + own + packet(0x2000, data[:24]))
+s.send(reserved + own + packet(3, data[24:]))
+"#;
+
+#[test]
+fn fragments_in_reserved_frames_do_not_either() {
+    let arrives = |keys: &Value, way: &str| {
+        let scene = Scene::new(keys);
+        let host = &scene.net.host;
+        let switch = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+        host.sh(&format!(
+            "[ ! -e {switch} ] || sysctl -qw net.bridge.bridge-nf-call-iptables=0"
+        ));
+        let receiver = host.run(|| std::net::UdpSocket::bind("0.0.0.0:7000").unwrap());
+        let patience = std::time::Duration::from_millis(300);
+        receiver.set_read_timeout(Some(patience)).unwrap();
+        let file = host.dir().join("fragments.py");
+        std::fs::write(&file, FRAGMENTS).unwrap();
+        let bridge = host.sh("ip -br link show wtest1 | awk '{print $3}'");
+        let (file, bridge) = (file.display(), bridge.trim());
+        scene.attacker.sh(&format!("python3 {file} {bridge} {way}"));
+        receiver.recv(&mut [0; 64]).is_ok()
+    };
+    assert!(arrives(&json!({}), "usual"), "the control");
+    assert!(arrives(&json!({}), "reserved"), "the second control");
+    assert!(!arrives(&json!({"isolation": "full"}), "reserved"));
 }

@@ -74,6 +74,27 @@ fn a_damaged_store_is_named_moved_aside_and_rebuilt() {
     );
 }
 
+/// What the kernel closes is closed in the new store too: no open container comes beside it.
+#[test]
+fn a_closed_network_is_rebuilt_closed() {
+    let net = Net::new();
+    let conf = |isolation: &str| net.conf(&json!({"isolation": isolation, "cleanup": true}));
+    for (mode, other) in [("full", "peer"), ("peer", "none")] {
+        let (a, _) = net.add(&conf(mode));
+        std::fs::write(net.host.store().path(), "garbage").unwrap();
+        assert!(weft(&net, &["store", "rebuild"]).status.success());
+        let shown = text(&weft(&net, &["firewall", "show"]));
+        assert!(shown.contains(&format!("isolation {mode}")), "{shown}");
+        let (b, _) = net.add(&conf(mode));
+        let refused = net.call("ADD", &conf(other), &net.host.container());
+        let error = refused.error().to_string();
+        assert!(error.contains("isolation"), "{error}");
+        assert_eq!(text(&weft(&net, &["firewall", "diff"])), "");
+        net.del(&conf(mode), &b);
+        net.del(&conf(mode), &a);
+    }
+}
+
 #[test]
 fn del_does_without_a_store() {
     let net = Net::new();
