@@ -29,5 +29,6 @@ trap summary EXIT
 privately() { unshare --mount --propagation private "$@" 2>&1 | tee -a "$here"; }
 privately cargo test --locked --workspace --exclude weft-tests
 scripts/fuzz.sh "${SECONDS_EACH:-10}"
-privately cargo test --locked -p weft-tests
+# They wait for the kernel more than they compute.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))} privately cargo test --locked -p weft-tests
 scripts/test-vm.sh 2>&1 | tee -a "$there"
