@@ -5,7 +5,7 @@ use std::path::Path;
 
 use weft_cni::{AttachmentId, CniResult, ContainerId, IfName, NetworkName, Request};
 use weft_kernel::NetNs;
-use weft_store::{AttachmentRecord, HostLink, StoreError};
+use weft_store::{AttachmentRecord, HostLink, StoreError, Transaction};
 
 use crate::error::AttachError;
 use crate::host::Host;
@@ -93,10 +93,17 @@ impl Target<'_> {
         &self,
         host: &mut Host,
     ) -> Result<Vec<AttachmentRecord>, StoreError> {
-        host.read_to_remove(|transaction| match self.id() {
+        host.read_to_remove(|transaction| self.records_in(transaction))
+    }
+
+    pub(crate) fn records_in(
+        &self,
+        transaction: &Transaction<'_>,
+    ) -> Result<Vec<AttachmentRecord>, StoreError> {
+        match self.id() {
             Some(id) => Ok(transaction.attachment(&id)?.into_iter().collect()),
             None => transaction.attachments_of_container(self.network, self.container),
-        })
+        }
     }
 }
 

@@ -8,10 +8,12 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use weft_cni::{CniResult, Request};
 use weft_kernel::link::{self, Link};
-use weft_store::{AttachmentRecord, FirewallRecord, Isolation, SharedObject, Sharing};
+use weft_store::{AttachmentRecord, FirewallRecord, Isolation, NftRecord, SharedObject, Sharing};
 
 use crate::chained::own_addresses;
-use crate::chained::record::{ends_with_interface, foreign, records, take_back, undo};
+use crate::chained::record::{
+    ends_with_interface, foreign, records, take_back, take_out_at_once, undo,
+};
 use crate::check::{Differences, require_prev_result};
 use crate::conf::IngressPolicy;
 use crate::error::AttachError;
@@ -126,6 +128,11 @@ pub fn add(
     Ok(result)
 }
 
+/// The elements of a record's policy, if it has one.
+fn elements_of(record: &AttachmentRecord) -> Option<&[NftRecord]> {
+    Some(&record.firewall.as_ref()?.nft)
+}
+
 fn take_out(record: &mut AttachmentRecord) {
     let Some(firewall) = record.firewall.take() else {
         return;
@@ -147,6 +154,11 @@ fn take_out(record: &mut AttachmentRecord) {
 /// # Errors
 /// Only what could not be removed.
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+    let policy = request.conf.object.get("ingressPolicy");
+    let has_policy = policy.is_some_and(|policy| policy != "open");
+    if has_policy && take_out_at_once(host, request, &elements_of, &take_out)? {
+        return Ok(());
+    }
     let records = records(host, request)?;
     let mut errors = Vec::new();
     let mut had_policy = false;

@@ -1,7 +1,7 @@
 //! What chained plugins add to the record of an attachment that another plugin has made.
 
 use weft_cni::{AttachmentId, Request};
-use weft_store::{AttachmentRecord, NetnsRecord, Sharing, StoreError, Transaction};
+use weft_store::{AttachmentRecord, NetnsRecord, NftRecord, Sharing, StoreError, Transaction};
 
 use crate::del::Target;
 use crate::error::{AttachError, with_cleanup_failure};
@@ -91,6 +91,53 @@ pub(crate) fn withdraw(
         idle::remove_found(host)?;
     }
     Ok(())
+}
+
+/// Takes a chained plugin's parts out of the records that a DEL is about, in one look at the store, where they
+/// are nowhere else: `elements` of each record that has a part are none, and the rest ends with the interface.
+/// Otherwise, or if there is no part, this returns false and has changed nothing.
+pub(crate) fn take_out_at_once(
+    host: &mut Host,
+    request: &Request,
+    elements: &dyn Fn(&AttachmentRecord) -> Option<&[NftRecord]>,
+    take_out: &dyn Fn(&mut AttachmentRecord),
+) -> Result<bool, AttachError> {
+    // Opening it to write would make one.
+    if !host.store.path().exists() {
+        return Ok(false);
+    }
+    let network = request.conf.name.clone();
+    let (container, ifname) = request.env.container()?;
+    let target = Target {
+        network: &network,
+        container: &container,
+        ifname: ifname.as_ref(),
+        netns: None,
+    };
+    let outcome = host.store.write(|transaction| {
+        let mut records = target.records_in(transaction)?;
+        let mut parts = records.iter().filter_map(elements).peekable();
+        let has_part = parts.peek().is_some();
+        if !has_part || !parts.all(<[_]>::is_empty) || !records.iter().all(ends_with_interface) {
+            return Ok(None);
+        }
+        for record in &mut records {
+            take_out(record);
+            transaction.replace_attachment(record)?;
+        }
+        Ok::<_, StoreError>(Some(!transaction.idle_objects()?.is_empty()))
+    });
+    match outcome {
+        Ok(Some(has_idle)) => {
+            if has_idle {
+                idle::remove_found(host)?;
+            }
+            Ok(true)
+        }
+        // Who goes on without it says so.
+        Ok(None) | Err(StoreError::Damaged { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Takes back a chained plugin's part of an attachment: its elements, what `more` removes, and then,
