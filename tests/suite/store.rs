@@ -95,6 +95,40 @@ fn a_closed_network_is_rebuilt_closed() {
     }
 }
 
+/// GC finds elements without a record, and a link that they guard: both stay, until both may go.
+#[test]
+fn a_lost_store_opens_nobody() {
+    let net = Net::new();
+    let mut conf = net.conf(&json!({"isolation": "full", "cniVersion": "1.1.0"}));
+    let (container, result) = net.add(&conf);
+    let port = result["interfaces"][1]["name"].as_str().unwrap();
+    let elements = || {
+        let ruleset = net.host.sh("nft list ruleset");
+        let own = ruleset.matches(port).count() + ruleset.matches(container.id()).count();
+        own + ruleset.matches("weft network").count()
+    };
+    let before = elements();
+    assert!(before > 3, "the control: {before}");
+    let lose = || std::fs::remove_file(net.host.store().path()).unwrap();
+    let is_valid = json!([{"containerID": container.id(), "ifname": "eth0"}]);
+    for valid in [None, Some(is_valid)] {
+        lose();
+        let mut conf = conf.clone();
+        if let Some(valid) = valid {
+            conf["cni.dev/valid-attachments"] = valid;
+        }
+        Call::new(&net.suite, "GC", &conf).on(&net.host).ok();
+        assert_eq!(elements(), before);
+        assert!(weft(&net, &["store", "rebuild"]).status.success());
+        assert_eq!(text(&weft(&net, &["firewall", "diff"])), "");
+    }
+    lose();
+    conf["cni.dev/valid-attachments"] = json!([]);
+    Call::new(&net.suite, "GC", &conf).on(&net.host).ok();
+    assert!(!container.succeeds("ip link show eth0"));
+    assert_eq!(elements(), 0);
+}
+
 #[test]
 fn del_does_without_a_store() {
     let net = Net::new();

@@ -11,7 +11,7 @@ use crate::del::detach;
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, OWN_TYPE};
-use crate::names::{id_of_alias, network_owner, owner};
+use crate::names::{host_link_of_owner, id_of_alias, network_owner, owner};
 use crate::namespaces;
 use crate::policy;
 use crate::ruleset;
@@ -76,16 +76,12 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
             errors.extend(detach(host, &[record]).err());
         }
     }
-    let links = remove_orphaned_links(host, scope);
+    errors.extend(remove_orphaned_links(host, scope).err());
     if scope.is_inside {
         errors.extend(remove_orphans_inside(host, scope).err());
         errors.extend(remove_orphaned_access(host).err());
     }
-    // What guards a link that is still there stays too.
-    match links {
-        Ok(()) => errors.extend(remove_orphaned_elements(host, scope).err()),
-        Err(error) => errors.push(error),
-    }
+    errors.extend(remove_orphaned_elements(host, scope).err());
     errors.extend(idle::remove_idle(host).err());
     host.sticky
         .expire(std::time::Duration::from_secs(STICKY_DAYS * 86_400));
@@ -192,8 +188,8 @@ fn remove_orphaned_access(host: &mut Host) -> Result<(), AttachError> {
     Ok(())
 }
 
-/// Elements whose owner has no record, and those of this network if nobody is in it any more. Under the
-/// links lock: who is about to add some, or has found one to be there already, is not disturbed.
+/// Elements whose owner has neither record nor link, and those of this network if nobody is in it any more: a
+/// record that is lost opens nothing, for what guards a link stays with it. Under the links lock: who is about to add some, or has found one to be there already, is not disturbed.
 fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
     if !host.nft()?.has_table(&ruleset::NAT)? {
         return Ok(());
@@ -205,15 +201,22 @@ fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), Atta
     }
     let records = host.all_attachments()?;
     let known: BTreeSet<String> = records.iter().map(|record| owner(&record.id)).collect();
-    let is_used = records
-        .iter()
-        .any(|record| record.id.network == scope.network);
+    let links = link::list(host.route()?)?;
+    let names: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    let has_link =
+        |owner: &str| host_link_of_owner(owner).is_some_and(|name| names.contains(name.as_str()));
+    let carried = links.iter().filter_map(|link| id_of_alias(&link.alias));
+    let mut networks = carried
+        .map(|id| id.network)
+        .chain(records.iter().map(|record| record.id.network.clone()));
+    let is_used = networks.any(|network| network == scope.network);
     let network = network_owner(&scope.network);
     let is_orphan = |owner: &str| match owner.strip_prefix("weft network ") {
         Some(_) => owner == network && !is_used,
         // What the rules themselves have is nobody's attachment's.
         None if owner == policy::OWNER => false,
-        None => owner.starts_with("weft ") && present.contains(owner) && !known.contains(owner),
+        None if known.contains(owner) || has_link(owner) => false,
+        None => owner.starts_with("weft ") && present.contains(owner),
     };
     // Networks on one bridge share what closes it: it may bear the name of one that is gone.
     let used: BTreeSet<&NftRecord> = records

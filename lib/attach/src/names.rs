@@ -14,10 +14,13 @@ pub(crate) const ALIAS_PREFIX: &str = "weft:";
 /// IFALIASZ without the closing zero (linux/if.h).
 const ALIAS_BYTES: usize = 255;
 
+/// Hexadecimal digits of the identity in a link's name, which hold no more.
+const LINK_DIGITS: usize = 11;
+
 /// The host end's name: NetworkManager and friends leave `veth*` alone, and 44 bits of the
 /// identity's digest fill what an interface name allows.
 pub fn host_link_name(id: &AttachmentId) -> String {
-    format!("veth{}", id.short_hash(11))
+    format!("veth{}", id.short_hash(LINK_DIGITS))
 }
 
 /// The host end's alias, by which an attachment is recognised when its record is lost. Names too
@@ -52,6 +55,12 @@ pub fn owner(id: &AttachmentId) -> String {
         id.short_hash(16),
         id.ifname
     )
+}
+
+/// The name that the host end of the attachment with this mark has, if it has one.
+pub(crate) fn host_link_of_owner(owner: &str) -> Option<String> {
+    let digest = owner.strip_prefix("weft ")?.split(' ').next()?;
+    Some(format!("veth{}", digest.get(..LINK_DIGITS)?))
 }
 
 /// The mark of a network on the elements that its attachments share.
