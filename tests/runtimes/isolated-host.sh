@@ -87,15 +87,21 @@ outer() {
 
 # ---- inside ----
 
+overlaid=()
+
 # An empty tmpfs over a directory. Where the real host lacks the directory, the nearest parent
 # is first covered by an overlay, because creating it for real would leave a trace.
 cover() {
     local dir=$1 up=$1 scratch
     if [ ! -d "$dir" ]; then
         while [ ! -d "$up" ]; do up=$(dirname "$up"); done
-        scratch=$(mktemp -d -p "$WEFT_RT_TMP/.host")
-        mkdir "$scratch/upper" "$scratch/work"
-        mount -t overlay overlay -o "lowerdir=$up,upperdir=$scratch/upper,workdir=$scratch/work" "$up"
+        # Once: overlays are two deep at most, and a virtual machine's root may be one already.
+        if [[ " ${overlaid[*]-} " != *" $up "* ]]; then
+            scratch=$(mktemp -d -p "$WEFT_RT_TMP/.host")
+            mkdir "$scratch/upper" "$scratch/work"
+            mount -t overlay overlay -o "lowerdir=$up,upperdir=$scratch/upper,workdir=$scratch/work" "$up"
+            overlaid+=("$up")
+        fi
         mkdir -p "$dir"
     fi
     mount -t tmpfs -o mode=755 tmpfs "$dir"
