@@ -22,15 +22,9 @@ use crate::steps::{
 /// # Errors
 /// Only what could not be removed.
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    let network = request.conf.name.clone();
-    let (container, ifname) = request.env.container()?;
+    let names = request.env.container()?;
     let mut errors = Vec::new();
-    let target = Target {
-        network: &network,
-        container: &container,
-        ifname: ifname.as_ref(),
-        netns: request.env.get("CNI_NETNS"),
-    };
+    let target = Target::of(request, &names);
     let records = target.read_records(host);
     let delegates = delegates_of(request, records.as_deref().unwrap_or_default());
     // Only a hint, for when there is no record; what cannot be read is none.
@@ -79,7 +73,20 @@ pub struct Target<'a> {
     pub netns: Option<&'a str>,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// What a request names.
+    pub(crate) fn of(
+        request: &'a Request,
+        (container, ifname): &'a (ContainerId, Option<IfName>),
+    ) -> Self {
+        Self {
+            network: &request.conf.name,
+            container,
+            ifname: ifname.as_ref(),
+            netns: request.env.get("CNI_NETNS"),
+        }
+    }
+
     /// The attachment, if it is one.
     fn id(&self) -> Option<AttachmentId> {
         Some(AttachmentId {

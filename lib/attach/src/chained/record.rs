@@ -42,14 +42,8 @@ pub(crate) fn records(
     host: &mut Host,
     request: &Request,
 ) -> Result<Vec<AttachmentRecord>, AttachError> {
-    let network = request.conf.name.clone();
-    let (container, ifname) = request.env.container()?;
-    let target = Target {
-        network: &network,
-        container: &container,
-        ifname: ifname.as_ref(),
-        netns: None,
-    };
+    let names = request.env.container()?;
+    let target = Target::of(request, &names);
     match target.read_records(host) {
         Err(error @ StoreError::Damaged { .. }) => {
             tracing::warn!(%error, "DEL without the store: weft store rebuild mends it");
@@ -106,14 +100,8 @@ pub(crate) fn take_out_at_once(
     if !host.store.path().exists() {
         return Ok(false);
     }
-    let network = request.conf.name.clone();
-    let (container, ifname) = request.env.container()?;
-    let target = Target {
-        network: &network,
-        container: &container,
-        ifname: ifname.as_ref(),
-        netns: None,
-    };
+    let names = request.env.container()?;
+    let target = Target::of(request, &names);
     let outcome = host.store.write(|transaction| {
         let mut records = target.records_in(transaction)?;
         let mut parts = records.iter().filter_map(elements).peekable();
