@@ -101,7 +101,7 @@ fn routed_modes_have_routes_on_the_link() {
             assert!(routes.contains(text), "{mode} {family}: {routes}");
         }
         for address in addresses(&result) {
-            assert!(lan.host_reaches(&address), "{mode}: {address}");
+            assert!(lan.host.reaches(&address), "{mode}: {address}");
         }
         assert!(
             container.reaches(HOST4) && container.reaches(HOST6),

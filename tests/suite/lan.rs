@@ -108,18 +108,6 @@ impl Lan {
         }
         before.assert_same(&self.host, what);
     }
-
-    /// Whether the host reaches an address.
-    pub(crate) fn host_reaches(&self, address: &str) -> bool {
-        self.host
-            .succeeds(&format!("ping -n -q -c 2 -i 0.3 -W 1 {address}"))
-    }
-}
-
-/// Whether a container reaches an address; less patient than its own method where the answer is
-/// expected to be no.
-pub(crate) fn pings(container: &Container, address: &str) -> bool {
-    container.succeeds(&format!("ping -n -q -c 2 -i 0.3 -W 1 {address}"))
 }
 
 /// The MAC in what `ip -o link` prints.

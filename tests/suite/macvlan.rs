@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use weft_testkit::{Call, Feature, HostState, require};
 
-use crate::lan::{HOST4, HOST6, Lan, MACHINE4, addresses, mac_of, pings};
+use crate::lan::{HOST4, HOST6, Lan, MACHINE4, addresses, mac_of};
 
 /// A macvlan on `eth1` with keys added or replaced.
 fn conf(keys: &Value) -> Value {
@@ -67,7 +67,7 @@ fn passthru_has_its_master_alone() {
     let own = mac_of(&two.sh("ip -o link show eth0"));
     let masters = mac_of(&lan.host.sh("ip -o link show eth1"));
     assert_eq!(own, masters, "the master's MAC");
-    assert!(pings(&two, MACHINE4) && result["interfaces"][0]["mac"] == own.trim());
+    assert!(two.reaches(MACHINE4) && result["interfaces"][0]["mac"] == own.trim());
     lan.refuses(&conf(&json!({})), 7, &["eth1", "passthru"]);
     lan.call("DEL", &passthru, &two).ok();
     lan.add(&conf(&json!({})));
@@ -152,7 +152,7 @@ fn host_access_is_shared_and_goes_with_the_last() {
         1
     );
     for address in addresses(&a_result).iter().chain(&addresses(&b_result)) {
-        assert!(lan.host_reaches(address), "{address}");
+        assert!(lan.host.reaches(address), "{address}");
     }
     assert!(a.reaches(HOST4) && a.reaches(HOST6) && b.reaches(HOST4));
     // Nobody outside may take the host's second interface for the host.

@@ -21,6 +21,7 @@ mod docs;
 mod examples;
 mod firewall;
 mod firewall_state;
+mod first_packet;
 mod gateway;
 mod host;
 mod ipam;

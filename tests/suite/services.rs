@@ -6,12 +6,19 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weft_testkit::{Container, Host};
 
-const PATIENCE: Duration = Duration::from_millis(700);
+/// How long one attempt waits, and all that is waited for who is not to answer.
+const ATTEMPT: Duration = Duration::from_millis(700);
+
+/// How long an answer that is to come is waited for: packets get lost where nothing is wrong, since all
+/// network namespaces share a processor's queue of arriving packets (`net.core.netdev_max_backlog`), which
+/// a flood in another test fills, and a lost SYN is repeated only after a second. And a bridge that has
+/// just been made asks for IPv6 neighbours only once its own address is known to be unique.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A server that tells its name and who asks, until it is dropped.
 pub(crate) struct Server {
@@ -92,36 +99,75 @@ impl Drop for Server {
     }
 }
 
-/// Asks a TCP server from where the calling thread is: its name and whom it sees.
+/// Asks a TCP server from where the calling thread is, until it answers: its name and whom it sees.
 pub(crate) fn ask_tcp(address: &str) -> Option<String> {
+    patiently(|| try_tcp(address))
+}
+
+/// Whether nobody answers there.
+pub(crate) fn silent_tcp(address: &str) -> bool {
+    try_tcp(address).is_none()
+}
+
+/// Whether there is an answer, or none, as it should be.
+pub(crate) fn answers_tcp_only_if(expected: bool, address: &str) -> bool {
+    if expected {
+        ask_tcp(address).is_some()
+    } else {
+        silent_tcp(address)
+    }
+}
+
+fn patiently(attempt: impl Fn() -> Option<String>) -> Option<String> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let begin = Instant::now();
+    loop {
+        let answer = attempt();
+        if answer.is_some() || begin.elapsed() > PATIENCE {
+            return answer;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Asks a TCP server once.
+pub(crate) fn try_tcp(address: &str) -> Option<String> {
     let address: SocketAddr = address.parse().unwrap();
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = TcpStream::connect_timeout(&address, ATTEMPT).ok()?;
+    stream.set_read_timeout(Some(ATTEMPT)).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Asks a UDP server.
+/// Asks a UDP server until it answers.
 pub(crate) fn ask_udp(address: &str) -> Option<String> {
-    let address: SocketAddr = address.parse().unwrap();
-    let from = if address.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
-    };
-    ask_udp_by(&UdpSocket::bind(from).unwrap(), address)
+    ask_udp_by(&any_socket(), address)
 }
 
 /// The same by a socket that is there already.
-pub(crate) fn ask_udp_by(socket: &UdpSocket, address: SocketAddr) -> Option<String> {
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+pub(crate) fn ask_udp_by(socket: &UdpSocket, address: &str) -> Option<String> {
+    patiently(|| try_udp(socket, address))
+}
+
+/// Whether no UDP server answers.
+pub(crate) fn silent_udp(address: &str) -> bool {
+    silent_udp_by(&any_socket(), address)
+}
+
+/// The same by a socket that is there already.
+pub(crate) fn silent_udp_by(socket: &UdpSocket, address: &str) -> bool {
+    try_udp(socket, address).is_none()
+}
+
+fn any_socket() -> UdpSocket {
+    UdpSocket::bind("0.0.0.0:0").unwrap()
+}
+
+fn try_udp(socket: &UdpSocket, address: &str) -> Option<String> {
+    socket.set_read_timeout(Some(ATTEMPT)).unwrap();
     let mut buffer = [0; 64];
-    for _ in 0..2 {
-        let _ = socket.send_to(b"?", address);
-        if let Ok(length) = socket.recv(&mut buffer) {
-            return Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
-        }
-    }
-    None
+    let _ = socket.send_to(b"?", address);
+    let length = socket.recv(&mut buffer).ok()?;
+    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }

@@ -94,6 +94,10 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
             if let Ipam::Store(config) = &plan.settings.ipam {
                 remember(config, &host.sticky, &record.addresses);
             }
+            drop(lock);
+            if let Err(error) = side.await_carrier(host, &record) {
+                tracing::warn!(%error, "not known whether the interface passes packets yet");
+            }
             Ok(result(plan, &record, leased, interfaces))
         }
         Err(error) => Err(undo(host, plan, &record, created, Some(lock), error)),

@@ -2,6 +2,7 @@
 
 pub(crate) mod bandwidth;
 pub(crate) mod bridge;
+pub(crate) mod carrier;
 pub(crate) mod child;
 pub(crate) mod connections;
 pub(crate) mod container;

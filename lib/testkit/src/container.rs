@@ -71,13 +71,6 @@ impl Container {
         self.run(|| shell(command)).status.success()
     }
 
-    /// Whether it reaches an address, by a few pings.
-    pub fn reaches(&self, address: &str) -> bool {
-        self.succeeds(&format!(
-            "ping -n -q -c 1 -W 1 {address} || ping -n -q -c 2 -W 1 {address}"
-        ))
-    }
-
     /// Ends the container: the namespace is gone, and so is its path.
     pub fn kill(&mut self) {
         self.netns = None;

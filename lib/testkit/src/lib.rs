@@ -17,6 +17,7 @@ mod call;
 mod container;
 mod fault;
 mod host;
+mod ping;
 mod require;
 mod snapshot;
 mod suite;

@@ -1,11 +1,10 @@
 //! ADD for a port of a bridge.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use weft_cni::result::{Interface, Route};
-use weft_kernel::link::{self, Link};
+use weft_kernel::link::Link;
 use weft_store::{AttachmentRecord, ContainerLink, HostLink, Isolation, SharedObject};
 
 use super::record::{Leased, default_routes};
@@ -18,7 +17,7 @@ use crate::ruleset::{self, Guarded};
 use crate::steps::bridge::{self, BridgeFacts};
 use crate::steps::container::Settings;
 use crate::steps::veth::{ContainerEnd, VlanSettings};
-use crate::steps::{Created, container, gateway, isolation, uplink, veth, vlan_gateway};
+use crate::steps::{Created, carrier, container, gateway, isolation, uplink, veth, vlan_gateway};
 
 pub(super) struct BridgeSide {
     bridge: Option<Link>,
@@ -91,6 +90,14 @@ impl BridgeSide {
     }
 }
 
+/// Whoever is told that the interface is there may use it at once: what it sends is not lost.
+pub(super) fn await_carrier(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+    let Some(port) = record.host_links.first() else {
+        return Ok(());
+    };
+    carrier::await_port(host, &port.name)
+}
+
 /// What the interface announced when it came up was lost if its port did not forward yet (that
 /// follows the carrier, a moment later): once it does, setting the MAC again repeats it.
 fn announce(
@@ -99,18 +106,7 @@ fn announce(
     inside: &mut Container,
     own: &ContainerLink,
 ) -> Result<(), AttachError> {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        let there = link::find(host.route()?, port)?;
-        if there
-            .and_then(|link| link.port)
-            .is_some_and(|port| port.is_forwarding)
-        {
-            break;
-        }
-        std::thread::sleep(Duration::from_micros(500));
-    }
+    carrier::await_port(host, port)?;
     container::announce(inside, own)
 }
 

@@ -112,6 +112,19 @@ impl Side {
         }
     }
 
+    /// Waits until the interface, just made, passes packets; what is made below a link of the host does
+    /// so at once.
+    pub(super) fn await_carrier(
+        &self,
+        host: &mut Host,
+        record: &AttachmentRecord,
+    ) -> Result<(), AttachError> {
+        match self {
+            Self::Bridge(_) => super::bridge::await_carrier(host, record),
+            Self::Child(_) | Self::Device(_) => Ok(()),
+        }
+    }
+
     /// Makes everything the record names; the interfaces of the result.
     pub(super) fn apply(
         &self,

@@ -144,17 +144,33 @@ fn create(
         name: plan.name.clone(),
         why: "vanished while it was being made".to_owned(),
     })?;
-    // Its own containers' router advertisements are none of the host's business.
-    let accept_ra = format!("net/ipv6/conf/{}/accept_ra", plan.name);
-    if sysctl::exists(&accept_ra) {
-        sysctl::write(&accept_ra, "0")?;
-    }
+    set_ipv6(plan)?;
     Ok(BridgeFacts {
         index: found.index,
         mac: found.mac,
         mtu,
         bridge_mtu: found.mtu,
     })
+}
+
+/// What a bridge of Weft's own is set to.
+fn set_ipv6(plan: &BridgePlan) -> Result<(), AttachError> {
+    // Its own containers' router advertisements are none of the host's business.
+    let ignored = ("accept_ra", "0");
+    // Where nobody else can have the bridge's link-local address, it is not asked for: the host would ask for
+    // no neighbour, and reach no container, for the two seconds which that takes.
+    let alone = ("accept_dad", "0");
+    let both = [ignored, alone];
+    let settings = match plan.uplink {
+        Some(_) => &both[..1],
+        None => &both[..],
+    };
+    let directory = format!("net/ipv6/conf/{}", plan.name);
+    // A kernel without IPv6, or too small an MTU for it.
+    if !sysctl::exists(&directory) {
+        return Ok(());
+    }
+    Ok(sysctl::write_all(&directory, settings)?)
 }
 
 /// Deletes a bridge that Weft made, unless somebody has put ports on it.
