@@ -10,8 +10,10 @@ export WEFT_REQUIRE=all WEFT_FEW_CRASHES=1 RUST_TEST_THREADS=${RUST_TEST_THREADS
 # A slow machine is no failure; one that hangs ends long before whoever waits for it loses patience.
 export VM_TIMEOUT=${VM_TIMEOUT:-2700}
 everywhere=(layers:: docs:: bad_input:: commands:: ipam:: store:: leaving:: put_back:: conformance::bridge
-  conformance::macvlan conformance::the_suite crash:: concurrency:: runtimes::)
-only=(crash::ipvlan crash::macvlan_vlan concurrency::a_storm_of_ipvlans runtimes::podman_runs_containers_on_an)
+  conformance::macvlan conformance::the_suite crash:: concurrency:: runtimes:: host:: macvlan::
+  examples::host examples::macvlan_)
+only=(crash::ipvlan crash::macvlan_vlan concurrency::a_storm_of_ipvlans runtimes::podman_runs_containers_on_an
+  localhost:: macvlan::vlan_ examples::macvlan_vlan)
 scripts/vm.sh "
   echo \"Linux \$(uname -r), in a virtual machine\"
   unshare --mount --propagation private $program ${everywhere[*]/#/--skip } && \

@@ -42,7 +42,7 @@ impl Drop for Sysfs {
 #[test]
 fn ports_and_bridges_take_part_when_add_returns() {
     const AT_ONCE: u8 = 8;
-    const ROUNDS: usize = 32;
+    const ROUNDS: usize = 16;
     let net = Net::new();
     let sysfs = Sysfs::of(&net.host);
     // Each is the first of its bridge, which has no carrier without it.
