@@ -12,6 +12,7 @@ pub mod delegate;
 pub mod env;
 pub mod error;
 pub mod id;
+mod log;
 pub mod plugin;
 pub mod result;
 mod run;

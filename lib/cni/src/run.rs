@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use crate::conf::NetConf;
 use crate::env::Env;
 use crate::error::{CniError, Code};
+use crate::log;
 use crate::plugin::{Plugin, Request};
 use crate::version::SpecVersion;
 
 /// Runs one verb of `plugin` with the process's environment and standard streams.
 pub fn run(plugin: &dyn Plugin) -> ExitCode {
     let env = Env::read();
-    start_log(&env);
+    log::start(&env);
     let Some(command) = env.get("CNI_COMMAND").map(str::to_owned) else {
         return banner(plugin);
     };
@@ -41,7 +42,7 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
             guarded(|| verb(plugin, command, &env, &input))
         }
     };
-    finish(outcome, spoken_version(&input))
+    finish(outcome, &input)
 }
 
 /// A panic is a bug; the runtime still gets a document it can read.
@@ -138,11 +139,11 @@ fn spoken_version(input: &[u8]) -> SpecVersion {
         .unwrap_or(SpecVersion::NEWEST)
 }
 
-fn finish(outcome: Result<Option<Value>, CniError>, version: SpecVersion) -> ExitCode {
+fn finish(outcome: Result<Option<Value>, CniError>, input: &[u8]) -> ExitCode {
     let (text, code) = match outcome {
         Ok(None) => return ExitCode::SUCCESS,
         Ok(Some(document)) => (document.to_string(), ExitCode::SUCCESS),
-        Err(error) => (error.to_json(version), ExitCode::FAILURE),
+        Err(error) => (error.to_json(spoken_version(input)), ExitCode::FAILURE),
     };
     let mut stdout = std::io::stdout().lock();
     match stdout
@@ -166,14 +167,4 @@ fn banner(plugin: &dyn Plugin) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-/// Logs go to standard error, which runtimes keep; standard output belongs to the protocol.
-fn start_log(env: &Env) {
-    let level = env.get("WEFT_LOG").and_then(|text| text.parse().ok());
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_max_level(level.unwrap_or(tracing::Level::WARN))
-        .try_init();
 }

@@ -46,10 +46,10 @@ fn read_set_list(value: &Value, path: &str, problems: &Problems) -> Vec<Vec<Rang
             .filter_map(|(index, range)| match range {
                 Value::Object(map) => {
                     let path = format!("{path}[{index}]");
-                    read_range(&Fields::new(map, &path, &[RANGE_KEYS], problems))
+                    read_range(&Fields::new(map, &*path, &[RANGE_KEYS], problems))
                 }
                 other => {
-                    problems.invalid(&format!("{path}[{index}]"), other, "must be an object");
+                    problems.invalid(format!("{path}[{index}]"), other, "must be an object");
                     None
                 }
             })

@@ -4,8 +4,9 @@
 //! and numbers may be strings. A wrong value is noted and reading goes on, so that all problems
 //! are found in one pass. Keys that no table names are noted as unknown.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
@@ -42,11 +43,36 @@ impl KeySpec {
     }
 }
 
+/// Where something stands in a configuration; put into words only if there is something to say.
+#[derive(Debug, Clone)]
+pub struct Path {
+    base: Rc<str>,
+    index: Option<usize>,
+}
+
+impl From<&str> for Path {
+    fn from(path: &str) -> Self {
+        Self {
+            base: path.into(),
+            index: None,
+        }
+    }
+}
+
+impl Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            None => f.write_str(&self.base),
+            Some(index) => write!(f, "{}[{index}]", self.base),
+        }
+    }
+}
+
 /// A reader over one object.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
     object: &'a Map<String, Value>,
-    path: String,
+    path: Path,
     problems: &'a Problems,
 }
 
@@ -56,7 +82,7 @@ impl<'a> Fields<'a> {
     /// are the specification's and pass.
     pub fn new(
         object: &'a Map<String, Value>,
-        path: &str,
+        path: impl Into<Path>,
         tables: &[&[KeySpec]],
         problems: &'a Problems,
     ) -> Self {
@@ -78,20 +104,23 @@ impl<'a> Fields<'a> {
     }
 
     /// A reader that takes any key.
-    pub fn open(object: &'a Map<String, Value>, path: &str, problems: &'a Problems) -> Self {
+    pub fn open(
+        object: &'a Map<String, Value>,
+        path: impl Into<Path>,
+        problems: &'a Problems,
+    ) -> Self {
         Self {
             object,
-            path: path.to_owned(),
+            path: path.into(),
             problems,
         }
     }
 
     /// The path of a key below this object.
     pub fn at(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
+        match (&*self.path.base, self.path.index) {
+            ("", None) => key.to_owned(),
+            _ => format!("{}.{key}", self.path),
         }
     }
 
@@ -102,7 +131,7 @@ impl<'a> Fields<'a> {
 
     /// Notes that a key's value is not what it must be.
     pub fn invalid(&self, key: &str, value: &dyn Display, must: &str) {
-        self.problems.invalid(&self.at(key), value, must);
+        self.problems.invalid(self.at(key), value, must);
     }
 
     /// The raw value: the exact spelling first, then any other case; `null` is absent.
@@ -174,16 +203,17 @@ impl<'a> Fields<'a> {
     }
 
     /// A list with the path of each item; an absent one is empty.
-    pub fn list(&self, key: &str) -> Vec<(String, &'a Value)> {
+    pub fn list(&self, key: &str) -> Vec<(Path, &'a Value)> {
         match self.value(key) {
             None => Vec::new(),
             Some(Value::Array(items)) => {
-                let item_path = |index| format!("{}[{index}]", self.at(key));
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(i, item)| (item_path(i), item))
-                    .collect()
+                let base: Rc<str> = self.at(key).into();
+                let path = |index| Path {
+                    base: Rc::clone(&base),
+                    index: Some(index),
+                };
+                let items = items.iter().enumerate();
+                items.map(|(index, item)| (path(index), item)).collect()
             }
             Some(other) => {
                 let _: Option<()> = self.mistyped(key, other, "must be a list");
@@ -215,7 +245,7 @@ impl<'a> Fields<'a> {
     /// A reader over an object below this one.
     pub fn object(&self, key: &str, tables: &[&[KeySpec]]) -> Option<Self> {
         let map = self.map(key)?;
-        Some(Self::new(map, &self.at(key), tables, self.problems))
+        Some(Self::new(map, &*self.at(key), tables, self.problems))
     }
 
     /// Readers over the objects of a list.
@@ -223,7 +253,7 @@ impl<'a> Fields<'a> {
         let mut readers = Vec::new();
         for (path, item) in self.list(key) {
             match item {
-                Value::Object(map) => readers.push(Self::new(map, &path, tables, self.problems)),
+                Value::Object(map) => readers.push(Self::new(map, path, tables, self.problems)),
                 Value::Null => {}
                 other => self.problems.invalid(&path, other, "must be an object"),
             }

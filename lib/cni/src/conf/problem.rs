@@ -1,6 +1,7 @@
 //! Everything that is wrong with a configuration, collected so that it is reported at once.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 
 use crate::error::{CniError, Code};
 
@@ -13,7 +14,7 @@ pub struct Problems {
 
 impl Problems {
     /// Notes a wrong value: the key's path, the value, and what it must be.
-    pub fn invalid(&self, path: &str, value: &dyn std::fmt::Display, must: &str) {
+    pub fn invalid(&self, path: impl Display, value: &dyn Display, must: &str) {
         self.invalid
             .borrow_mut()
             .push(format!("{path}: {value} {must}"));

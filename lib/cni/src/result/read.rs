@@ -81,7 +81,7 @@ impl<'a> Fields<'a> {
         let mut readers = Vec::new();
         for (path, item) in self.list(key) {
             match item {
-                Value::Object(map) => readers.push(Self::open(map, &path, self.problems())),
+                Value::Object(map) => readers.push(Self::open(map, path, self.problems())),
                 Value::Null => {}
                 other => self.problems().invalid(&path, other, "must be an object"),
             }
@@ -90,7 +90,7 @@ impl<'a> Fields<'a> {
     }
 
     fn object_open(&self, key: &str) -> Option<Self> {
-        Some(Self::open(self.map(key)?, &self.at(key), self.problems()))
+        Some(Self::open(self.map(key)?, &*self.at(key), self.problems()))
     }
 }
 
