@@ -11,7 +11,7 @@ use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::qdisc::{self, TokenBucket};
 use weft_store::{AttachmentRecord, BandwidthRecord, Sharing};
 
-use crate::chained::record::{foreign, records, take_back, undo};
+use crate::chained::record::{foreign, recorded, take_back, undo};
 use crate::check::{Differences, require_prev_result};
 use crate::ends::Ends;
 use crate::error::AttachError;
@@ -214,7 +214,7 @@ fn take_out(record: &mut AttachmentRecord) {
 /// # Errors
 /// Only what could not be removed.
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    let records = records(host, request)?;
+    let records = recorded(host, request)?.records;
     let mut errors = Vec::new();
     for record in &records {
         let Some(bandwidth) = &record.bandwidth else {

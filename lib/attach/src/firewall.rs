@@ -12,7 +12,7 @@ use weft_store::{AttachmentRecord, FirewallRecord, Isolation, NftRecord, SharedO
 
 use crate::chained::own_addresses;
 use crate::chained::record::{
-    ends_with_interface, foreign, records, take_back, take_out_at_once, undo,
+    ends_with_interface, foreign, recorded, take_back, take_out_at_once, undo,
 };
 use crate::check::{Differences, require_prev_result};
 use crate::conf::IngressPolicy;
@@ -159,10 +159,10 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     if has_policy && take_out_at_once(host, request, &elements_of, &take_out)? {
         return Ok(());
     }
-    let records = records(host, request)?;
+    let recorded = recorded(host, request)?;
     let mut errors = Vec::new();
     let mut had_policy = false;
-    for record in &records {
+    for record in &recorded.records {
         let Some(firewall) = &record.firewall else {
             continue;
         };
@@ -176,8 +176,8 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         errors.extend(take_back(host, &part, end, &take_out).err());
     }
     // What a DEL that was killed has left to be removed.
-    if !had_policy {
-        errors.extend(idle::remove_idle(host).err());
+    if !had_policy && recorded.has_idle {
+        errors.extend(idle::remove_found(host).err());
     }
     AttachError::collect("DEL", errors)
 }

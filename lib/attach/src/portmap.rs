@@ -14,7 +14,7 @@ use weft_store::{
 };
 
 use crate::chained::own_addresses;
-use crate::chained::record::{ends_with_interface, foreign, records, take_back, undo};
+use crate::chained::record::{ends_with_interface, foreign, recorded, take_back, undo};
 use crate::check::{Differences, require_prev_result};
 use crate::error::AttachError;
 use crate::host::Host;
@@ -80,7 +80,7 @@ pub fn add(
     let mut parts = parts(host, &id, &result, wanted)?;
     refuse_listeners(&parts.ports, &id)?;
     let mut part = AttachmentRecord::new(id.clone(), plugin);
-    part.nft.clone_from(&parts.nft);
+    part.nft = std::mem::take(&mut parts.nft);
     host.store.write(|transaction| {
         share_localhost(&mut parts, transaction)?;
         let there = transaction.attachment(&id)?;
@@ -98,9 +98,12 @@ pub fn add(
             });
         }
         record.ports.clone_from(&parts.ports);
-        record.nft.extend(parts.nft.iter().cloned());
+        let before = record.nft.len();
+        record.nft.append(&mut part.nft);
         record.shared.extend(parts.shared.iter().cloned());
-        Ok(transaction.replace_attachment(&record)?)
+        transaction.replace_attachment(&record)?;
+        part.nft = record.nft.split_off(before);
+        Ok(())
     })?;
     part.shared.clone_from(&parts.shared);
     let published = publish(host, &part, &parts);
@@ -151,6 +154,10 @@ fn parts(
 ) -> Result<Parts, AttachError> {
     let addresses = addresses(result, id.ifname.as_str());
     let mut parts = Parts::default();
+    // There may be thousands, and a port has up to five elements.
+    let count = wanted.mappings.len() * addresses.len();
+    parts.ports.reserve(count);
+    parts.nft.reserve(5 * count + addresses.len());
     for mapping in &wanted.mappings {
         let ports = ports_of(mapping, &addresses);
         // All addresses of a family that the container does not have are none.
@@ -166,19 +173,21 @@ fn parts(
     }
     parts.ports.sort();
     parts.ports.dedup();
-    parts
-        .nft
-        .extend(parts.ports.iter().map(ruleset::port_element));
     refuse_twice(&parts.ports)?;
+    // The host itself reaches its containers anyway.
+    let is_loopback = |port: &&PortRecord| port.host_ip.is_some_and(|ip| ip.is_loopback());
+    let open = || parts.ports.iter().filter(|port| !is_loopback(port));
+    // One set after the other, in the order of their names: what is sorted already is sorted fast.
     if wanted.hide_sources {
         parts
             .nft
             .extend(parts.ports.iter().map(ruleset::hidden_element));
     }
-    // The host itself reaches its containers anyway.
-    let is_loopback = |port: &&PortRecord| port.host_ip.is_some_and(|ip| ip.is_loopback());
-    let open = parts.ports.iter().filter(|port| !is_loopback(port));
-    parts.nft.extend(open.flat_map(ruleset::opened_elements));
+    parts.nft.extend(open().map(ruleset::opened_element));
+    parts
+        .nft
+        .extend(parts.ports.iter().map(ruleset::port_element));
+    parts.nft.extend(open().map(ruleset::reached_element));
     if wanted.source_nat {
         parts
             .nft
@@ -351,10 +360,14 @@ fn taken(port: &PortRecord, holder: &str) -> AttachError {
 /// # Errors
 /// Only what could not be removed.
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    let records = records(host, request)?;
+    let recorded = recorded(host, request)?;
     let mut errors = Vec::new();
     let mut has_ports = false;
-    for record in records.iter().filter(|record| !record.ports.is_empty()) {
+    for record in recorded
+        .records
+        .iter()
+        .filter(|record| !record.ports.is_empty())
+    {
         has_ports = true;
         let own = record.nft.iter().filter(|one| ruleset::is_published(one));
         let mut part = AttachmentRecord::new(record.id.clone(), "");
@@ -366,8 +379,8 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         errors.extend(take_back(host, &part, end, &take_out).err());
     }
     // What a DEL that was killed has left to be removed.
-    if !has_ports {
-        errors.extend(idle::remove_idle(host).err());
+    if !has_ports && recorded.has_idle {
+        errors.extend(idle::remove_found(host).err());
     }
     AttachError::collect("DEL", errors)
 }

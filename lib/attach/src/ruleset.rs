@@ -5,6 +5,7 @@
 //! cannot see frames between ports of a bridge and `bridge` cannot translate addresses.
 
 mod apply;
+mod by_set;
 mod elements;
 mod guard;
 mod isolation;
@@ -26,12 +27,12 @@ pub(crate) use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local};
 pub(crate) use isolation::{
     CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, apart_elements,
     connection, home_elements, is_isolation, mode_of, network_elements as isolation_elements,
-    opened_elements,
 };
 pub use limits::Limits;
 pub(crate) use limits::limit_elements;
 pub(crate) use published::{
-    hairpin_element, hidden_element, is_published, port_element, reflected_element, self_element,
+    hairpin_element, hidden_element, is_published, opened_element, port_element, reached_element,
+    reflected_element, self_element,
 };
 pub(crate) use put_back::{forget, settle, without};
 pub(crate) use remove::{remove_derived, remove_elements, remove_network_elements, sweep};

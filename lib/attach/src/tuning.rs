@@ -9,7 +9,7 @@ use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, sysctl};
 use weft_store::{AttachmentRecord, StoreError, TuningRecord};
 
-use crate::chained::record::{foreign, records, withdraw};
+use crate::chained::record::{foreign, recorded, withdraw};
 use crate::check::{Differences, require_prev_result};
 use crate::ends::Ends;
 use crate::error::{AttachError, with_cleanup_failure};
@@ -192,7 +192,7 @@ fn forget(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError>
 /// # Errors
 /// Only what could not be put back.
 pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    let records = records(host, request)?;
+    let records = recorded(host, request)?.records;
     let mut errors = Vec::new();
     for record in &records {
         if record.tuning.is_none() {

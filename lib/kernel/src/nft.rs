@@ -19,5 +19,5 @@ pub use batch::{Batch, Family};
 pub use expression::{Expression, Verdict};
 pub use name::interned;
 pub use object::{BaseChain, Chain, ForeignChain, RawRule, Table};
-pub use set::{Element, Exclusive, Key, Set, SetKind};
+pub use set::{Element, Exclusive, Key, Set, SetKind, owner_mark};
 pub use socket::NftSocket;

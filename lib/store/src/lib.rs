@@ -8,6 +8,7 @@
 mod attachments;
 mod backend;
 mod changes;
+mod elements;
 mod error;
 mod isolation;
 mod leases;
@@ -26,6 +27,7 @@ mod transaction;
 
 pub use backend::BackendKind;
 pub use changes::Change;
+pub use elements::NftRecord;
 pub use error::StoreError;
 pub use isolation::Isolation;
 pub use leases::{Granted, Lease, LeaseRequest, Pool};
@@ -36,7 +38,7 @@ pub use networks::NetworkRecord;
 pub use range::{Range, RangeError};
 pub use record::{
     AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate, DeviceRecord,
-    Ending, FirewallRecord, HostLink, HostRoute, NetnsRecord, NftRecord, ParentRecord, PortRecord,
+    Ending, FirewallRecord, HostLink, HostRoute, NetnsRecord, ParentRecord, PortRecord,
     TuningRecord,
 };
 pub use shared::{SharedObject, SharedState};

@@ -1,17 +1,25 @@
 //! Published ports of the host: each is one attachment's alone, whatever its network.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weft_cni::AttachmentId;
 
 use crate::error::StoreError;
 use crate::record::PortRecord;
-use crate::transaction::{Transaction, key, kind};
+use crate::transaction::{Transaction, kind};
 
-/// All claims on one port, of whatever address.
+/// All claims on one port, of whatever address. Numbers have five digits: keys are in their order.
 fn port_prefix(port: &PortRecord) -> Vec<u8> {
-    let number = format!("{:05}", port.host_port);
-    key(kind::PORT, &[&port.protocol.to_string(), &number], &[])
+    let digit = |unit: u16| b'0' + u8::try_from(port.host_port / unit % 10).unwrap_or(0);
+    let number = [10_000, 1000, 100, 10, 1].map(digit);
+    let mut key = Vec::with_capacity(32);
+    key.push(kind::PORT);
+    key.extend(port.protocol.to_string().as_bytes());
+    key.push(0);
+    key.extend(number);
+    key.push(0);
+    key
 }
 
 /// What is claimed of a port: an address of the host, or all of a family.
@@ -27,6 +35,15 @@ fn port_key(port: &PortRecord) -> Vec<u8> {
     let mut key = port_prefix(port);
     key.extend(scope_text(port).as_bytes());
     key
+}
+
+/// Claims by their keys.
+type Claims = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Whether no port lies between two.
+fn follows(one: &PortRecord, next: &PortRecord) -> bool {
+    let gap = next.host_port.checked_sub(one.host_port);
+    one.protocol == next.protocol && gap.is_some_and(|gap| gap <= 1)
 }
 
 /// Whether two scopes of one port share an address.
@@ -49,20 +66,50 @@ impl Transaction<'_> {
         id: &AttachmentId,
         ports: &[PortRecord],
     ) -> Result<(), StoreError> {
-        for port in ports {
-            let prefix = port_prefix(port);
-            let wanted = scope_text(port);
-            for (key, value) in self.scan(&prefix)? {
-                let scope = key.get(prefix.len()..).unwrap_or_default();
-                let holder: AttachmentId = self.decode(&key, &value)?;
-                if holder != *id && overlap(&String::from_utf8_lossy(scope), &wanted) {
-                    return Err(StoreError::PortTaken {
-                        port: port.to_string(),
-                        holder: Box::new(holder),
-                    });
+        let value = self.encode(id)?;
+        for run in ports.chunk_by(follows) {
+            let claims = self.claims_on(run)?;
+            for port in run {
+                let mut key = port_prefix(port);
+                if !claims.is_empty() {
+                    self.refuse_taken(port, &key, &value, &claims)?;
                 }
+                key.extend(scope_text(port).as_bytes());
+                self.put_bytes(key, value.clone());
             }
-            self.put(port_key(port), id)?;
+        }
+        Ok(())
+    }
+
+    /// All claims on ports that follow each other: one look instead of one for each.
+    fn claims_on(&self, run: &[PortRecord]) -> Result<Claims, StoreError> {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            return Ok(Claims::new());
+        };
+        let last = port_prefix(last);
+        self.scan_while(&port_prefix(first), usize::MAX, &|key| {
+            *key <= *last || key.starts_with(&last)
+        })
+    }
+
+    /// Refuses a port that somebody else has claimed; `own` is the claim of who asks.
+    fn refuse_taken(
+        &self,
+        port: &PortRecord,
+        prefix: &[u8],
+        own: &[u8],
+        claims: &Claims,
+    ) -> Result<(), StoreError> {
+        let wanted = scope_text(port);
+        let there = claims.range(prefix.to_vec()..);
+        for (key, holder) in there.take_while(|(key, _)| key.starts_with(prefix)) {
+            let scope = key.get(prefix.len()..).unwrap_or_default();
+            if *holder != own && overlap(&String::from_utf8_lossy(scope), &wanted) {
+                return Err(StoreError::PortTaken {
+                    port: port.to_string(),
+                    holder: Box::new(self.decode(key, holder)?),
+                });
+            }
         }
         Ok(())
     }

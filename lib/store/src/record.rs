@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use weft_cni::AttachmentId;
 use weft_cni::result::Route;
 
+use crate::elements::{NftRecord, texts_by_set};
 use crate::isolation::Isolation;
 use crate::shared::SharedObject;
 
@@ -58,7 +59,7 @@ pub struct AttachmentRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     /// Elements of nf_tables sets that are this attachment's alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "texts_by_set")]
     pub nft: Vec<NftRecord>,
     /// Ports of the host that lead to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -254,7 +255,7 @@ pub struct BandwidthRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub receives: bool,
     /// Elements that are the attachment's alone; `nft` of the attachment has them too.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "texts_by_set")]
     pub nft: Vec<NftRecord>,
 }
 
@@ -283,7 +284,7 @@ impl Ending {
 #[serde(rename_all = "camelCase")]
 pub struct FirewallRecord {
     /// Elements that are the attachment's alone; `nft` has them too.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "texts_by_set")]
     pub nft: Vec<NftRecord>,
     /// The container's addresses, which on another suite's interface nothing else here says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -389,22 +390,6 @@ impl std::fmt::Display for PortRecord {
         }
         write!(f, "{}/{}", self.host_port, self.protocol_name())
     }
-}
-
-/// An element of one of Weft's nf_tables sets, in hexadecimal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NftRecord {
-    /// The set.
-    pub set: String,
-    /// The key, or the first key of a range.
-    pub key: String,
-    /// The last key of a range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_end: Option<String>,
-    /// A map's value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
 }
 
 /// Another IPAM plugin that has to be told of the DEL.

@@ -7,9 +7,9 @@
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use crate::elements::NftRecord;
 use crate::error::StoreError;
 use crate::isolation::Isolation;
-use crate::record::NftRecord;
 use crate::transaction::{Entry, Transaction, key, kind};
 
 /// A shared object of the kernel.
@@ -158,6 +158,14 @@ impl Transaction<'_> {
             .iter()
             .map(|(key, _)| self.decode(key, key.get(1..).unwrap_or_default()))
             .collect()
+    }
+
+    /// Whether there is one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn has_idle(&self) -> Result<bool, StoreError> {
+        Ok(self.first(&[kind::IDLE])?.is_some())
     }
 
     /// Forgets an object that has been removed, unless somebody uses it again.

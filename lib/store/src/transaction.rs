@@ -1,5 +1,6 @@
 //! One look at the store: reads see the transaction's own writes, which are made all together.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -107,9 +108,14 @@ impl<'a> Transaction<'a> {
     }
 
     pub(crate) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(value).map_err(|error| self.damaged(error))?;
+        let bytes = self.encode(value)?;
         self.put_bytes(key, bytes);
         Ok(())
+    }
+
+    /// A value as it is stored: equal ones are equal bytes.
+    pub(crate) fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, StoreError> {
+        serde_json::to_vec(value).map_err(|error| self.damaged(error))
     }
 
     pub(crate) fn delete(&mut self, key: Vec<u8>) {
@@ -127,10 +133,22 @@ impl<'a> Transaction<'a> {
     }
 
     fn scan_up_to(&self, prefix: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let mut found = std::collections::BTreeMap::new();
+        let found = self.scan_while(prefix, limit, &|key| key.starts_with(prefix))?;
+        Ok(found.into_iter().take(limit).collect())
+    }
+
+    /// The entries from a key on, while `is_within` says so of their keys. At least the first `limit`, if
+    /// there are as many.
+    pub(crate) fn scan_while(
+        &self,
+        from: &[u8],
+        limit: usize,
+        is_within: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+        let mut found = BTreeMap::new();
         if let Some(base) = self.base {
-            base.scan(prefix, &mut |key, value| {
-                if !key.starts_with(prefix) || found.len() >= limit {
+            base.scan(from, &mut |key, value| {
+                if !is_within(key) || found.len() >= limit {
                     return ControlFlow::Break(());
                 }
                 if !self.writes.contains_key(key) {
@@ -139,13 +157,13 @@ impl<'a> Transaction<'a> {
                 ControlFlow::Continue(())
             })?;
         }
-        let written = self.writes.range(prefix.to_vec()..);
-        for (key, value) in written.take_while(|(key, _)| key.starts_with(prefix)) {
+        let written = self.writes.range(from.to_vec()..);
+        for (key, value) in written.take_while(|(key, _)| is_within(key)) {
             if let Some(value) = value {
                 found.insert(key.clone(), value.clone());
             }
         }
-        Ok(found.into_iter().take(limit).collect())
+        Ok(found)
     }
 
     /// The next number of a counter, from 1.

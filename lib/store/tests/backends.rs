@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use weft_cni::AttachmentId;
 use weft_store::{
-    AddressRecord, AttachmentRecord, BackendKind, Change, LeaseRequest, NftRecord, Pool, Range,
-    SharedObject, Store, StoreConfig, StoreError, Transaction,
+    AddressRecord, AttachmentRecord, BackendKind, Change, LeaseRequest, NftRecord, Pool,
+    PortRecord, Range, SharedObject, Store, StoreConfig, StoreError, Transaction,
 };
 
 const BACKENDS: [BackendKind; 2] = [BackendKind::Redb, BackendKind::Sled];
@@ -356,5 +356,57 @@ proptest! {
         }
         prop_assert_eq!(store.read(|t| t.leases()).unwrap().len(), held.len());
         prop_assert!(store.read(|t| t.findings()).unwrap().is_empty());
+    }
+}
+
+fn ports(protocol: u8, numbers: &[u16], host_ip: Option<&str>, address: &str) -> Vec<PortRecord> {
+    let port = |number: &u16| PortRecord {
+        protocol,
+        host_port: *number,
+        host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+        address: address.parse().unwrap(),
+        container_port: 80,
+    };
+    numbers.iter().map(port).collect()
+}
+
+#[test]
+fn ports_that_follow_each_other_are_claimed_one_by_one() {
+    let run: Vec<u16> = (8080..=8090).collect();
+    let (v4, v6) = ("10.0.0.2", "fd00::2");
+    let held = [
+        (ports(6, &[8079, 8091, 80, 9], None, v4), None),
+        (ports(17, &run, None, v4), None),
+        (ports(6, &run, None, v6), None),
+        (ports(6, &[8080], None, v4), Some("8080/tcp")),
+        (ports(6, &[8085], Some("192.0.2.1"), v4), Some("8085/tcp")),
+        (ports(6, &[8090, 8091], None, v4), Some("8090/tcp")),
+    ];
+    for backend in BACKENDS {
+        for (others, conflict) in &held {
+            let (_dir, store) = store(backend);
+            let publish = |container: &str, ports: &[PortRecord]| {
+                let mut record = AttachmentRecord::new(id(container), "test");
+                record.ports = ports.to_vec();
+                store.write(|t| t.replace_attachment(&record))
+            };
+            publish("other", others).unwrap();
+            let outcome = publish("own", &ports(6, &run, None, v4));
+            match conflict {
+                None => outcome.unwrap(),
+                Some(wanted) => match outcome.unwrap_err() {
+                    StoreError::PortTaken { port, holder } => {
+                        assert_eq!((port.as_str(), *holder), (*wanted, id("other")));
+                    }
+                    error => panic!("{error}"),
+                },
+            }
+            // Again with others of its own, in any order, beside those that it gives back.
+            publish("other", &[]).unwrap();
+            publish("own", &ports(6, &run, None, v4)).unwrap();
+            publish("own", &ports(6, &[8087, 8086, 9000, 8088], None, v4)).unwrap();
+            publish("other", &ports(6, &[8085, 8089], None, v4)).unwrap();
+            publish("other", &ports(6, &[8085, 8086], None, v4)).unwrap_err();
+        }
     }
 }

@@ -36,18 +36,31 @@ fn is_empty(record: &AttachmentRecord) -> bool {
         && record.delegate.is_none()
 }
 
-/// The records that a DEL of a chained plugin is about. A store that cannot be read keeps no container
-/// from being removed: nothing is known of what was added then.
-pub(crate) fn records(
-    host: &mut Host,
-    request: &Request,
-) -> Result<Vec<AttachmentRecord>, AttachError> {
+/// What the store says to a DEL of a chained plugin.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    /// The records that it is about.
+    pub(crate) records: Vec<AttachmentRecord>,
+    /// A DEL that was killed has left something to be removed.
+    pub(crate) has_idle: bool,
+}
+
+/// Looks into the store for a DEL of a chained plugin. One that cannot be read keeps no container from
+/// being removed: nothing is known of what was added then.
+pub(crate) fn recorded(host: &mut Host, request: &Request) -> Result<Recorded, AttachError> {
     let names = request.env.container()?;
     let target = Target::of(request, &names);
-    match target.read_records(host) {
+    let outcome = host.read_to_remove(|transaction| {
+        Ok(Recorded {
+            records: target.records_in(transaction)?,
+            // Who looks closer says why this cannot be told.
+            has_idle: transaction.has_idle().unwrap_or(true),
+        })
+    });
+    match outcome {
         Err(error @ StoreError::Damaged { .. }) => {
             tracing::warn!(%error, "DEL without the store: weft store rebuild mends it");
-            Ok(Vec::new())
+            Ok(Recorded::default())
         }
         outcome => Ok(outcome?),
     }
@@ -79,7 +92,7 @@ pub(crate) fn withdraw(
                 transaction.replace_attachment(&left)?;
             }
         }
-        Ok(!transaction.idle_objects()?.is_empty())
+        transaction.has_idle()
     })?;
     if has_idle {
         idle::remove_found(host)?;
@@ -113,7 +126,7 @@ pub(crate) fn take_out_at_once(
             take_out(record);
             transaction.replace_attachment(record)?;
         }
-        Ok::<_, StoreError>(Some(!transaction.idle_objects()?.is_empty()))
+        Ok::<_, StoreError>(Some(transaction.has_idle()?))
     });
     match outcome {
         Ok(Some(has_idle)) => {

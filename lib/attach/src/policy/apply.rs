@@ -277,11 +277,11 @@ fn change(
         let there: Vec<Element> = nft
             .elements(&set)?
             .into_iter()
-            .filter(|one| one.owner == OWNER)
+            .filter(|one| &*one.owner == OWNER)
             .collect();
         let wanted = elements
             .into_iter()
-            .map(|one| (one.key, one.owner))
+            .map(|one| (one.key, one.owner.to_string()))
             .collect();
         difference(&set, &there, &wanted, batch);
     }
@@ -295,7 +295,11 @@ fn difference(
     wanted: &BTreeMap<Vec<u8>, String>,
     batch: &mut Batch,
 ) -> bool {
-    let is_right = |one: &Element| wanted.get(&one.key) == Some(&one.owner);
+    let is_right = |one: &Element| {
+        wanted
+            .get(&one.key)
+            .is_some_and(|owner| **owner == *one.owner)
+    };
     let stale: Vec<Element> = there.iter().filter(|one| !is_right(one)).cloned().collect();
     let kept: BTreeSet<&Vec<u8>> = there
         .iter()

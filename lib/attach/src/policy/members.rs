@@ -95,7 +95,7 @@ pub(super) fn memberships(record: &AttachmentRecord, rules: &[Rule]) -> BTreeSet
         .iter()
         .flat_map(|selector| {
             addresses.iter().map(|ip| NftRecord {
-                set: member_set_name(selector, ip.is_ipv4()),
+                set: member_set_name(selector, ip.is_ipv4()).into(),
                 key: address_bytes_hex(*ip),
                 key_end: None,
                 value: None,

@@ -6,6 +6,7 @@ use weft_kernel::KernelError;
 use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, RawRule, Set, SetKind, Table};
 use weft_store::{AttachmentRecord, NftRecord};
 
+use super::by_set::BySet;
 use super::elements::{element, record_of};
 use super::isolation::USER_PRE;
 use super::put_back::settle;
@@ -18,61 +19,47 @@ use crate::policy::{self, State, is_member_set, member_set};
 /// How often a compare-and-swap is repeated when others keep changing the ruleset.
 pub(super) const SWAP_ATTEMPTS: u32 = 50;
 
-/// The elements of a record, its network's included, with whether each must be the first.
-fn elements_of(record: &AttachmentRecord) -> Vec<(Set, Element, Exclusive)> {
-    let own = owner(&record.id);
+/// The elements that a record shares with others of its network.
+fn shared_elements(record: &AttachmentRecord) -> impl Iterator<Item = (Set, Element)> {
     let network = network_owner(&record.id.network);
-    let mine = record.nft.iter().filter_map(|one| element(one, &own));
-    let shared = record
-        .shared
-        .iter()
-        .filter_map(|object| element(object.nft_element()?, &network));
+    let shared = record.shared.iter();
+    shared.filter_map(move |object| element(object.nft_element()?, &network))
+}
+
+/// The elements of a record, its network's included, with whether each must be the first.
+fn elements_of(record: &AttachmentRecord) -> impl Iterator<Item = (Set, Element, Exclusive)> {
+    let own = owner(&record.id);
+    let mine = record.nft.iter().filter_map(move |one| element(one, &own));
     mine.map(|(set, element)| (set, element, Exclusive::Yes))
-        .chain(shared.map(|(set, element)| (set, element, Exclusive::No)))
-        .collect()
+        .chain(shared_elements(record).map(|(set, element)| (set, element, Exclusive::No)))
 }
 
 /// Adds the elements of a record, and the tables if they are missing. Nothing is ever deleted or
 /// flushed here, except an element that a lost attachment left on the same key.
 pub(crate) fn add_elements(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
-    let (own, network): (Vec<_>, Vec<_>) = elements_of(record)
-        .into_iter()
-        .partition(|(_, _, exclusive)| *exclusive == Exclusive::Yes);
+    let mut own = BySet::default();
+    own.add_records(&record.nft, &owner(&record.id));
+    let network: Vec<(Set, Element)> = shared_elements(record).collect();
     if own.is_empty() && network.is_empty() {
         return Ok(());
     }
-    let nft = host.nft()?;
     let mut batch = Batch::new();
-    for (set, elements) in by_set(own.iter().map(|(set, element, _)| (*set, element.clone()))) {
-        set.add(&elements, Exclusive::Yes, &mut batch);
+    for (set, elements) in own.iter() {
+        set.add(elements, Exclusive::Yes, &mut batch);
     }
-    match nft.commit(&batch) {
+    match host.nft()?.commit(&batch) {
         Ok(()) => {}
         Err(error) if error.is_absent() => return restore(host, Some(record)),
         Err(error) if error.is_present() => replace(host, &own)?,
         Err(error) => return Err(error.into()),
     }
-    for (set, element, _) in &network {
+    for (set, element) in &network {
         match add_interval(host.nft()?, set, element) {
             Err(error) if error.is_absent() => return restore(host, Some(record)),
             outcome => outcome?,
         }
     }
     Ok(())
-}
-
-/// Elements of the same set go in one message: the kernel's answers have to fit a buffer.
-pub(super) fn by_set(
-    elements: impl IntoIterator<Item = (Set, Element)>,
-) -> Vec<(Set, Vec<Element>)> {
-    let mut sets: Vec<(Set, Vec<Element>)> = Vec::new();
-    for (set, element) in elements {
-        match sets.iter_mut().find(|(there, _)| *there == set) {
-            Some((_, list)) => list.push(element),
-            None => sets.push((set, vec![element])),
-        }
-    }
-    sets
 }
 
 /// Adds an element of an interval set, unless it is there: changing such a set is not O(1). The
@@ -92,7 +79,7 @@ fn add_interval(nft: &mut NftSocket, set: &Set, element: &Element) -> Result<(),
         Err(error) if error.is_present() => {
             tracing::warn!(
                 set = set.name,
-                owner = element.owner,
+                owner = &*element.owner,
                 "overlaps another element"
             );
             Ok(())
@@ -263,9 +250,9 @@ impl KnownElements {
         let is_hashed = |(set, _): &&(Set, Element)| set.kind != SetKind::Interval;
         let shared = self.shared.iter().filter(is_hashed);
         let all = self.hashed.iter().chain(shared).cloned();
-        for (set, elements) in by_set(all) {
+        for (set, elements) in all.collect::<BySet>().iter() {
             if table.is_none_or(|table| set.table == *table) {
-                set.add(&elements, Exclusive::No, batch);
+                set.add(elements, Exclusive::No, batch);
             }
         }
     }
@@ -286,7 +273,7 @@ fn fill(nft: &mut NftSocket, known: &KnownElements) -> Result<(), AttachError> {
 
 /// A key is taken. If its owner is an attachment that is no more, its element goes and ours comes,
 /// in one batch; the address of a living one cannot be shared.
-fn replace(host: &mut Host, wanted: &[(Set, Element, Exclusive)]) -> Result<(), AttachError> {
+fn replace(host: &mut Host, wanted: &BySet) -> Result<(), AttachError> {
     let records = host.all_attachments()?;
     let living: BTreeMap<String, &AttachmentRecord> = records
         .iter()
@@ -294,10 +281,13 @@ fn replace(host: &mut Host, wanted: &[(Set, Element, Exclusive)]) -> Result<(), 
         .collect();
     let nft = host.nft()?;
     let mut batch = Batch::new();
-    for (set, element, _) in wanted {
+    let each = wanted
+        .iter()
+        .flat_map(|(set, elements)| elements.iter().map(move |one| (set, one)));
+    for (set, element) in each {
         if let Some(there) = nft.find(set, element)? {
             if let Some(holder) = living
-                .get(&there.owner)
+                .get(&*there.owner)
                 .filter(|_| there.owner != element.owner)
             {
                 return Err(AttachError::Conflict {
@@ -315,7 +305,7 @@ fn replace(host: &mut Host, wanted: &[(Set, Element, Exclusive)]) -> Result<(), 
                 continue;
             }
             tracing::warn!(
-                owner = there.owner,
+                owner = &*there.owner,
                 set = set.name,
                 "stale nft element replaced"
             );
@@ -337,7 +327,7 @@ pub(crate) fn element_is_right(
     };
     let there = host.nft()?.find(&set, &wanted)?;
     Ok(there.is_some_and(|there| {
-        owner.is_none_or(|owner| owner == there.owner)
+        owner.is_none_or(|owner| *owner == *there.owner)
             && there.value == wanted.value
             && is_same(&there, &wanted)
     }))
@@ -385,7 +375,11 @@ pub(crate) fn owners(host: &mut Host) -> Result<BTreeSet<String>, AttachError> {
     let nft = host.nft()?;
     let mut owners = BTreeSet::new();
     for set in all_sets(nft)? {
-        owners.extend(nft.elements(&set)?.into_iter().map(|element| element.owner));
+        owners.extend(
+            nft.elements(&set)?
+                .into_iter()
+                .map(|element| element.owner.to_string()),
+        );
     }
     Ok(owners)
 }
@@ -399,7 +393,10 @@ pub(crate) fn records_by_owner(
     for set in all_sets(nft)? {
         for element in nft.elements(&set)? {
             let record = record_of(set, &element);
-            records.entry(element.owner).or_default().push(record);
+            records
+                .entry(element.owner.to_string())
+                .or_default()
+                .push(record);
         }
     }
     Ok(records)

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use ipnetwork::IpNetwork;
 use weft_kernel::Mac;
-use weft_kernel::nft::{Element, Set};
+use weft_kernel::nft::{Element, Set, owner_mark};
 use weft_store::NftRecord;
 
 use super::guard;
@@ -43,7 +43,7 @@ pub(crate) fn address_bytes_hex(ip: IpAddr) -> String {
 
 pub(super) fn record(set: Set, key: &[u8]) -> NftRecord {
     NftRecord {
-        set: set.name.to_owned(),
+        set: set.name.into(),
         key: hex(key),
         key_end: None,
         value: None,
@@ -177,22 +177,31 @@ pub(super) fn interval_in(set: Set, source: &IpNetwork, destination: &IpNetwork)
     }
 }
 
-/// A record as an element of its set; `None` for a set that is not Weft's.
-pub(crate) fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
+/// A set by its name; `None` for one that is not Weft's.
+pub(super) fn set_of(name: &str) -> Option<Set> {
     static BY_NAME: LazyLock<BTreeMap<&str, Set>> =
         LazyLock::new(|| sets().map(|set| (set.name, set)).collect());
-    let known = BY_NAME.get(record.set.as_str()).copied();
-    let set = known.or_else(|| member_set(&record.set))?;
-    let mut element = Element::new(unhex(&record.key)?, owner);
+    BY_NAME.get(name).copied().or_else(|| member_set(name))
+}
+
+/// A record as an element; `None` for one that is damaged.
+pub(super) fn element_of(record: &NftRecord, owner: &Arc<str>) -> Option<Element> {
+    let mut element = Element::of(unhex(&record.key)?, owner);
     element.key_end = record.key_end.as_deref().and_then(unhex);
     element.value = record.value.as_deref().and_then(unhex);
-    Some((set, element))
+    Some(element)
+}
+
+/// A record as an element of its set; `None` for a set that is not Weft's.
+pub(crate) fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
+    let set = set_of(&record.set)?;
+    Some((set, element_of(record, &owner_mark(owner))?))
 }
 
 /// An element of the kernel as a record.
 pub(super) fn record_of(set: Set, element: &Element) -> NftRecord {
     NftRecord {
-        set: set.name.to_owned(),
+        set: set.name.into(),
         key: hex(&element.key),
         key_end: element.key_end.as_deref().map(hex),
         value: element.value.as_deref().map(hex),
@@ -212,7 +221,7 @@ mod tests {
         let addresses = nets(&["10.1.0.2/24", "fd00::2/64"]);
         let plain = endpoint_elements(&addresses, Some(&Masquerade::default()), None);
         assert_eq!(
-            plain.iter().map(|r| r.set.as_str()).collect::<Vec<_>>(),
+            plain.iter().map(|r| &*r.set).collect::<Vec<_>>(),
             ["masq4", "masq6"]
         );
         assert_eq!(plain[0].key, "0a010002");

@@ -7,10 +7,9 @@
 use std::net::IpAddr;
 
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
-use weft_store::{Isolation, NftRecord, PortRecord};
+use weft_store::{Isolation, NftRecord};
 
-use super::elements::{hex, ifname_bytes, ip_bytes, record, service};
-use super::guard::{REACHED4, REACHED6};
+use super::elements::{hex, ifname_bytes, ip_bytes, record};
 use super::matching::{
     ACCEPT, DROP, FIRST, destination_port, input_name, is, is_in, is_known_connection, jump_by,
     l4_protocol, output_name, transport_layer, was_not_translated, was_translated,
@@ -331,19 +330,4 @@ pub(crate) fn is_isolation(element: &NftRecord) -> bool {
 /// That one network's containers reach another's.
 pub(crate) fn connection(from: &str, to: &str) -> NftRecord {
     record(CONNECTED, &[ifname_bytes(from), ifname_bytes(to)].concat())
-}
-
-/// A container's port that a port of the host leads to: open by routing and on the bridge.
-pub(crate) fn opened_elements(port: &PortRecord) -> [NftRecord; 2] {
-    let sets = if port.address.is_ipv4() {
-        [OPENED4, REACHED4]
-    } else {
-        [OPENED6, REACHED6]
-    };
-    let key = [
-        ip_bytes(port.address),
-        vec![port.protocol, 0, 0, 0],
-        service(port.container_port).to_vec(),
-    ];
-    sets.map(|set| record(set, &key.concat()))
 }

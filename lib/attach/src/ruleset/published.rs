@@ -290,6 +290,18 @@ pub(crate) fn reflected_element(port: &PortRecord) -> NftRecord {
     target(if is_ipv4 { REFLECTED4 } else { REFLECTED6 }, port)
 }
 
+/// A container's port that a port of the host leads to, by routing.
+pub(crate) fn opened_element(port: &PortRecord) -> NftRecord {
+    let is_ipv4 = port.address.is_ipv4();
+    target(if is_ipv4 { OPENED4 } else { OPENED6 }, port)
+}
+
+/// The same, on the bridge.
+pub(crate) fn reached_element(port: &PortRecord) -> NftRecord {
+    let is_ipv4 = port.address.is_ipv4();
+    target(if is_ipv4 { REACHED4 } else { REACHED6 }, port)
+}
+
 /// From an address to itself by a published port.
 pub(crate) fn self_element(address: IpAddr) -> NftRecord {
     let set = if address.is_ipv4() { SELF4 } else { SELF6 };

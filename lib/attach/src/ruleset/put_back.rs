@@ -16,7 +16,8 @@ use weft_cni::AttachmentId;
 use weft_kernel::nft::{Batch, Exclusive};
 use weft_store::{AttachmentRecord, NftRecord, StoreError, Transaction};
 
-use super::apply::{SWAP_ATTEMPTS, by_set};
+use super::apply::SWAP_ATTEMPTS;
+use super::by_set::BySet;
 use super::elements::element;
 use super::remove_elements;
 use crate::error::AttachError;
@@ -56,8 +57,8 @@ fn give_back(host: &mut Host, lost: &[AttachmentRecord]) -> Result<(), AttachErr
         let there: BTreeSet<&NftRecord> = back.nft.iter().collect();
         let again = record.nft.iter().filter(|one| there.contains(one));
         let again = again.filter_map(|one| element(one, &owner(&record.id)));
-        for (set, elements) in by_set(again) {
-            set.add(&elements, Exclusive::No, &mut batch);
+        for (set, elements) in again.collect::<BySet>().iter() {
+            set.add(elements, Exclusive::No, &mut batch);
         }
         host.nft()?.commit(&batch)?;
     }

@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult};
-use weft_kernel::nft::{Batch, Element, NftSocket, Set};
+use weft_kernel::nft::{Batch, Element, NftSocket};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
-use super::apply::{SWAP_ATTEMPTS, all_sets, by_set, is_same};
+use super::apply::{SWAP_ATTEMPTS, all_sets, is_same};
+use super::by_set::BySet;
 use super::elements::{Guarded, element, endpoint_elements, record_of};
 use crate::error::AttachError;
 use crate::host::Host;
@@ -16,22 +17,21 @@ use crate::plan::Masquerade;
 
 /// Removes elements that belong to their `owner`, or, where they name none, to anybody; those that are
 /// somebody else's by now stay. A compare-and-swap on the ruleset's generation makes sure of it.
-fn remove_owned(nft: &mut NftSocket, wanted: &[(Set, Element)]) -> Result<(), AttachError> {
+fn remove_owned(nft: &mut NftSocket, wanted: &BySet) -> Result<(), AttachError> {
     for _ in 0..SWAP_ATTEMPTS {
         let generation = nft.generation()?;
         let mut batch = Batch::at_generation(generation);
-        for (set, elements) in by_set(wanted.iter().cloned()) {
-            let there = nft.find_all(&set, &elements)?;
-            let mut ours = Vec::new();
-            for (there, wanted) in there.into_iter().zip(elements) {
-                let is_ours = there.is_some_and(|there| {
-                    (wanted.owner.is_empty() || there.owner == wanted.owner)
-                        && is_same(&there, &wanted)
-                });
-                if is_ours {
-                    ours.push(wanted);
-                }
-            }
+        for (set, elements) in wanted.iter() {
+            let there = nft.find_all(set, elements)?;
+            let is_ours = |there: &Element, wanted: &Element| {
+                (wanted.owner.is_empty() || there.owner == wanted.owner) && is_same(there, wanted)
+            };
+            // By their keys, and so as good as what was wanted.
+            let ours: Vec<Element> = there
+                .into_iter()
+                .zip(elements)
+                .filter_map(|(there, wanted)| there.filter(|there| is_ours(there, wanted)))
+                .collect();
             if !ours.is_empty() {
                 set.remove(&ours, &mut batch);
             }
@@ -55,10 +55,9 @@ pub(crate) fn remove_elements(
     host: &mut Host,
     records: &[&AttachmentRecord],
 ) -> Result<(), AttachError> {
-    let mut elements = Vec::new();
+    let mut elements = BySet::default();
     for record in records {
-        let own = owner(&record.id);
-        elements.extend(record.nft.iter().filter_map(|one| element(one, &own)));
+        elements.add_records(&record.nft, &owner(&record.id));
     }
     if elements.is_empty() {
         return Ok(());
@@ -99,11 +98,8 @@ pub(crate) fn remove_derived(
         }),
         None,
     ));
-    let mark = owner(id);
-    let elements: Vec<(Set, Element)> = records
-        .iter()
-        .filter_map(|record| element(record, &mark))
-        .collect();
+    let mut elements = BySet::default();
+    elements.add_records(&records, &owner(id));
     remove_owned(host.nft()?, &elements)
 }
 
@@ -135,7 +131,7 @@ pub(crate) fn remove_network_elements(
         }
     }
     let elements = unused.into_iter().filter_map(|one| element(one, ""));
-    remove_owned(host.nft()?, &elements.collect::<Vec<_>>())
+    remove_owned(host.nft()?, &elements.collect())
 }
 
 fn has_same_key(one: &NftRecord, other: &NftRecord) -> bool {
@@ -159,6 +155,7 @@ pub(crate) fn sweep(
     if orphans.is_empty() {
         return Ok(0);
     }
-    remove_owned(nft, &orphans)?;
-    Ok(orphans.len())
+    let count = orphans.len();
+    remove_owned(nft, &orphans.into_iter().collect())?;
+    Ok(count)
 }

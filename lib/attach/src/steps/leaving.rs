@@ -162,6 +162,6 @@ fn forget(
                 transaction.remove_attachment(&record.id)?;
             }
         }
-        Ok(!transaction.idle_objects()?.is_empty())
+        transaction.has_idle()
     })
 }

@@ -12,13 +12,36 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
+    /// Behind bytes that are not attributes.
+    pub(super) fn behind(header: [u8; 4]) -> Self {
+        Self {
+            bytes: header.to_vec(),
+        }
+    }
+
     pub(super) fn put(&mut self, kind: u16, value: &[u8]) {
+        self.put_joined(kind, &[value]);
+    }
+
+    /// A value in several parts, one after the other.
+    pub(super) fn put_joined(&mut self, kind: u16, parts: &[&[u8]]) {
+        self.put_with(kind, |list| {
+            parts.iter().for_each(|part| list.put_raw(part));
+        });
+    }
+
+    /// A value that `fill` writes where it belongs: nothing is copied.
+    fn put_with(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        let start = self.bytes.len();
+        self.bytes.extend([0; 2]);
+        self.bytes.extend(kind.to_ne_bytes());
+        fill(self);
         // Attribute lengths are 16 bits; the largest value here is a batch of list items that the
         // callers keep far below that.
-        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
-        self.bytes.extend(length.to_ne_bytes());
-        self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend(value);
+        let length = u16::try_from(self.bytes.len() - start).unwrap_or(u16::MAX);
+        if let Some(place) = self.bytes.get_mut(start..start + 2) {
+            place.copy_from_slice(&length.to_ne_bytes());
+        }
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 
@@ -28,20 +51,16 @@ impl Attributes {
     }
 
     pub(super) fn put_text(&mut self, kind: u16, text: &str) {
-        let mut bytes = text.as_bytes().to_vec();
-        bytes.push(0);
-        self.put(kind, &bytes);
+        self.put_joined(kind, &[text.as_bytes(), &[0]]);
     }
 
     pub(super) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
-        let mut inner = Self::default();
-        fill(&mut inner);
-        self.put(kind | NESTED, &inner.bytes);
+        self.put_with(kind | NESTED, fill);
     }
 
-    /// Attributes that are ready.
+    /// Attributes that are ready, or part of a value.
     pub(super) fn put_raw(&mut self, bytes: &[u8]) {
-        self.bytes.extend(bytes);
+        self.bytes.extend_from_slice(bytes);
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {

@@ -124,11 +124,9 @@ pub(super) const fn message_kind(operation: u16) -> u16 {
 
 /// struct nfgenmsg and attributes.
 pub(super) fn payload(family: Family, fill: impl FnOnce(&mut Attributes)) -> Vec<u8> {
-    let mut attributes = Attributes::default();
+    let mut attributes = Attributes::behind([family.number(), 0, 0, 0]);
     fill(&mut attributes);
-    let mut bytes = vec![family.number(), 0, 0, 0];
-    bytes.extend(attributes.into_bytes());
-    bytes
+    attributes.into_bytes()
 }
 
 /// struct nfgenmsg for all families.
@@ -139,12 +137,10 @@ pub(super) fn unspecified_family() -> Vec<u8> {
 /// The frame of a batch: which subsystem, and the generation it is for.
 pub(super) fn frame(generation: Option<u32>) -> Vec<u8> {
     const NFNL_BATCH_GENID: u16 = 1;
-    let mut attributes = Attributes::default();
+    let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();
+    let mut attributes = Attributes::behind([0, 0, high, low]);
     if let Some(generation) = generation {
         attributes.put_u32(NFNL_BATCH_GENID, generation);
     }
-    let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();
-    let mut bytes = vec![0, 0, high, low];
-    bytes.extend(attributes.into_bytes());
-    bytes
+    attributes.into_bytes()
 }

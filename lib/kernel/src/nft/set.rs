@@ -1,5 +1,7 @@
 //! Sets, maps and their elements.
 
+use std::sync::Arc;
+
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::attribute::{Attributes, attributes};
@@ -153,7 +155,7 @@ pub struct Set {
 }
 
 /// An element. Keys of several fields have each field padded to four bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Element {
     /// The key, or the first key of a range.
     pub key: Vec<u8>,
@@ -161,8 +163,8 @@ pub struct Element {
     pub key_end: Option<Vec<u8>>,
     /// The value, in a map.
     pub value: Option<Vec<u8>>,
-    /// Who it belongs to; `nft` shows it as the element's comment.
-    pub owner: String,
+    /// Who it belongs to; `nft` shows it as the element's comment. Thousands may have the same.
+    pub owner: Arc<str>,
     /// How many packets found it, in a set that counts.
     pub packets: u64,
 }
@@ -170,13 +172,16 @@ pub struct Element {
 impl Element {
     /// An element of a plain set.
     pub fn new(key: Vec<u8>, owner: &str) -> Self {
-        let mut owner = owner.to_owned();
-        owner.truncate(COMMENT_BYTES);
+        Self::of(key, &owner_mark(owner))
+    }
+
+    /// The same, of an owner whose mark has been made.
+    pub fn of(key: Vec<u8>, owner: &Arc<str>) -> Self {
         Self {
             key,
             key_end: None,
             value: None,
-            owner,
+            owner: Arc::clone(owner),
             packets: 0,
         }
     }
@@ -191,13 +196,14 @@ impl Element {
                 if let Some(value) = &self.value {
                     put_value(kind, value, element);
                 }
-                element.put(ELEM_USERDATA, &comment(&self.owner));
+                let (header, text) = comment_parts(&self.owner);
+                element.put_joined(ELEM_USERDATA, &[&header, text.as_bytes(), &[0]]);
             }
         });
     }
 
     fn read(bytes: &[u8]) -> Self {
-        let mut element = Self::new(Vec::new(), "");
+        let mut element = Self::default();
         for (kind, value) in attributes(bytes) {
             let data = || attributes(value).next().map(|(_, data)| data.to_vec());
             match kind {
@@ -217,6 +223,11 @@ impl Element {
     }
 }
 
+/// As much of an owner's name as an element holds.
+pub fn owner_mark(name: &str) -> Arc<str> {
+    comment_parts(name).1.into()
+}
+
 /// The elements of a message, in words.
 fn owners(elements: &[Element]) -> String {
     match elements {
@@ -229,26 +240,27 @@ fn owners(elements: &[Element]) -> String {
 }
 
 pub(super) fn comment(text: &str) -> Vec<u8> {
+    let (header, text) = comment_parts(text);
+    [&header, text.as_bytes(), &[0]].concat()
+}
+
+/// What comes before a comment's text, and as much of it as there may be.
+fn comment_parts(text: &str) -> ([u8; 2], &str) {
     let mut end = text.len().min(COMMENT_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     let text = text.get(..end).unwrap_or_default();
-    let mut bytes = vec![
-        UDATA_COMMENT,
-        u8::try_from(text.len() + 1).unwrap_or(u8::MAX),
-    ];
-    bytes.extend(text.as_bytes());
-    bytes.push(0);
-    bytes
+    let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
+    ([UDATA_COMMENT, length], text)
 }
 
-fn read_comment(bytes: &[u8]) -> String {
+fn read_comment(bytes: &[u8]) -> Arc<str> {
     match bytes {
-        [UDATA_COMMENT, _, text @ ..] => String::from_utf8_lossy(text)
-            .trim_end_matches('\0')
-            .to_owned(),
-        _ => String::new(),
+        [UDATA_COMMENT, _, text @ ..] => {
+            String::from_utf8_lossy(text).trim_end_matches('\0').into()
+        }
+        _ => "".into(),
     }
 }
 
