@@ -109,7 +109,6 @@ fn wait(
     timeout: Duration,
     mode: FlockArg,
 ) -> Result<FileLock, StoreError> {
-    let holder_of = file.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let _ = sender.send(Flock::lock(file, mode));
@@ -121,13 +120,19 @@ fn wait(
             operation: "cannot be locked",
             source: errno.into(),
         }),
-        Err(_) => Err(StoreError::LockTimeout {
-            path: PathBuf::from(path),
-            holder: holder_of
-                .and_then(holder)
-                .unwrap_or_else(|| "an unknown process".to_owned()),
-            seconds: timeout.as_secs(),
-        }),
+        Err(_) => Err(timed_out(path, timeout)),
+    }
+}
+
+/// A lock was waited for too long; the message names who holds it.
+pub(crate) fn timed_out(path: &Path, timeout: Duration) -> StoreError {
+    let file = std::fs::metadata(path).ok();
+    StoreError::LockTimeout {
+        path: PathBuf::from(path),
+        holder: file
+            .and_then(|file| holder((file.dev(), file.ino())))
+            .unwrap_or_else(|| "an unknown process".to_owned()),
+        seconds: timeout.as_secs(),
     }
 }
 

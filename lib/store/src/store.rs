@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::backend::{Backend, BackendKind};
 use crate::error::StoreError;
-use crate::lock::FileLock;
+use crate::lock::{self, FileLock};
 use crate::transaction::{Transaction, key, kind};
 
 /// Where the store is and how it is opened.
@@ -75,13 +75,33 @@ impl Store {
 
     /// A lock for something that only one process may do at a time, besides the store.
     ///
+    /// flock(2) lets those who share a lock pass one who waits to have it alone, for ever where they come
+    /// and go. Who has waited for a second closes the turnstile that all of them come through.
+    ///
     /// # Errors
     /// [`StoreError::LockTimeout`], [`StoreError::Io`].
     pub fn named_lock(&self, name: &str, sharing: Sharing) -> Result<FileLock, StoreError> {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let timeout = self.config.lock_timeout;
         let path = self.lock_path(name)?;
+        let turnstile = self.lock_path(&format!("{name}.turn"))?;
+        let in_turn = |turn: Result<FileLock, StoreError>| match turn {
+            // Who stands in it only waits as well.
+            Err(StoreError::LockTimeout { .. }) => Err(lock::timed_out(&path, timeout)),
+            turn => turn,
+        };
         match sharing {
-            Sharing::Exclusive => FileLock::exclusive(&path, self.config.lock_timeout),
-            Sharing::Shared => FileLock::shared(&path, self.config.lock_timeout),
+            Sharing::Shared => {
+                let _turn = in_turn(FileLock::shared(&turnstile, timeout))?;
+                FileLock::shared(&path, timeout)
+            }
+            Sharing::Exclusive => match FileLock::exclusive(&path, timeout.min(PATIENCE)) {
+                Err(StoreError::LockTimeout { .. }) if timeout > PATIENCE => {
+                    let _turn = in_turn(FileLock::exclusive(&turnstile, timeout))?;
+                    FileLock::exclusive(&path, timeout)
+                }
+                outcome => outcome,
+            },
         }
     }
 

@@ -410,3 +410,31 @@ fn ports_that_follow_each_other_are_claimed_one_by_one() {
         }
     }
 }
+
+#[test]
+fn who_wants_a_lock_alone_is_not_passed_for_ever() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use weft_store::Sharing;
+    let (_dir, store) = store(BackendKind::Redb);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for turn in 0..40 {
+            let (store, is_over) = (&store, &is_over);
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(turn));
+                while !is_over.load(Ordering::Relaxed) {
+                    let _held = store.named_lock("links", Sharing::Shared).unwrap();
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let started = std::time::Instant::now();
+        let outcome = store.named_lock("links", Sharing::Exclusive);
+        let waited = started.elapsed();
+        is_over.store(true, Ordering::Relaxed);
+        outcome.unwrap();
+        // Passed, it waits for as long as others come.
+        assert!(waited < Duration::from_secs(5), "{waited:?}");
+    });
+}
