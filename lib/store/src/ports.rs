@@ -7,19 +7,12 @@ use weft_cni::AttachmentId;
 
 use crate::error::StoreError;
 use crate::record::PortRecord;
-use crate::transaction::{Transaction, kind};
+use crate::transaction::{Transaction, key, kind};
 
 /// All claims on one port, of whatever address. Numbers have five digits: keys are in their order.
 fn port_prefix(port: &PortRecord) -> Vec<u8> {
-    let digit = |unit: u16| b'0' + u8::try_from(port.host_port / unit % 10).unwrap_or(0);
-    let number = [10_000, 1000, 100, 10, 1].map(digit);
-    let mut key = Vec::with_capacity(32);
-    key.push(kind::PORT);
-    key.extend(port.protocol.to_string().as_bytes());
-    key.push(0);
-    key.extend(number);
-    key.push(0);
-    key
+    let number = format!("{:05}", port.host_port);
+    key(kind::PORT, &[&port.protocol.to_string(), &number], &[])
 }
 
 /// What is claimed of a port: an address of the host, or all of a family.

@@ -270,36 +270,32 @@ pub(crate) fn port_element(port: &PortRecord) -> NftRecord {
     }
 }
 
-/// A container's port, in a set of those.
-fn target(set: Set, port: &PortRecord) -> NftRecord {
+/// A container's port, in the set of its family.
+fn target([v4, v6]: [Set; 2], port: &PortRecord) -> NftRecord {
     let mut key = ip_bytes(port.address);
     key.extend([port.protocol, 0, 0, 0]);
     key.extend(service(port.container_port));
-    record(set, &key)
+    record(if port.address.is_ipv4() { v4 } else { v6 }, &key)
 }
 
 /// The host becomes the source of everything that comes by a published port.
 pub(crate) fn hidden_element(port: &PortRecord) -> NftRecord {
-    let is_ipv4 = port.address.is_ipv4();
-    target(if is_ipv4 { HIDDEN4 } else { HIDDEN6 }, port)
+    target([HIDDEN4, HIDDEN6], port)
 }
 
 /// The host becomes the source of what would be answered past it.
 pub(crate) fn reflected_element(port: &PortRecord) -> NftRecord {
-    let is_ipv4 = port.address.is_ipv4();
-    target(if is_ipv4 { REFLECTED4 } else { REFLECTED6 }, port)
+    target([REFLECTED4, REFLECTED6], port)
 }
 
 /// A container's port that a port of the host leads to, by routing.
 pub(crate) fn opened_element(port: &PortRecord) -> NftRecord {
-    let is_ipv4 = port.address.is_ipv4();
-    target(if is_ipv4 { OPENED4 } else { OPENED6 }, port)
+    target([OPENED4, OPENED6], port)
 }
 
 /// The same, on the bridge.
 pub(crate) fn reached_element(port: &PortRecord) -> NftRecord {
-    let is_ipv4 = port.address.is_ipv4();
-    target(if is_ipv4 { REACHED4 } else { REACHED6 }, port)
+    target([REACHED4, REACHED6], port)
 }
 
 /// From an address to itself by a published port.
