@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 OUT := target/bin
-PROGRAMS := weft weft-bandwidth weft-bridge weft-firewall weft-host weft-ipam weft-ipvlan weft-loopback weft-macvlan weft-portmap \
+# Names of one file.
+PLUGINS := weft-bandwidth weft-bridge weft-firewall weft-host weft-ipam weft-ipvlan weft-loopback weft-macvlan weft-portmap \
 	weft-tuning
 # Static programs start sooner; proc macros need the explicit target.
 # CPUID traps in virtual machines (tens of microseconds each), so sha2 is told not to ask.
@@ -22,15 +23,16 @@ deps: ## install what building and testing need (Debian packages, Rust's musl ta
 	@scripts/deps.sh
 
 .PHONY: build
-build: ## static release binaries, and nothing else, in target/bin
+build: ## the static release program under all its names, and nothing else, in target/bin
 	@mkdir -p $(OUT)
-	@find $(OUT) -mindepth 1 $(PROGRAMS:%=! -name %) -delete
+	@find $(OUT) -mindepth 1 $(PLUGINS:%=! -name %) ! -name weft -delete
 	@target=$$(scripts/target.sh) && \
-	$(STATIC) cargo build --locked --release --target $$target $(PROGRAMS:%=-p %) && \
-	for program in $(PROGRAMS); do \
-		built=target/$$target/release/$$program; \
-		cmp -s $$built $(OUT)/$$program || \
-		{ cp $$built $(OUT)/.new && mv $(OUT)/.new $(OUT)/$$program; } || exit 1; done
+	$(STATIC) cargo build --locked --release --target $$target -p weft && \
+	built=target/$$target/release/weft && \
+	{ cmp -s $$built $(OUT)/weft || { cp $$built $(OUT)/.new && mv $(OUT)/.new $(OUT)/weft; }; } && \
+	for plugin in $(PLUGINS); do \
+		[ $(OUT)/$$plugin -ef $(OUT)/weft ] || \
+		{ ln $(OUT)/weft $(OUT)/.new && mv $(OUT)/.new $(OUT)/$$plugin; } || exit 1; done
 
 .PHONY: demo
 demo: deps build ## two containers on a bridge, from set-up to clean-up
@@ -50,8 +52,7 @@ check: ## format, lints, documentation, layers, licences
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo check --locked --quiet --manifest-path fuzz/Cargo.toml
-	cargo test --locked -p weft-tests --test suite -- layers::
-	@scripts/licences.sh
+	cargo test --locked -p weft-tests --test suite -- layers:: dependencies::
 
 .PHONY: conformance
 conformance: build ## the conformance suite on Weft, or on BIN=/usr/lib/cni

@@ -1,5 +1,6 @@
-//! weft: see `weft --help`.
+//! Every program of Weft: the plugins by their names, and `weft`, for which see `weft --help`.
 
+mod called;
 mod cni;
 mod config;
 mod doctor;
@@ -14,6 +15,8 @@ mod store;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use called::Program;
 
 /// Weft: container networking you can look into.
 #[derive(Debug, Parser)]
@@ -48,6 +51,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let is_call = std::env::var_os("CNI_COMMAND").is_some();
+    match called::program(std::env::args_os().next(), is_call) {
+        Program::Plugin(plugin) => weft_cni::run(plugin),
+        Program::Unknown(error) => weft_cni::refuse(error),
+        Program::CommandLine => command_line(),
+    }
+}
+
+fn command_line() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Cni(verb) => cni::run(&verb),
         Command::Config(verb) => config::run(&verb),

@@ -19,7 +19,7 @@ mod run;
 pub mod runtime;
 pub mod version;
 
-// Every program of Weft links this crate. musl's allocator asks the kernel for every few pages
+// Everything of Weft links this crate. musl's allocator asks the kernel for every few pages
 // anew, which is a hundred system calls and as many page faults in a process of two milliseconds.
 #[cfg(target_env = "musl")]
 #[global_allocator]
@@ -29,5 +29,5 @@ pub use error::{CniError, Code};
 pub use id::{AttachmentId, ContainerId, IfName, NetworkName};
 pub use plugin::{Plugin, Request};
 pub use result::CniResult;
-pub use run::run;
+pub use run::{refuse, run};
 pub use version::SpecVersion;

@@ -45,6 +45,14 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
     finish(outcome, &input)
 }
 
+/// Answers a runtime that no plugin can be run for, in the version that it speaks.
+pub fn refuse(error: CniError) -> ExitCode {
+    let mut input = Vec::new();
+    // What cannot be read says no version, and the error is another one.
+    let _ = std::io::stdin().read_to_end(&mut input);
+    finish(Err(error), &input)
+}
+
 /// A panic is a bug; the runtime still gets a document it can read.
 fn guarded<T>(work: impl FnOnce() -> Result<T, CniError>) -> Result<T, CniError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {

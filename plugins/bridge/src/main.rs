@@ -1,7 +1,0 @@
-//! weft-bridge: see the library.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    weft_cni::run(&weft_bridge::BRIDGE)
-}

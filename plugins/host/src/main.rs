@@ -1,7 +1,0 @@
-//! weft-host: see the library.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    weft_cni::run(&weft_host::HOST)
-}

@@ -1,7 +1,0 @@
-//! weft-ipam: see the library.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    weft_cni::run(&weft_ipam::WeftIpam)
-}

@@ -1,7 +1,0 @@
-//! weft-ipvlan: see the library.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    weft_cni::run(&weft_ipvlan::IPVLAN)
-}
