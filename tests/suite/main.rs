@@ -17,6 +17,7 @@ mod commands;
 mod concurrency;
 mod conformance;
 mod crash;
+mod dependencies;
 mod docs;
 mod examples;
 mod firewall;
