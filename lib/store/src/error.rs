@@ -20,12 +20,14 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// Another process keeps the lock.
-    #[error("{path} is locked by {holder} and stayed so for {seconds} s (WEFT_LOCK_TIMEOUT)")]
+    /// Other processes have kept the lock: one of them, or one after the other.
+    #[error(
+        "{path} is locked by {holder}, and could not be had within {seconds} s (WEFT_LOCK_TIMEOUT)"
+    )]
     LockTimeout {
         /// The lock file.
         path: PathBuf,
-        /// Process id and command of the holder.
+        /// Process id and command of whoever has it now.
         holder: String,
         /// How long it was waited for.
         seconds: u64,
