@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::net::if_::if_nametoindex;
 use tempfile::TempDir;
 use weft_kernel::NetNs;
 
@@ -69,6 +70,11 @@ impl Container {
     /// Whether a shell command succeeds inside.
     pub fn succeeds(&self, command: &str) -> bool {
         self.run(|| shell(command)).status.success()
+    }
+
+    /// Whether there is an interface of this name inside.
+    pub fn has_interface(&self, name: &str) -> bool {
+        self.run(|| if_nametoindex(name)).is_ok()
     }
 
     /// Ends the container: the namespace is gone, and so is its path.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,14 +22,13 @@ impl HostState {
     /// Takes one.
     pub fn of(host: &Host) -> Self {
         let mut parts = host.run(|| {
+            let (links, addresses) = links_and_addresses();
+            let rules = [lines("ip rule"), lines("ip -6 rule")].concat();
             BTreeMap::from([
-                ("links", links()),
-                ("addresses", addresses()),
-                (
-                    "routes",
-                    lines("ip -o route show table all; ip -o -6 route show table all"),
-                ),
-                ("rules", lines("ip rule; ip -6 rule")),
+                ("links", links),
+                ("addresses", addresses),
+                ("routes", lines("ip -o route show table all")),
+                ("rules", rules),
                 ("nft", lines("nft --stateless list ruleset")),
                 ("queues", lines("tc qdisc show")),
                 ("sysctls", sysctls()),
@@ -77,59 +77,62 @@ impl HostState {
     }
 }
 
+/// What a program prints. Thousands of snapshots are taken: without a shell.
+fn printed(line: &str) -> Vec<u8> {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).output().unwrap().stdout
+}
+
 fn lines(command: &str) -> Vec<String> {
-    let output = crate::host::shell(command);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines()
+    String::from_utf8_lossy(&printed(command))
+        .lines()
         .map(|line| line.trim().to_owned())
         .filter(|line| !line.is_empty())
         .collect()
 }
 
-fn json(command: &str) -> Vec<Value> {
-    let output = crate::host::shell(command);
-    serde_json::from_slice(&output.stdout).unwrap_or_default()
-}
-
-fn links() -> Vec<String> {
-    let text = |link: &Value, key: &str| link[key].to_string();
-    json("ip -j -d link")
-        .iter()
-        .map(|link| {
-            let is_up = link["flags"]
-                .as_array()
-                .is_some_and(|f| f.contains(&"UP".into()));
-            let keys = [
-                "ifname",
-                "ifalias",
-                "mtu",
-                "master",
-                "address",
-                "group",
-                "promiscuity",
-            ];
-            let fields: Vec<String> = keys
-                .iter()
-                .map(|key| format!("{key}={}", text(link, key)))
-                .collect();
-            format!(
-                "{} up={is_up} {}",
-                fields.join(" "),
-                link["linkinfo"]["info_kind"]
-            )
-        })
-        .collect()
-}
-
-/// The addresses, link-local ones left out. An IPv6 address has its local route only when duplicate
-/// address detection is over, so that is awaited: call this before reading routes.
-fn addresses() -> Vec<String> {
-    let mut links = json("ip -j addr");
+/// All interfaces with their addresses. An IPv6 address has its local route only when duplicate address
+/// detection is over, so that is awaited: call this before reading routes.
+fn links_and_addresses() -> (Vec<String>, Vec<String>) {
+    let read =
+        || -> Vec<Value> { serde_json::from_slice(&printed("ip -j -d addr")).unwrap_or_default() };
+    let mut all = read();
     let deadline = Instant::now() + Duration::from_secs(5);
-    while Instant::now() < deadline && links.iter().any(has_tentative) {
+    while Instant::now() < deadline && all.iter().any(has_tentative) {
         thread::sleep(Duration::from_millis(100));
-        links = json("ip -j addr");
+        all = read();
     }
+    (all.iter().map(link).collect(), addresses(&all))
+}
+
+fn link(link: &Value) -> String {
+    let text = |key: &str| link[key].to_string();
+    let is_up = link["flags"]
+        .as_array()
+        .is_some_and(|flags| flags.contains(&"UP".into()));
+    let keys = [
+        "ifname",
+        "ifalias",
+        "mtu",
+        "master",
+        "address",
+        "group",
+        "promiscuity",
+    ];
+    let fields: Vec<String> = keys
+        .iter()
+        .map(|key| format!("{key}={}", text(key)))
+        .collect();
+    format!(
+        "{} up={is_up} {}",
+        fields.join(" "),
+        link["linkinfo"]["info_kind"]
+    )
+}
+
+/// The addresses, link-local ones left out.
+fn addresses(links: &[Value]) -> Vec<String> {
     let mut all = Vec::new();
     for link in links {
         for address in link["addr_info"].as_array().into_iter().flatten() {
