@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::setsockopt;
@@ -30,7 +31,7 @@ const BYTES: usize = 3_000_000;
 fn transfer(from: &Container, to: &Container, address: &str) -> Duration {
     let address: SocketAddr = address.parse().unwrap();
     let listener = to.run(|| TcpListener::bind(address).unwrap());
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let receiver = scope.spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut all = Vec::new();
@@ -44,6 +45,18 @@ fn transfer(from: &Container, to: &Container, address: &str) -> Duration {
         assert_eq!(receiver.join().unwrap(), BYTES);
         begun.elapsed()
     })
+}
+
+/// A transfer that nothing limits: the first of some that has the processors to itself, else the quickest.
+fn free(transfer: &dyn Fn() -> Duration) -> Duration {
+    let mut best = transfer();
+    for _ in 0..20 {
+        if best < Duration::from_millis(300) {
+            break;
+        }
+        best = best.min(transfer());
+    }
+    best
 }
 
 /// Eight megabits a second: a megabyte.
@@ -63,22 +76,21 @@ fn each_direction_has_its_rate() {
     let ((a, result), (b, _)) = (net.add(&conf), net.add(&conf));
     let to_a = || transfer(&b, &a, "10.1.0.2:9000");
     let from_a = || transfer(&a, &b, "10.1.0.3:9000");
-    let free = [to_a(), from_a()];
     let before = HostState::of(&net.host);
     for (key, is_ingress) in [("ingressRate", true), ("egressRate", false)] {
         let limits = bandwidth(&json!({key: RATE}), &result);
         net.call("ADD", &limits, &a).ok();
         net.call("CHECK", &limits, &a).ok();
         let (limited, open) = if is_ingress {
-            (to_a(), from_a())
+            (to_a(), free(&from_a))
         } else {
-            (from_a(), to_a())
+            (from_a(), free(&to_a))
         };
-        is_limited(limited, free[0].max(free[1]).max(open));
+        is_limited(limited, open);
         net.call("DEL", &limits, &a).ok();
         net.call("DEL", &limits, &a).ok();
         assert!(
-            to_a().max(from_a()) * 2 < limited,
+            free(&to_a).max(free(&from_a)) * 2 < limited,
             "the limit is still there"
         );
     }
@@ -116,12 +128,12 @@ fn a_macvlan_is_limited_too() {
     let ((a, result), (b, _)) = (net.add(&conf), net.add(&conf));
     let to_a = || transfer(&b, &a, "10.1.0.2:9000");
     let from_a = || transfer(&a, &b, "10.1.0.3:9000");
-    let free = to_a().max(from_a());
+    let open = free(&to_a).max(free(&from_a));
     let limits = bandwidth(&json!({"ingressRate": RATE, "egressRate": RATE}), &result);
     net.call("ADD", &limits, &a).ok();
     net.call("CHECK", &limits, &a).ok();
-    is_limited(to_a(), free);
-    is_limited(from_a(), free);
+    is_limited(to_a(), open);
+    is_limited(from_a(), open);
     net.call("DEL", &limits, &a).ok();
     assert!(
         !a.succeeds("nft list ruleset | grep -q weft") && !a.succeeds("tc qdisc | grep -q tbf")
@@ -149,11 +161,18 @@ fn flood_at(from: &Container, receiver: UdpSocket, address: &str) -> usize {
     setsockopt(&receiver, RcvBufForce, &(8 << 20)).unwrap();
     let sender = from.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     let arrived = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
         scope.spawn(|| {
             let mut buffer = [0; 64];
-            while receiver.recv(&mut buffer).is_ok() {
-                arrived.fetch_add(1, Ordering::Relaxed);
+            // The sender may have to wait for a processor: silence says nothing before it has ended.
+            loop {
+                let was_over = is_over.load(Ordering::SeqCst);
+                if receiver.recv(&mut buffer).is_ok() {
+                    arrived.fetch_add(1, Ordering::Relaxed);
+                } else if was_over {
+                    break;
+                }
             }
         });
         for sent in 1..=2000 {
@@ -165,11 +184,36 @@ fn flood_at(from: &Container, receiver: UdpSocket, address: &str) -> usize {
                 && arrived.load(Ordering::Relaxed) < sent
                 && start.elapsed() < Duration::from_millis(20)
             {
-                std::thread::sleep(Duration::from_micros(100));
+                thread::sleep(Duration::from_micros(100));
             }
         }
+        is_over.store(true, Ordering::SeqCst);
     });
     arrived.into_inner()
+}
+
+/// How many of some connections, begun at once, there are after so many seconds.
+fn connect(from: &Container, address: SocketAddr, count: usize, seconds: u64) -> Vec<TcpStream> {
+    let patience = Duration::from_secs(seconds);
+    let one = || TcpStream::connect_timeout(&address, patience).ok();
+    from.run(|| {
+        thread::scope(|scope| {
+            let all: Vec<_> = (0..count).map(|_| scope.spawn(one)).collect();
+            let made = all.into_iter().filter_map(|one| one.join().unwrap());
+            made.collect()
+        })
+    })
+}
+
+/// That some passed, and no more than a rate allows: the kernel lets a second's worth pass before it counts
+/// the burst, which is another, and whatever a slow machine gives them time for.
+#[track_caller]
+fn assert_few(passed: usize, a_second: usize, taken: Duration) {
+    let seconds = 3 + usize::try_from(taken.as_secs()).unwrap();
+    assert!(
+        (1..=a_second * seconds).contains(&passed),
+        "{passed} in {taken:?}"
+    );
 }
 
 #[test]
@@ -181,12 +225,7 @@ fn floods_are_limited() {
     assert!(free > 1000, "the control: {free} arrived");
     let server = Server::tcp_on(&net.host, 9000, "host");
     let address: SocketAddr = "10.1.0.1:9000".parse().unwrap();
-    let connect = |count: usize, patience: u64| -> Vec<TcpStream> {
-        let patience = Duration::from_millis(patience);
-        let one = |_| TcpStream::connect_timeout(&address, patience).ok();
-        a.run(|| (0..count).filter_map(one).collect())
-    };
-    assert_eq!(connect(40, 5000).len(), 40, "the control");
+    assert_eq!(connect(&a, address, 40, 30).len(), 40, "the control");
     let limited = |limits: Value, test: &dyn Fn()| {
         let conf = bandwidth(&json!({ "limits": limits }), &result);
         net.call("ADD", &conf, &a).ok();
@@ -195,28 +234,24 @@ fn floods_are_limited() {
         net.call("DEL", &conf, &a).ok();
     };
     limited(json!({"packetsPerSecond": 100}), &|| {
+        let begun = Instant::now();
         let arrived = flood(&a, &b, "10.1.0.3");
-        assert!((1..1000).contains(&arrived), "{arrived} arrived");
+        assert_few(arrived, 100, begun.elapsed());
         let other = flood(&b, &a, "10.1.0.2");
         assert!(other > 1000, "it is only its own: {other} arrived");
     });
     limited(json!({"newConnectionsPerSecond": 4}), &|| {
         let begun = Instant::now();
-        let made = connect(40, 40).len();
-        // A slow machine gives them time.
-        let most = 16 + 4 * usize::try_from(begun.elapsed().as_secs()).unwrap();
-        assert!(
-            (1..=most.min(39)).contains(&made),
-            "{made} connections, at most {most}"
-        );
+        let made = connect(&a, address, 40, 2).len();
+        assert_few(made, 4, begun.elapsed());
         // Until one more may begin.
-        std::thread::sleep(Duration::from_millis(1200));
+        thread::sleep(Duration::from_millis(1200));
         let arrived = flood_at(&a, net.host.run(flooded), "10.1.0.1");
         assert!(arrived > 1000, "of one connection: {arrived} arrived");
     });
     net.host.sh("conntrack -F 2>/dev/null");
     limited(json!({"connections": 5}), &|| {
-        let held = connect(20, 40).len();
+        let held = connect(&a, address, 20, 2).len();
         assert!((1..=5).contains(&held), "{held} connections");
     });
     drop(server);
