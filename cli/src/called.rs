@@ -6,7 +6,7 @@ use std::path::Path;
 use weft_cni::{CniError, Code, Plugin};
 
 /// The plugins, each called by its own name.
-const PLUGINS: [&dyn Plugin; 10] = [
+const ALL: [&dyn Plugin; 10] = [
     &weft_bridge::BRIDGE,
     &weft_macvlan::MACVLAN,
     &weft_ipvlan::IPVLAN,
@@ -36,7 +36,7 @@ pub(crate) enum Program {
 pub(crate) fn program(called: Option<OsString>, is_call: bool) -> Program {
     let called = called.unwrap_or_default();
     let name = Path::new(&called).file_name().unwrap_or_default();
-    match PLUGINS.into_iter().find(|plugin| name == plugin.name()) {
+    match ALL.into_iter().find(|plugin| name == plugin.name()) {
         Some(plugin) => Program::Plugin(plugin),
         None if is_call && name != COMMAND_LINE => {
             Program::Unknown(unknown(&name.to_string_lossy()))
@@ -46,7 +46,7 @@ pub(crate) fn program(called: Option<OsString>, is_call: bool) -> Program {
 }
 
 fn unknown(name: &str) -> CniError {
-    let names = PLUGINS.map(Plugin::name).join(", ");
+    let names = ALL.map(Plugin::name).join(", ");
     CniError::new(
         Code::InvalidEnvironment,
         format!("{name}: Weft has no plugin of this name"),
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_name_says_which() {
-        for plugin in PLUGINS {
+        for plugin in ALL {
             let path = format!("/opt/cni/bin/{}", plugin.name());
             let Program::Plugin(found) = called(&path, true) else {
                 panic!("{path} is not a plugin");

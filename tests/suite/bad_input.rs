@@ -1,7 +1,12 @@
 //! What bad input gets: one document, everything that is wrong at once, nothing changed.
 
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
-use weft_testkit::{Call, HostState};
+use weft_testkit::{Call, HostState, Suite};
 
 use crate::bridge::Net;
 
@@ -33,6 +38,39 @@ fn all_problems_are_reported_at_once() {
         assert!(msg.contains(part), "{part} is not in {msg}");
     }
     before.assert_same(&net.host, "a wrong configuration");
+}
+
+/// A copy or a link under another name, as somebody makes who installs them instead of the reference's.
+#[test]
+fn a_name_of_no_plugin_is_answered_with_those_there_are() {
+    let programs = Suite::weft();
+    let mut called = Command::new(programs.bin_dir.join("weft"))
+        .arg0("/opt/cni/bin/bridge")
+        .env("CNI_COMMAND", "ADD")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = called.stdin.take().unwrap();
+    stdin.write_all(br#"{"cniVersion": "0.4.0"}"#).unwrap();
+    drop(stdin);
+    let output = called.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&error["code"], &error["cniVersion"]),
+        (&json!(4), &json!("0.4.0"))
+    );
+    let msg = error["msg"].as_str().unwrap();
+    assert!(msg.starts_with("bridge: "), "{error}");
+    let (_, names) = error["details"].as_str().unwrap().split_once(": ").unwrap();
+    let told: BTreeSet<String> = names.split(", ").map(str::to_owned).collect();
+    let installed: BTreeSet<String> = std::fs::read_dir(&programs.bin_dir)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "weft")
+        .collect();
+    assert_eq!(told, installed);
 }
 
 #[test]

@@ -198,6 +198,11 @@ fn first_add_killed_anywhere_then_del() {
 }
 
 #[test]
+fn first_add_killed_anywhere_then_gc() {
+    kill_at_each("ADD", None, Network::Uplink, Cleaner::Gc);
+}
+
+#[test]
 fn del_killed_anywhere_then_del() {
     kill_at_each("DEL", Some("ADD"), Network::Warm, Cleaner::Del);
 }
@@ -208,8 +213,8 @@ fn del_killed_anywhere_then_gc() {
 }
 
 #[test]
-fn last_del_killed_anywhere_then_gc() {
-    kill_at_each("DEL", Some("ADD"), Network::Uplink, Cleaner::Gc);
+fn last_del_killed_anywhere_then_del() {
+    kill_at_each("DEL", Some("ADD"), Network::Uplink, Cleaner::Del);
 }
 
 #[test]

@@ -77,11 +77,15 @@ impl HostState {
     }
 }
 
-/// What a program prints. Thousands of snapshots are taken: without a shell.
+/// What a program prints. Thousands of snapshots are taken: without a shell. Two snapshots of nothing
+/// would be the same, so it must succeed.
 fn printed(line: &str) -> Vec<u8> {
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap());
-    command.args(words).output().unwrap().stdout
+    let output = command.args(words).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {said}");
+    output.stdout
 }
 
 fn lines(command: &str) -> Vec<String> {
@@ -95,8 +99,7 @@ fn lines(command: &str) -> Vec<String> {
 /// All interfaces with their addresses. An IPv6 address has its local route only when duplicate address
 /// detection is over, so that is awaited: call this before reading routes.
 fn links_and_addresses() -> (Vec<String>, Vec<String>) {
-    let read =
-        || -> Vec<Value> { serde_json::from_slice(&printed("ip -j -d addr")).unwrap_or_default() };
+    let read = || -> Vec<Value> { serde_json::from_slice(&printed("ip -j -d addr")).unwrap() };
     let mut all = read();
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline && all.iter().any(has_tentative) {
