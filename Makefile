@@ -39,11 +39,11 @@ demo: deps build ## two containers on a bridge, from set-up to clean-up
 	@scripts/demo.sh
 
 .PHONY: test
-test: deps build ## all tests: unit, fuzz, integration, crash, runtimes, another kernel
+test: deps build ## all tests: unit, fuzz, integration, crash, runtimes, their core on another kernel
 	@scripts/test.sh
 
 .PHONY: test-vm
-test-vm: deps build ## the integration tests under Debian's kernel, in a virtual machine
+test-vm: deps build ## all integration tests under Debian's kernel, in a virtual machine
 	@scripts/test-vm.sh
 
 .PHONY: check

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, here and under Debian's kernel, and one line at the end with their sum. A test that
+# All tests, here, and their core under Debian's kernel, and one line at the end with their sum. A test that
 # cannot run on this kernel says so in a file of skips and counts as skipped, not as passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,4 +31,4 @@ privately cargo test --locked --workspace --exclude weft-tests
 scripts/fuzz.sh "${SECONDS_EACH:-10}"
 # They wait for the kernel more than they compute.
 RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))} privately cargo test --locked -p weft-tests
-scripts/test-vm.sh 2>&1 | tee -a "$there"
+scripts/test-vm.sh core 2>&1 | tee -a "$there"
