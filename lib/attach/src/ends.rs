@@ -12,11 +12,8 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) fn find(
-        host: &mut Host,
-        inside: &mut Container,
-        ifname: &str,
-    ) -> Result<Self, AttachError> {
+    /// The interface alone.
+    pub(crate) fn of_container(inside: &mut Container, ifname: &str) -> Result<Self, AttachError> {
         let own = link::find(&mut inside.route, ifname)?.ok_or_else(|| AttachError::Conflict {
             key: "CNI_IFNAME",
             name: ifname.to_owned(),
@@ -24,6 +21,15 @@ impl Ends {
                 "does not exist in the container: this plugin comes after the plugin that makes it"
                     .to_owned(),
         })?;
+        Ok(Self { own, peer: None })
+    }
+
+    pub(crate) fn find(
+        host: &mut Host,
+        inside: &mut Container,
+        ifname: &str,
+    ) -> Result<Self, AttachError> {
+        let Self { own, .. } = Self::of_container(inside, ifname)?;
         let is_pair = own.kind.as_deref() == Some("veth") && own.peer_netns_id.is_some();
         let peer = match own.parent.filter(|_| is_pair) {
             Some(index) => link::find_index(host.route()?, index)?,

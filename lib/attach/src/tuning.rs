@@ -83,7 +83,12 @@ pub fn add(
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     let mut inside = Container::open(path, request.env.netns_override())?;
     let netns = namespaces::record(path, &inside.netns, &inside.home)?;
-    let target = Ends::find(host, &mut inside, id.ifname.as_str())?;
+    let ifname = id.ifname.as_str();
+    let target = match wanted.mtu {
+        Some(_) => Ends::find(host, &mut inside, ifname)?,
+        // Nothing else concerns the host's end.
+        None => Ends::of_container(&mut inside, ifname)?,
+    };
     let before = before(&inside, &target, wanted)?;
     let mut previous = None;
     let mut record = host.store.write(|transaction| {

@@ -56,19 +56,21 @@ pub(crate) fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<(), 
 
 fn restore_inside(netns: &NetNs, tuning: &TuningRecord) -> Result<(), AttachError> {
     let home = NetNs::current()?;
-    let mut socket = RouteSocket::open_in(netns, &home)?;
-    if link::find(&mut socket, &tuning.ifname)?.is_some() {
-        let mut batch = Batch::new();
-        let change = Change {
-            mac: tuning.mac.as_ref().and_then(|mac| mac.parse().ok()),
-            mtu: tuning.mtu,
-            tx_queue_len: tuning.tx_queue_len,
-            promiscuous: tuning.promiscuous,
-            all_multicast: tuning.all_multicast,
-            ..Change::default()
-        };
-        change.apply(&tuning.ifname, &mut batch);
-        if let Err(error) = socket.commit(batch) {
+    let mut batch = Batch::new();
+    let change = Change {
+        mac: tuning.mac.as_ref().and_then(|mac| mac.parse().ok()),
+        mtu: tuning.mtu,
+        tx_queue_len: tuning.tx_queue_len,
+        promiscuous: tuning.promiscuous,
+        all_multicast: tuning.all_multicast,
+        ..Change::default()
+    };
+    change.apply(&tuning.ifname, &mut batch);
+    if !batch.is_empty() {
+        let mut socket = RouteSocket::open_in(netns, &home)?;
+        if link::find(&mut socket, &tuning.ifname)?.is_some()
+            && let Err(error) = socket.commit(batch)
+        {
             tracing::warn!(%error, "not put back");
         }
     }

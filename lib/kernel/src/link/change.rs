@@ -42,7 +42,7 @@ pub struct Change<'a> {
 }
 
 impl Change<'_> {
-    /// Asks for the change of the link called `name`.
+    /// Asks for the change of the link called `name`; for none, if there is nothing to change.
     pub fn apply(&self, name: &str, batch: &mut Batch) {
         let mut link = LinkMessage::default();
         link.attributes.push(LinkAttribute::IfName(name.to_owned()));
@@ -98,7 +98,10 @@ impl Change<'_> {
                 link.header.flags.set(flag, on);
             }
         }
-        batch.push(kind::NEW_LINK, &link, 0, format!("configure {name}"));
+        let is_change = link.attributes.len() > 1 || !link.header.change_mask.is_empty();
+        if is_change {
+            batch.push(kind::NEW_LINK, &link, 0, format!("configure {name}"));
+        }
     }
 }
 
