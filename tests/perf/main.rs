@@ -24,8 +24,25 @@ use std::process::ExitCode;
 
 use report::Report;
 
+/// Some of the measurements alone.
+const PARTS: [&str; 6] = [
+    "--parents",
+    "--chain",
+    "--chains-at-once",
+    "--ports",
+    "--among-elements",
+    "--throughput",
+];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let unknown =
+        |argument: &&String| *argument != "--short" && !PARTS.contains(&argument.as_str());
+    if let Some(unknown) = arguments.iter().find(unknown) {
+        let parts = PARTS.join(" | ");
+        println!("weft-bench: {unknown} is unknown; usage: weft-bench [{parts}] [--short]");
+        return ExitCode::from(2);
+    }
     let is_short = arguments.iter().any(|argument| argument == "--short");
     let rounds = if is_short { 10 } else { 50 };
     let mut report = Report::default();
