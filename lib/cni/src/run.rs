@@ -2,6 +2,7 @@
 //! code. The only code that writes to standard output.
 
 use std::io::{Read, Write};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -99,11 +100,12 @@ fn verb(
     let conf = NetConf::parse(input)?;
     let version = conf.version;
     refuse_verb_before_its_version(command, version)?;
-    let request = Request {
+    // The process ends with the verb: a configuration of a thousand ports is not taken apart piece by piece before.
+    let request = ManuallyDrop::new(Request {
         env: env.clone(),
         conf,
         input: input.to_vec(),
-    };
+    });
     match command {
         "ADD" => plugin.add(&request)?.to_value(version).map(Some),
         "DEL" => plugin.del(&request).map(|()| None),

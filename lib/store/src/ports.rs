@@ -1,6 +1,8 @@
 //! Published ports of the host: each is one attachment's alone, whatever its network.
+//!
+//! Ports that follow each other are one claim, so that a thousand are some sixteen entries. No claim goes
+//! beyond its block of ports: what is in the way of a port is looked for in one block, however many there are.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weft_cni::AttachmentId;
@@ -9,13 +11,17 @@ use crate::error::StoreError;
 use crate::record::PortRecord;
 use crate::transaction::{Transaction, key, kind};
 
-/// All claims on one port, of whatever address. Numbers have five digits: keys are in their order.
-fn port_prefix(port: &PortRecord) -> Vec<u8> {
-    let number = format!("{:05}", port.host_port);
-    key(kind::PORT, &[&port.protocol.to_string(), &number], &[])
+/// Ports of a block.
+const BLOCK: u16 = 64;
+
+/// Of what a port is claimed: protocol, whether of IPv4, and an address of the host or all of the family.
+type Scope = (u8, bool, Option<IpAddr>);
+
+fn scope(port: &PortRecord) -> Scope {
+    (port.protocol, port.address.is_ipv4(), port.host_ip)
 }
 
-/// What is claimed of a port: an address of the host, or all of a family.
+/// As the end of a key.
 fn scope_text(port: &PortRecord) -> String {
     let family = if port.address.is_ipv4() { "4" } else { "6" };
     match port.host_ip {
@@ -24,19 +30,38 @@ fn scope_text(port: &PortRecord) -> String {
     }
 }
 
-fn port_key(port: &PortRecord) -> Vec<u8> {
-    let mut key = port_prefix(port);
-    key.extend(scope_text(port).as_bytes());
+/// Ports as claims: of one scope and block, each following the one before.
+fn runs(ports: &[PortRecord]) -> Vec<Vec<&PortRecord>> {
+    let mut sorted: Vec<&PortRecord> = ports.iter().collect();
+    sorted.sort_by_key(|port| (scope(port), port.host_port));
+    sorted.dedup_by_key(|port| (scope(port), port.host_port));
+    let follows = |one: &&PortRecord, next: &&PortRecord| {
+        scope(one) == scope(next)
+            && one.host_port.checked_add(1) == Some(next.host_port)
+            && one.host_port / BLOCK == next.host_port / BLOCK
+    };
+    sorted.chunk_by(follows).map(<[_]>::to_vec).collect()
+}
+
+/// All claims in the block of a port. Numbers have all their digits: keys are in their order.
+fn block_prefix(port: &PortRecord) -> Vec<u8> {
+    let block = format!("{:04}", port.host_port / BLOCK);
+    key(kind::PORT, &[&port.protocol.to_string(), &block], &[])
+}
+
+/// The key of the ports from `first` to `last`: "08080-08095 4 192.0.2.1".
+fn claim_key(first: &PortRecord, last: &PortRecord) -> Vec<u8> {
+    let mut key = block_prefix(first);
+    let scope = scope_text(first);
+    key.extend(format!("{:05}-{:05} {scope}", first.host_port, last.host_port).as_bytes());
     key
 }
 
-/// Claims by their keys.
-type Claims = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// Whether no port lies between two.
-fn follows(one: &PortRecord, next: &PortRecord) -> bool {
-    let gap = next.host_port.checked_sub(one.host_port);
-    one.protocol == next.protocol && gap.is_some_and(|gap| gap <= 1)
+/// First port, last port and scope of a claim, of its key behind the block's.
+fn claimed(text: &str) -> Option<(u16, u16, &str)> {
+    let (range, scope) = text.split_once(' ')?;
+    let (first, last) = range.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?, scope))
 }
 
 /// Whether two scopes of one port share an address.
@@ -60,47 +85,33 @@ impl Transaction<'_> {
         ports: &[PortRecord],
     ) -> Result<(), StoreError> {
         let value = self.encode(id)?;
-        for run in ports.chunk_by(follows) {
-            let claims = self.claims_on(run)?;
-            for port in run {
-                let mut key = port_prefix(port);
-                if !claims.is_empty() {
-                    self.refuse_taken(port, &key, &value, &claims)?;
-                }
-                key.extend(scope_text(port).as_bytes());
-                self.put_bytes(key, value.clone());
+        for run in runs(ports) {
+            self.refuse_taken(&run, &value)?;
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                self.put_bytes(claim_key(first, last), value.clone());
             }
         }
         Ok(())
     }
 
-    /// All claims on ports that follow each other: one look instead of one for each.
-    fn claims_on(&self, run: &[PortRecord]) -> Result<Claims, StoreError> {
-        let (Some(first), Some(last)) = (run.first(), run.last()) else {
-            return Ok(Claims::new());
+    /// Refuses ports that somebody else has claimed; `own` is the claim of who asks.
+    fn refuse_taken(&self, run: &[&PortRecord], own: &[u8]) -> Result<(), StoreError> {
+        let Some(first) = run.first() else {
+            return Ok(());
         };
-        let last = port_prefix(last);
-        self.scan_while(&port_prefix(first), usize::MAX, &|key| {
-            *key <= *last || key.starts_with(&last)
-        })
-    }
-
-    /// Refuses a port that somebody else has claimed; `own` is the claim of who asks.
-    fn refuse_taken(
-        &self,
-        port: &PortRecord,
-        prefix: &[u8],
-        own: &[u8],
-        claims: &Claims,
-    ) -> Result<(), StoreError> {
-        let wanted = scope_text(port);
-        let there = claims.range(prefix.to_vec()..);
-        for (key, holder) in there.take_while(|(key, _)| key.starts_with(prefix)) {
-            let scope = key.get(prefix.len()..).unwrap_or_default();
-            if *holder != own && overlap(&String::from_utf8_lossy(scope), &wanted) {
+        let wanted = scope_text(first);
+        let prefix = block_prefix(first);
+        for (key, holder) in self.scan(&prefix)? {
+            let text = String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default());
+            let (from, to, scope) =
+                claimed(&text).ok_or_else(|| self.damaged(format!("claim {text:?}")))?;
+            let there = run
+                .iter()
+                .find(|port| (from..=to).contains(&port.host_port));
+            if let Some(port) = there.filter(|_| holder != own && overlap(scope, &wanted)) {
                 return Err(StoreError::PortTaken {
                     port: port.to_string(),
-                    holder: Box::new(self.decode(key, holder)?),
+                    holder: Box::new(self.decode(&key, &holder)?),
                 });
             }
         }
@@ -113,40 +124,60 @@ impl Transaction<'_> {
         id: &AttachmentId,
         ports: &[PortRecord],
     ) -> Result<(), StoreError> {
-        for port in ports {
-            let key = port_key(port);
+        for run in runs(ports) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else {
+                continue;
+            };
+            let key = claim_key(first, last);
             if self.get::<AttachmentId>(&key)?.as_ref() == Some(id) {
                 self.delete(key);
             }
         }
         Ok(())
     }
+}
 
-    /// Who has published a port on an address of the host.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`].
-    pub fn publisher_of(
-        &self,
-        protocol: u8,
-        host_port: u16,
-        host_ip: IpAddr,
-    ) -> Result<Option<AttachmentId>, StoreError> {
-        let asked = PortRecord {
-            protocol,
-            host_port,
-            host_ip: Some(host_ip),
-            address: host_ip,
-            container_port: 0,
-        };
-        let prefix = port_prefix(&asked);
-        let wanted = scope_text(&asked);
-        for (key, value) in self.scan(&prefix)? {
-            let scope = key.get(prefix.len()..).unwrap_or_default();
-            if overlap(&String::from_utf8_lossy(scope), &wanted) {
-                return Ok(Some(self.decode(&key, &value)?));
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(number: u16, host_ip: Option<&str>) -> PortRecord {
+        PortRecord {
+            protocol: 6,
+            host_port: number,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            address: "10.0.0.2".parse().unwrap(),
+            container_port: 80,
         }
-        Ok(None)
+    }
+
+    #[test]
+    fn runs_end_with_gaps_blocks_and_scopes() {
+        let mut ports: Vec<PortRecord> = (60..70).map(|number| port(number, None)).collect();
+        ports.extend([65, 66, 3].map(|number| port(number, Some("192.0.2.1"))));
+        ports.extend([65535, 65534, 65534, 80].map(|number| port(number, None)));
+        ports.reverse();
+        let ends: Vec<(u16, u16, bool)> = runs(&ports)
+            .iter()
+            .map(|run| {
+                (
+                    run[0].host_port,
+                    run[run.len() - 1].host_port,
+                    run[0].host_ip.is_some(),
+                )
+            })
+            .collect();
+        let all = [(60, 63), (64, 69), (80, 80), (65534, 65535)].map(|(a, b)| (a, b, false));
+        let of_address = [(3, 3), (65, 66)].map(|(a, b)| (a, b, true));
+        assert_eq!(ends, [&all[..], &of_address].concat());
+    }
+
+    #[test]
+    fn a_claim_is_read_as_it_was_written() {
+        let (first, last) = (port(8064, Some("192.0.2.1")), port(8070, Some("192.0.2.1")));
+        let key = claim_key(&first, &last);
+        let text = String::from_utf8(key[block_prefix(&first).len()..].to_vec()).unwrap();
+        assert_eq!(claimed(&text), Some((8064, 8070, "4 192.0.2.1")));
+        assert_eq!(claimed("8064 4"), None);
     }
 }

@@ -373,6 +373,7 @@ fn ports(protocol: u8, numbers: &[u16], host_ip: Option<&str>, address: &str) ->
 #[test]
 fn ports_that_follow_each_other_are_claimed_one_by_one() {
     let run: Vec<u16> = (8080..=8090).collect();
+    let around: Vec<u16> = (8000..=8200).collect();
     let (v4, v6) = ("10.0.0.2", "fd00::2");
     let held = [
         (ports(6, &[8079, 8091, 80, 9], None, v4), None),
@@ -381,6 +382,7 @@ fn ports_that_follow_each_other_are_claimed_one_by_one() {
         (ports(6, &[8080], None, v4), Some("8080/tcp")),
         (ports(6, &[8085], Some("192.0.2.1"), v4), Some("8085/tcp")),
         (ports(6, &[8090, 8091], None, v4), Some("8090/tcp")),
+        (ports(6, &around, None, v4), Some("8080/tcp")),
     ];
     for backend in BACKENDS {
         for (others, conflict) in &held {
