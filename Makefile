@@ -43,7 +43,7 @@ test: deps build ## all tests: unit, fuzz, integration, crash, runtimes, their c
 	@scripts/test.sh
 
 .PHONY: test-vm
-test-vm: deps build ## all integration tests under Debian's kernel, in a virtual machine
+test-vm: deps build ## the integration tests under Debian's kernel, in a virtual machine, more than the core
 	@scripts/test-vm.sh
 
 .PHONY: check

@@ -50,6 +50,10 @@ pub fn require(feature: Feature, test: &str) -> bool {
     let all = std::env::var("WEFT_REQUIRE").is_ok_and(|value| value == "all");
     assert!(!all, "{test} needs {feature:?}, which this kernel lacks");
     use std::io::Write;
+    // The test runner names a test's thread after it: so the line names one that can be asked for.
+    let thread = std::thread::current();
+    let name = thread.name().filter(|name| name.contains("::"));
+    let test = name.unwrap_or(test);
     // Straight to the terminal: the test harness hides what passing tests print.
     if let Ok(mut log) = std::fs::OpenOptions::new()
         .append(true)
