@@ -133,13 +133,20 @@ fn a_lost_store_opens_nobody() {
 fn del_does_without_a_store() {
     let net = Net::new();
     let conf = net.conf(&json!({"ipMasq": true, "macspoofchk": true}));
-    for is_lost in [false, true] {
+    let database = net.host.store().path();
+    let changes = net.host.state_dir().join("store.redb.delta");
+    let lose = || std::fs::remove_file(&database).unwrap();
+    let damage = || std::fs::write(&database, "garbage").unwrap();
+    let damage_changes = || {
+        assert!(changes.exists(), "the control");
+        std::fs::write(&changes, "garbage").unwrap();
+        let error = text(&weft(&net, &["store", "check"]));
+        assert!(error.contains("store.redb.delta is damaged"), "{error}");
+    };
+    let ends: [&dyn Fn(); 3] = [&damage, &lose, &damage_changes];
+    for end in ends {
         let (container, result) = net.add(&conf);
-        if is_lost {
-            std::fs::remove_file(net.host.store().path()).unwrap();
-        } else {
-            std::fs::write(net.host.store().path(), "garbage").unwrap();
-        }
+        end();
         let mut with_result = conf.clone();
         with_result["prevResult"] = result;
         // A runtime stops at the first plugin of a list that fails.
@@ -160,7 +167,7 @@ fn del_does_without_a_store() {
             !rules.contains(container.id()) && !rules.contains("10.1.0.2 "),
             "{rules}"
         );
-        let _ = std::fs::remove_file(net.host.store().path());
+        let _ = std::fs::remove_file(&database);
     }
 }
 

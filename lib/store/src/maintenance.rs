@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::backend::delta_of;
 use crate::error::StoreError;
 use crate::record::AttachmentRecord;
 use crate::shared::{SharedObject, SharedState};
@@ -114,6 +116,21 @@ impl Transaction<'_> {
     }
 }
 
+/// Renames a database and what belongs to it.
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let failed = |path: &Path, source| StoreError::Io {
+        path: path.to_owned(),
+        operation: "cannot be renamed",
+        source,
+    };
+    fs::rename(from, to).map_err(|error| failed(from, error))?;
+    let (from, to) = (delta_of(from), delta_of(to));
+    match fs::rename(&from, to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(&from, error)),
+        _ => Ok(()),
+    }
+}
+
 impl Store {
     /// Puts a new database in the place of the present one, which is renamed, and fills it with
     /// what `work` writes. If that fails everything is as before. Returns where the old one is;
@@ -135,24 +152,17 @@ impl Store {
         self.make_dir()?;
         let _lock = self.lock()?;
         if let Some(aside) = &aside {
-            self.rename(&path, aside)?;
+            rename(&path, aside)?;
         }
         let filled = self.write_locked(work);
         if filled.is_err() {
             let _ = fs::remove_file(&path);
+            let _ = fs::remove_file(delta_of(&path));
             let _ = fs::remove_dir_all(&path);
             if let Some(aside) = &aside {
-                self.rename(aside, &path)?;
+                rename(aside, &path)?;
             }
         }
         filled.map(|()| aside)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
-        fs::rename(from, to).map_err(|source| StoreError::Io {
-            path: from.to_owned(),
-            operation: "cannot be renamed",
-            source,
-        })
     }
 }

@@ -190,7 +190,7 @@ impl Store {
             return work(&mut Transaction::new(None, &path));
         }
         let _lock = self.lock()?;
-        let backend = self.config.backend.open_to_read(&self.config.dir)?;
+        let backend = self.config.backend.open(&self.config.dir)?;
         let result = match self.other_boot(backend.as_ref(), &path)? {
             true => work(&mut Transaction::new(None, &path)),
             false => work(&mut Transaction::new(Some(backend.as_ref()), &path)),

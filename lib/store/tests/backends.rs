@@ -239,6 +239,67 @@ fn damage_is_told_apart_and_moved_aside() {
     }
 }
 
+#[test]
+fn changes_beside_a_database_go_with_it() {
+    let (dir, store) = store(BackendKind::Redb);
+    let changes = dir.path().join("state/store.redb.delta");
+    // The first goes into the database.
+    attach(&store, "a", &[]).unwrap();
+    attach(&store, "b", &[]).unwrap();
+    assert!(changes.exists());
+    let aside = store.replace(|t| t.count_restoration()).unwrap().unwrap();
+    assert!(aside.with_extension("damaged-1.delta").exists() && !changes.exists());
+    assert!(store.read(|t| t.attachments()).unwrap().is_empty());
+    attach(&store, "c", &[]).unwrap();
+    std::fs::write(&changes, "garbage").unwrap();
+    let error = attach(&store, "d", &[]).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Damaged { path, .. } if *path == changes),
+        "{error}"
+    );
+    let unwilling = || StoreError::Backend {
+        path: store.path(),
+        reason: "no".into(),
+    };
+    assert!(store.replace(|_| Err::<(), _>(unwilling())).is_err());
+    assert_eq!(std::fs::read(&changes).unwrap(), b"garbage", "as it was");
+    store.replace(|_| Ok::<_, StoreError>(())).unwrap().unwrap();
+    attach(&store, "d", &[]).unwrap();
+    assert_eq!(store.read(|t| t.attachments()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_database_of_before_is_gone_on_with() {
+    let (_dir, store) = store(BackendKind::Redb);
+    attach(&store, "a", &[]).unwrap();
+    attach(&store, "b", &[]).unwrap();
+    let copy = store.path().with_extension("copy");
+    std::fs::copy(store.path(), &copy).unwrap();
+    // Enough that the database is written to again, and more beside it.
+    for n in 0..150 {
+        detach(&store, "b");
+        attach(
+            &store,
+            "b",
+            &[SharedObject::Bridge {
+                name: format!("bridge{n}"),
+            }],
+        )
+        .unwrap();
+    }
+    let is_same = std::fs::read(&copy).unwrap() == std::fs::read(store.path()).unwrap();
+    assert!(!is_same, "the control");
+    std::fs::rename(copy, store.path()).unwrap();
+    assert!(store.read(|t| t.attachment(&id("a"))).unwrap().is_some());
+    let b = store.read(|t| t.attachment(&id("b"))).unwrap();
+    assert!(
+        b.is_none_or(|b| b.shared.is_empty()),
+        "nothing of after the copy"
+    );
+    attach(&store, "c", &[]).unwrap();
+    assert!(store.read(|t| t.findings()).unwrap().is_empty());
+}
+
 /// Ranges that change, shrink, grow or share a subnet lose no address.
 #[test]
 fn no_address_is_lost_when_ranges_change() {

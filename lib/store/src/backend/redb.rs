@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, Database, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase, StorageError,
-    TableDefinition, TableError,
+    Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase,
+    StorageError, TableDefinition, TableError,
 };
 
 use super::{Backend, Visitor, Writes, is_damage};
@@ -63,7 +63,10 @@ impl Redb {
 
     /// After a crash only opening for writing puts the file right.
     pub(super) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
-        match builder().open_read_only(path) {
+        let mut builder = builder();
+        // Else it loads which pages are free, as for writing.
+        builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+        match builder.open_read_only(path) {
             Ok(database) => Ok(Self::new(Handle::ReadOnly(database), path)),
             Err(_) => Self::open(path),
         }
