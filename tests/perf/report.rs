@@ -28,7 +28,17 @@ impl Report {
 
     /// A row with both sides and, if there is one, the ratio that the design allows.
     pub(crate) fn row(&mut self, what: &str, reference: f64, weft: f64, budget: Option<f64>) {
-        let ratio = weft / reference;
+        self.row_of_ratio(what, (reference, weft), weft / reference, budget);
+    }
+
+    /// The same where the ratio is another one than that of the two figures shown.
+    pub(crate) fn row_of_ratio(
+        &mut self,
+        what: &str,
+        (reference, weft): (f64, f64),
+        ratio: f64,
+        budget: Option<f64>,
+    ) {
         let text = budget.map_or_else(String::new, |budget| format!("<= {budget}"));
         let mark = match budget {
             Some(budget) if ratio > budget => {
