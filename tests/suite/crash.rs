@@ -1,6 +1,8 @@
 //! Killed at every system call in turn, one DEL (or GC) leaves the host as it was before.
 
 use serde_json::{Value, json};
+use weft_cni::AttachmentId;
+use weft_store::{AttachmentRecord, StoreError};
 use weft_testkit::{
     Call, Container, Feature, Host, HostState, Suite, kill_at, require, system_calls,
 };
@@ -422,4 +424,92 @@ fn ipam_add_killed_anywhere_then_del() {
         call("DEL").on(&host).ok();
         before.assert_same(&host, &format!("killed at {at:?}"));
     }
+}
+
+/// Writes what comes and goes until the changes beside the database have hardly any room left.
+/// What `gather` changes is among them.
+fn leave_no_room_beside(host: &Host, gather: &dyn Fn()) {
+    const LONGEST: u64 = 1 << 15;
+    const ROOM: u64 = 150;
+    let length = || {
+        let changes = host.state_dir().join("store.redb.delta");
+        std::fs::metadata(changes).map_or(0, |file| file.len())
+    };
+    let come_and_go = |numbers: std::ops::Range<usize>| {
+        let written = host.store().write(|transaction| {
+            for number in numbers {
+                let id = AttachmentId {
+                    network: "other".try_into().unwrap(),
+                    // Of different lengths, so that one of them fits.
+                    container_id: format!("{number}{}", "x".repeat(number % 40))
+                        .try_into()
+                        .unwrap(),
+                    ifname: "eth0".try_into().unwrap(),
+                };
+                transaction.insert_attachment(&AttachmentRecord::new(id.clone(), "test"))?;
+                transaction.remove_attachment(&id)?;
+            }
+            Ok::<_, StoreError>(())
+        });
+        written.unwrap();
+    };
+    for number in 0..2000 {
+        match length() {
+            0..20_000 => {
+                come_and_go(number * 101..number * 101 + 60);
+                gather();
+            }
+            length if length + ROOM < LONGEST => come_and_go(number * 101..number * 101 + 1),
+            _ => return,
+        }
+    }
+    panic!("there is always room left");
+}
+
+/// Whoever has no room beside the database for a change makes all of them in it. Killed anywhere in that, what
+/// was gathered before is there, and what the killed call began can be undone.
+#[test]
+fn gathered_changes_survive_a_kill() {
+    let suite = Suite::weft();
+    let host = Host::new();
+    let conf = suite.ipam_conf("net", "10.1.0.0/24", host.dir());
+    let call = |verb: &str, id: &str| {
+        Call::new(&suite, verb, &conf)
+            .id(id)
+            .netns("/none".as_ref())
+            .ifname("eth0")
+    };
+    leave_no_room_beside(&host, &|| {
+        call("DEL", "gathered").on(&host).ok();
+        call("ADD", "gathered").on(&host).ok();
+    });
+    let [database, changes] =
+        ["store.redb", "store.redb.delta"].map(|name| host.state_dir().join(name));
+    let full = [&database, &changes].map(|file| std::fs::read(file).unwrap());
+    let text = String::from_utf8_lossy(&full[1]);
+    assert!(text.contains("gathered"), "the control");
+    let prepare = || {
+        std::fs::write(&database, &full[0]).unwrap();
+        std::fs::write(&changes, &full[1]).unwrap();
+    };
+    let leases = || host.store().read(|t| t.dump()).unwrap().leases;
+    let before = leases();
+    assert_eq!(before.len(), 1);
+    let (outcome, calls) = system_calls(&call("ADD", "killed"), &host);
+    outcome.ok();
+    assert!(!changes.exists(), "the control: the database has them all");
+    let mut killed = 0;
+    for at in &calls {
+        prepare();
+        killed += usize::from(kill_at(&call("ADD", "killed"), &host, at));
+        let after = leases();
+        let is_kept = |(address, holder)| after.get(address) == Some(holder);
+        assert!(before.iter().all(is_kept), "{after:?} killed at {at:?}");
+        call("DEL", "killed").on(&host).ok();
+        assert_eq!(leases(), before, "killed at {at:?}");
+        let findings = host.store().read(|t| t.findings()).unwrap();
+        assert!(findings.is_empty(), "{findings:?} killed at {at:?}");
+    }
+    let (few, all) = (calls.len() / 5, calls.len());
+    assert!(killed + few >= all, "{killed} of {all} calls were killed");
 }

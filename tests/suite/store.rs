@@ -138,6 +138,9 @@ fn del_does_without_a_store() {
     let lose = || std::fs::remove_file(&database).unwrap();
     let damage = || std::fs::write(&database, "garbage").unwrap();
     let damage_changes = || {
+        // The first ADD made the database.
+        let (other, _) = net.add(&conf);
+        net.del(&conf, &other);
         assert!(changes.exists(), "the control");
         std::fs::write(&changes, "garbage").unwrap();
         let error = text(&weft(&net, &["store", "check"]));

@@ -42,10 +42,13 @@ pub struct RebuildReport {
 pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
     // No ADD is under way while this is held: every recorded attachment is in the kernel.
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
-    let mut old: BTreeMap<AttachmentId, AttachmentRecord> = host
-        .store
-        .read(|transaction| transaction.attachments())
-        .unwrap_or_default()
+    let read = host.store.read(|transaction| transaction.attachments());
+    // Without its last changes the kernel knows better, of what it shows.
+    let is_current = read.is_ok();
+    let old = read
+        .or_else(|_: StoreError| host.store.read_without_changes(|t| t.attachments()))
+        .unwrap_or_default();
+    let mut old: BTreeMap<AttachmentId, AttachmentRecord> = old
         .into_iter()
         .map(|record| (record.id.clone(), record))
         .collect();
@@ -65,7 +68,7 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
         let bridge = port
             .controller
             .and_then(|index| bridges.get(&index).copied());
-        let record = match old.remove(&id) {
+        let record = match old.remove(&id).filter(|_| is_current) {
             Some(record) => record,
             None => containers.record(id.clone(), port, bridge, &elements)?,
         };

@@ -77,12 +77,21 @@ impl BackendKind {
         }
     }
 
-    /// Opens the database, making it if need be.
+    /// Opens the database. If there is none it is made, at the latest with its first entry.
     pub(crate) fn open(self, dir: &Path) -> Result<Box<dyn Backend>, StoreError> {
         let path = self.path(dir);
         Ok(match self {
             Self::Redb => Box::new(Differential::open(&path)?),
             Self::Sled => Box::new(Guarded::open(&path, sled::Sled::open)?),
         })
+    }
+
+    /// Opens one that exists without the changes beside it, if those cannot be read.
+    pub(crate) fn open_without_changes(self, dir: &Path) -> Result<Box<dyn Backend>, StoreError> {
+        let path = self.path(dir);
+        Ok(Box::new(match self {
+            Self::Redb => Guarded::open(&path, redb::Redb::open_to_read)?,
+            Self::Sled => Guarded::open(&path, sled::Sled::open)?,
+        }))
     }
 }

@@ -11,8 +11,8 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::StoreError;
 
-/// How often a lock is asked for before it is waited for. It is held for some hundred microseconds,
-/// about as long as making the thread that waits takes; yielding lets the holder finish.
+/// How often a lock is asked for before it is waited for. It is held for some tens of microseconds,
+/// less than making the thread that waits takes; yielding lets the holder finish.
 const TRIES: u32 = 16;
 
 /// A held flock(2). It goes with the value, and with the process.

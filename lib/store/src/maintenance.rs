@@ -116,24 +116,9 @@ impl Transaction<'_> {
     }
 }
 
-/// Renames a database and what belongs to it.
-fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let failed = |path: &Path, source| StoreError::Io {
-        path: path.to_owned(),
-        operation: "cannot be renamed",
-        source,
-    };
-    fs::rename(from, to).map_err(|error| failed(from, error))?;
-    let (from, to) = (delta_of(from), delta_of(to));
-    match fs::rename(&from, to) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(&from, error)),
-        _ => Ok(()),
-    }
-}
-
 impl Store {
-    /// Puts a new database in the place of the present one, which is renamed, and fills it with
-    /// what `work` writes. If that fails everything is as before. Returns where the old one is;
+    /// Puts a new database with what `work` writes in the place of the present one, which gets another
+    /// name. If that fails everything is as before. Returns where the old one is;
     /// `None` if there was none.
     ///
     /// # Errors
@@ -142,27 +127,83 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<(), E>,
     ) -> Result<Option<PathBuf>, E> {
+        const NEW: &str = "new";
         let path = self.path();
-        let aside = path.exists().then(|| {
-            (1u32..)
-                .map(|n| path.with_extension(format!("damaged-{n}")))
-                .find(|candidate| !candidate.exists())
-                .unwrap_or_else(|| path.with_extension("damaged"))
-        });
         self.make_dir()?;
         let _lock = self.lock()?;
+        let fresh = self.below(NEW);
+        remove_dir(fresh.dir())?;
+        fresh.make_dir()?;
+        let filled = fresh.write_locked(work);
+        if let Err(error) = filled {
+            remove_dir(fresh.dir())?;
+            return Err(error);
+        }
+        let aside = path.exists().then(|| free_name(&path));
         if let Some(aside) = &aside {
-            rename(&path, aside)?;
+            put_aside(&path, aside, &fresh.path())?;
         }
-        let filled = self.write_locked(work);
-        if filled.is_err() {
-            let _ = fs::remove_file(&path);
-            let _ = fs::remove_file(delta_of(&path));
-            let _ = fs::remove_dir_all(&path);
-            if let Some(aside) = &aside {
-                rename(aside, &path)?;
-            }
+        // From here on the new one is the store, and what lies beside the old one says nothing of it.
+        match fs::rename(fresh.path(), &path) {
+            // Nothing was written.
+            Err(error) if error.kind() == ErrorKind::NotFound => remove_file(&path)?,
+            outcome => outcome.map_err(|error| failed(&path, "cannot be replaced", error))?,
         }
-        filled.map(|()| aside)
+        remove_file(&delta_of(&path))?;
+        remove_dir(fresh.dir())?;
+        Ok(aside)
+    }
+}
+
+/// A name that neither a database put aside has, nor what lies beside one.
+fn free_name(path: &Path) -> PathBuf {
+    let names = (1u32..).map(|n| path.with_extension(format!("damaged-{n}")));
+    let is_free = |name: &PathBuf| !name.exists() && !delta_of(name).exists();
+    names
+        .take(10_000)
+        .find(is_free)
+        .unwrap_or_else(|| path.with_extension("damaged"))
+}
+
+/// Gives a database and the changes beside it another name. A file keeps the old one too, so that there is
+/// a store at any time, unless a directory is to replace it.
+fn put_aside(path: &Path, aside: &Path, fresh: &Path) -> Result<(), StoreError> {
+    if !path.is_file() || fresh.is_dir() {
+        let renamed = fs::rename(path, aside);
+        return renamed.map_err(|error| failed(path, "cannot be renamed", error));
+    }
+    let link = |from: &Path, to: &Path| match fs::hard_link(from, to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(failed(from, "cannot be put aside", error))
+        }
+        _ => Ok(()),
+    };
+    link(path, aside)?;
+    link(&delta_of(path), &delta_of(aside))
+}
+
+fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(failed(path, "cannot be removed", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_dir(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(failed(path, "cannot be removed", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn failed(path: &Path, operation: &'static str, source: std::io::Error) -> StoreError {
+    StoreError::Io {
+        path: path.to_owned(),
+        operation,
+        source,
     }
 }

@@ -185,18 +185,45 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.read_by(|| self.config.backend.open(&self.config.dir), work)
+    }
+
+    /// The same without the last changes, which a damaged file has: what some containers ago was so.
+    ///
+    /// # Errors
+    /// What `work` says, and the store's own.
+    pub fn read_without_changes<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let open = || self.config.backend.open_without_changes(&self.config.dir);
+        self.read_by(open, work)
+    }
+
+    fn read_by<T, E: From<StoreError>>(
+        &self,
+        open: impl FnOnce() -> Result<Box<dyn Backend>, StoreError>,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let path = self.path();
         if !path.exists() {
             return work(&mut Transaction::new(None, &path));
         }
         let _lock = self.lock()?;
-        let backend = self.config.backend.open(&self.config.dir)?;
+        let backend = open()?;
         let result = match self.other_boot(backend.as_ref(), &path)? {
             true => work(&mut Transaction::new(None, &path)),
             false => work(&mut Transaction::new(Some(backend.as_ref()), &path)),
         };
         drop(backend);
         result
+    }
+
+    /// A store of the same kind in a directory of its own, below this one's.
+    pub(crate) fn below(&self, name: &str) -> Self {
+        let dir = self.config.dir.join(name);
+        let config = self.config.clone();
+        Self::new(StoreConfig { dir, ..config })
     }
 
     fn boot_key() -> Vec<u8> {

@@ -109,7 +109,7 @@ pub(crate) fn take_out_at_once(
     elements: &dyn Fn(&AttachmentRecord) -> Option<&[NftRecord]>,
     take_out: &dyn Fn(&mut AttachmentRecord),
 ) -> Result<bool, AttachError> {
-    // Opening it to write would make one.
+    // Writing, to one of another boot too, would make one.
     if !host.store.path().exists() {
         return Ok(false);
     }

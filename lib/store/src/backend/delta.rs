@@ -2,8 +2,9 @@
 //!
 //! A head (what it is; which state of the database it changes; its own length; a CRC-32 of all but the first),
 //! then the changes in the order of their keys: length of the key, length of the value, key, value. Numbers
-//! are little-endian. The file is only ever replaced by another one, so nobody sees a part of it.
+//! are little-endian. The file is only ever replaced by a whole one, so nobody sees a part of one.
 
+use std::cmp::Ordering;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::ops::Range;
@@ -15,6 +16,8 @@ use crate::error::StoreError;
 
 const MAGIC: [u8; 8] = *b"weftdlt1";
 const HEAD: usize = 24;
+/// In front of each key: its length, and that of its value.
+const LENGTHS: usize = 8;
 /// In the place of a value's length: the key is deleted.
 const DELETED: u32 = u32::MAX;
 
@@ -44,20 +47,21 @@ impl Delta {
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Io`].
     pub(super) fn read(path: PathBuf, mark: u64) -> Result<Self, StoreError> {
-        let bytes = match File::open(&path) {
-            Ok(file) => read_all(&file).map_err(|error| failed(&path, "cannot be read", error))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed(&path, "cannot be opened", error)),
-        };
         let mut delta = Self {
             path,
             mark,
-            bytes,
+            bytes: Vec::new(),
             places: Vec::new(),
         };
-        match delta.find_places() {
-            Some(places) => delta.places = places,
-            None => return Err(delta.damaged()),
+        let bytes = match File::open(&delta.path) {
+            Ok(file) => read_all(&file),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(delta),
+            Err(error) => return Err(failed(&delta.path, "cannot be opened", error)),
+        };
+        let bytes = bytes.map_err(|error| failed(&delta.path, "cannot be read", error))?;
+        if mark_in(&bytes).ok_or_else(|| delta.damaged())? == mark {
+            delta.places = places_in(&bytes).ok_or_else(|| delta.damaged())?;
+            delta.bytes = bytes;
         }
         Ok(delta)
     }
@@ -76,16 +80,15 @@ impl Delta {
     pub(super) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
         let found = self
             .places
-            .binary_search_by(|place| self.slice(&place.key).cmp(key));
+            .binary_search_by(|place| order(self.slice(&place.key), key));
         let (_, value) = self.change(self.places.get(found.ok()?)?);
         Some(value)
     }
 
     /// The changes of the keys from one on, in their order.
     pub(super) fn changes_from(&self, key: &[u8]) -> impl Iterator<Item = Change<'_>> {
-        let is_before = |place: &Place| self.slice(&place.key) < key;
-        let start = self.places.partition_point(is_before);
-        let places = self.places.get(start..).unwrap_or_default();
+        let places = self.places.get(self.first_from(key, 0)..);
+        let places = places.unwrap_or_default();
         places.iter().map(|place| self.change(place))
     }
 
@@ -97,48 +100,40 @@ impl Delta {
         let bytes = self.with(writes);
         replace(&self.path, &bytes)?;
         self.bytes = bytes;
-        self.places = self.find_places().ok_or_else(|| self.damaged())?;
+        self.places = places_in(&self.bytes).ok_or_else(|| self.damaged())?;
         Ok(())
     }
 
     fn with(&self, writes: &Writes) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.bytes.len() + length_of(writes) + HEAD);
         bytes.resize(HEAD, 0);
-        let mut old = self.changes_from(&[]).peekable();
+        let mut next = 0;
         for (key, value) in writes {
-            while let Some((key, value)) = old.next_if(|(old, _)| *old < key.as_slice()) {
-                push(&mut bytes, key, value);
-            }
-            let _ = old.next_if(|(old, _)| *old == key.as_slice());
+            let place = self.first_from(key, next);
+            bytes.extend(self.changes_at(next..place));
+            let is_known = |place: &Place| self.slice(&place.key) == key;
+            next = place + usize::from(self.places.get(place).is_some_and(is_known));
             push(&mut bytes, key, value.as_deref());
         }
-        old.for_each(|(key, value)| push(&mut bytes, key, value));
+        bytes.extend(self.changes_at(next..self.places.len()));
         let (head, changes) = bytes.split_at_mut(HEAD);
         head.copy_from_slice(&head_of(self.mark, changes));
         bytes
     }
 
-    /// Where the changes are; nowhere, and the bytes are forgotten, if they are to another state. None if the
-    /// bytes are not as they were written.
-    fn find_places(&mut self) -> Option<Vec<Place>> {
-        let mut places = Vec::new();
-        if self.bytes.is_empty() {
-            return Some(places);
-        }
-        let (head, changes) = self.bytes.split_at_checked(HEAD)?;
-        let mark = head.get(MAGIC.len()..)?.first_chunk()?;
-        if head != head_of(u64::from_le_bytes(*mark), changes) {
-            return None;
-        }
-        if u64::from_le_bytes(*mark) != self.mark {
-            self.bytes.clear();
-            return Some(places);
-        }
-        let mut next = HEAD;
-        while next < self.bytes.len() {
-            places.push(place(&self.bytes, &mut next)?);
-        }
-        Some(places)
+    /// The first place of a key that is not before this one, of those from a place on.
+    fn first_from(&self, key: &[u8], start: usize) -> usize {
+        let places = self.places.get(start..).unwrap_or_default();
+        start + places.partition_point(|place| order(self.slice(&place.key), key).is_lt())
+    }
+
+    /// Changes that follow each other, as they are in the file.
+    fn changes_at(&self, places: Range<usize>) -> &[u8] {
+        let start = |place: usize| match self.places.get(place) {
+            Some(place) => place.key.start - LENGTHS,
+            None => self.bytes.len(),
+        };
+        self.slice(&(start(places.start)..start(places.end)))
     }
 
     fn slice(&self, place: &Range<usize>) -> &[u8] {
@@ -166,8 +161,10 @@ fn failed(path: &Path, operation: &'static str, source: std::io::Error) -> Store
     }
 }
 
+/// The file, or as much of it as shows that it is none of these.
 fn read_all(file: &File) -> std::io::Result<Vec<u8>> {
-    let length = file.metadata()?.len();
+    const TOO_LONG: u64 = 1 << 20;
+    let length = file.metadata()?.len().min(TOO_LONG);
     let mut bytes = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
@@ -197,7 +194,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// How many bytes these changes take at most.
 pub(super) fn length_of(writes: &Writes) -> usize {
     let length = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
-        2 * size_of::<u32>() + key.len() + value.as_ref().map_or(0, Vec::len)
+        LENGTHS + key.len() + value.as_ref().map_or(0, Vec::len)
     };
     writes.iter().map(length).sum()
 }
@@ -232,6 +229,29 @@ fn push(bytes: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
 /// Lengths are of what fits into a small file.
 fn number_of(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(DELETED)
+}
+
+/// The state that a whole file changes. None if the bytes are not as they were written.
+fn mark_in(bytes: &[u8]) -> Option<u64> {
+    let (head, changes) = bytes.split_at_checked(HEAD)?;
+    let mark = u64::from_le_bytes(*head.get(MAGIC.len()..)?.first_chunk()?);
+    (head == head_of(mark, changes)).then_some(mark)
+}
+
+fn places_in(bytes: &[u8]) -> Option<Vec<Place>> {
+    let mut places = Vec::new();
+    let mut next = HEAD;
+    while next < bytes.len() {
+        places.push(place(bytes, &mut next)?);
+    }
+    Some(places)
+}
+
+/// As bytes are ordered. Keys begin alike, often with a hundred bytes; musl compares them one by one.
+fn order(one: &[u8], other: &[u8]) -> Ordering {
+    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+    let alike = words.take_while(|(one, other)| one == other).count() * 8;
+    one.get(alike..).cmp(&other.get(alike..))
 }
 
 fn place(bytes: &[u8], next: &mut usize) -> Option<Place> {

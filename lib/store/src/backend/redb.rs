@@ -54,10 +54,17 @@ fn builder() -> Builder {
 }
 
 impl Redb {
+    /// Makes one where nothing is.
+    pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
+        let database = builder().create(path);
+        let database = database.map_err(|error| failed(path, error))?;
+        Ok(Self::new(Handle::Writable(database), path))
+    }
+
+    /// Opens one to change it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = builder()
-            .create(path)
-            .map_err(|error| failed(path, error))?;
+        let database = builder().open(path);
+        let database = database.map_err(|error| failed(path, error))?;
         Ok(Self::new(Handle::Writable(database), path))
     }
 
