@@ -75,6 +75,11 @@ soak: build ## the storm of concurrent calls, ten times as long
 fuzz: ## a short run of each fuzz target; SECONDS_EACH=600 for a longer one
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)
 
+.PHONY: order
+order: deps ## write anew which functions the linker puts next to each other (cli/order.ld)
+	@scripts/deps.sh valgrind
+	@$(STATIC) scripts/order.sh
+
 .PHONY: docs
 docs: build ## write the generated pages of docs/
 	@for page in configuration errors; do \

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building and testing need and Rust's standard library for musl,
-# and unpacks the kernel of the virtual machine; does nothing if they are there.
+# and unpacks the kernel of the virtual machine; does nothing if they are there. Further packages can
+# be named.
 set -euo pipefail
 
 packages=(
@@ -12,6 +13,7 @@ packages=(
   containernetworking-plugins                   # the reference plugins: oracle and rival
   iperf3                                        # bytes a second, in make bench
   qemu-system-x86 kmod xz-utils                 # a machine with Debian's kernel, for what others lack
+  "$@"
 )
 
 missing=()
