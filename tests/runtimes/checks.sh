@@ -5,7 +5,9 @@
 [ -d "${WEFT_RT_TMP:-}/.host" ] || { echo "$0: run me through isolated-host.sh" >&2; exit 2; }
 
 PASSED=0 FAILED=0 LAST=none FINISHED=
-LIMIT=5   # seconds that eventually waits
+# Seconds that eventually waits. In a virtual machine without KVM whose processors others use as well,
+# one podman exec has taken more than ten.
+LIMIT=60
 
 # Otherwise a failure inside $(...) would go unnoticed.
 shopt -s inherit_errexit
@@ -36,6 +38,16 @@ eventually() {
 
 # check_soon NAME CMD...: like check, but CMD has LIMIT seconds to succeed.
 check_soon() { check "$1" eventually "${@:2}"; }
+
+# know VARIABLE CMD...: what CMD says, which may take several tries on a busy machine.
+know() {
+    local said
+    said=$(eventually "${@:2}") || { fail "${*:2}" "$said"; exit 1; }
+    printf -v "$1" %s "$(tail -n 1 <<<"$said")"
+}
+
+# The first address in what ip says; all is read, so that nobody writes to a closed pipe.
+first_address() { awk 'NR == 1 { sub("/.*", "", $4); print $4 }' | grep .; }
 
 # gone PID: dead and reaped.
 gone() { [ ! -e "/proc/$1" ]; }

@@ -67,11 +67,11 @@ JSON
 
 # run NAME CMD...: in the foreground, to its end. ctr deletes the container's task, then the
 # network, then the container.
-run() { timeout 60 ctr run --rm --cni $IMAGE "$@" </dev/null; }
+run() { timeout 300 ctr run --rm --cni $IMAGE "$@" </dev/null; }
 # inside NAME CMD...: in a running container.
 inside() {
     EXECS=$((${EXECS:-0} + 1))
-    timeout 10 ctr task exec --exec-id "x$BASHPID-$EXECS" "$@" </dev/null
+    timeout $LIMIT ctr task exec --exec-id "x$BASHPID-$EXECS" "$@" </dev/null
 }
 # serve NAME: a web server in the background, until it is ended. As process 1 it would ignore
 # SIGTERM, hence the shell. The status goes to a file, as checks run in subshells.
@@ -92,24 +92,16 @@ stop() {
 }
 pings() { inside "$1" ping -c 1 -W 1 "$2"; }
 pings6() { inside "$1" ping6 -c 1 -W 1 "$2"; }
-fetch() { [ "$(inside "$1" timeout 3 wget -q -O - "http://$2/")" = 'hello from a container' ]; }
-# The first address in what ip says; all is read, so that nobody writes to a closed pipe.
-first_address() { awk 'NR == 1 { sub("/.*", "", $4); print $4 }' | grep .; }
+fetch() { [ "$(inside "$1" timeout 10 wget -q -O - "http://$2/")" = 'hello from a container' ]; }
 address() { inside "$1" ip -4 -o addr show dev eth0 | first_address; }
 address6() { inside "$1" ip -6 -o addr show dev eth0 scope global | first_address; }
-# know VARIABLE CMD...: what CMD says, which may take several tries on a busy machine.
-know() {
-    local said
-    said=$(eventually "${@:2}") || { fail "${*:2}" "$said"; exit 1; }
-    printf -v "$1" %s "$(tail -n 1 <<<"$said")"
-}
 differ() { [ "$1" != "$2" ] || { echo "both have $1"; return 1; }; }
 
 # What one short container does: it prints "ok NAME" for everything that works, and tries
 # for a while, as an answer may be late just after the set-up (ARP, duplicate addresses).
 PROBE='
 ip addr show dev eth0
-soon() { n=0; until "$@" >/dev/null 2>&1; do n=$((n+1)); [ $n -lt 5 ] || return 1; done; }
+soon() { n=0; until "$@" >/dev/null 2>&1; do n=$((n+1)); [ $n -lt 30 ] || return 1; done; }
 try() { name=$1; shift; soon "$@" && echo "ok $name" || echo "failed $name"; }
 gw=$(ip route | sed -n "s/^default via \([^ ]*\).*/\1/p")
 ip -4 -o addr show dev eth0 | grep -q inet && echo ok address

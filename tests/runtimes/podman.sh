@@ -60,18 +60,18 @@ start() {
     podman run -d --pull never --name "$name" --network "$NET" --cap-add NET_RAW "$@" \
         $IMAGE httpd -f -p '[::]:80' -h /www
 }
-inside() { local c=$1; shift; timeout 10 podman exec "$c" "$@"; }
+inside() { local c=$1; shift; timeout $LIMIT podman exec "$c" "$@"; }
 pings() { inside "$1" ping -c 1 -W 1 "$2"; }
 pings6() { inside "$1" ping6 -c 1 -W 1 "$2"; }
-fetch() { [ "$(inside "$1" timeout 3 wget -q -O - "http://$2/")" = 'hello from a container' ]; }
+fetch() { [ "$(inside "$1" timeout 10 wget -q -O - "http://$2/")" = 'hello from a container' ]; }
 fetch_host() { [ "$(timeout 3 busybox wget -q -O - "http://$1/")" = 'hello from a container' ]; }
 fetch_outside() {
     [ "$(timeout 3 ip netns exec outside busybox wget -q -O - "http://$1/")" = 'hello from a container' ]
 }
 refused() { ! "$@"; }
 field() { podman inspect -f "{{(index .NetworkSettings.Networks \"$NET\").$2}}" "$1"; }
-address() { inside "$1" ip -4 -o addr show dev eth0 | awk '{ sub("/.*", "", $4); print $4 }'; }
-address6() { inside "$1" ip -6 -o addr show dev eth0 scope global | awk '{ sub("/.*", "", $4); print $4; exit }'; }
+address() { inside "$1" ip -4 -o addr show dev eth0 | first_address; }
+address6() { inside "$1" ip -6 -o addr show dev eth0 scope global | first_address; }
 # address_is CONTAINER ADDRESS: inside, and to podman's knowledge.
 address_is() { equal "address inside" "$(address "$1")" "$2" && equal "podman's address" "$(field "$1" IPAddress)" "$2"; }
 mac_is() { equal "MAC inside" "$(inside "$1" cat /sys/class/net/eth0/address)" "$2" && equal "podman's MAC" "$(field "$1" MacAddress)" "$2"; }
@@ -82,10 +82,14 @@ no_eth0() { inside "$1" test ! -e /sys/class/net/eth0; }
 host_pings() { ping -c 1 -W 1 "$1"; }
 
 reaches() {   # what every working container can do
-    local c=$1 peer=$2
-    check_soon "$3: ping the other container" pings "$c" "$(address "$peer")"
+    local c=$1 peer=$2 at
+    know at address "$peer"
+    check_soon "$3: ping the other container" pings "$c" "$at"
     check_soon "$3: ping outside" pings "$c" $OUTSIDE4
-    [ -z "${V6:-}" ] || check_soon "$3: ping6 the other container" pings6 "$c" "$(address6 "$peer")"
+    if [ -n "${V6:-}" ]; then
+        know at address6 "$peer"
+        check_soon "$3: ping6 the other container" pings6 "$c" "$at"
+    fi
 }
 
 # Kills a container together with its monitor, so that nobody cleans up in time.
@@ -112,7 +116,9 @@ leak_warm
 
 must "run a" start a
 must "run b" start b
-A=$(address a) B=$(address b) GATEWAY=$(field a Gateway)
+know A address a
+know B address b
+GATEWAY=$(field a Gateway)
 check_soon "a pings b" pings a "$B"
 check_soon "b pings a" pings b "$A"
 check_soon "ping gateway" pings a "$GATEWAY"
@@ -121,7 +127,9 @@ check_soon "host pings container" host_pings "$A"
 check_soon "ping outside, masqueraded" pings a $OUTSIDE4
 check_soon "http from b to a" fetch b "$A"
 if [ -n "${V6:-}" ]; then
-    A6=$(address6 a) B6=$(address6 b) GATEWAY6=$(field a IPv6Gateway)
+    know A6 address6 a
+    know B6 address6 b
+    GATEWAY6=$(field a IPv6Gateway)
     check_soon "a pings b, IPv6" pings6 a "$B6"
     check_soon "b pings a, IPv6" pings6 b "$A6"
     check_soon "ping gateway, IPv6" pings6 a "$GATEWAY6"
