@@ -7,6 +7,6 @@ fn main() {
     let of = |name: &str| std::env::var(name).unwrap_or_default();
     if of("PROFILE") == "release" && of("CARGO_CFG_TARGET_OS") == "linux" {
         let directory = of("CARGO_MANIFEST_DIR");
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{directory}/order.ld");
+        println!("cargo::rustc-link-arg-bins=-T{directory}/order.ld");
     }
 }
