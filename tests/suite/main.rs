@@ -39,6 +39,7 @@ mod policy;
 mod portmap;
 mod put_back;
 mod runtimes;
+mod sctp;
 mod services;
 mod spoofing;
 mod store;

@@ -27,7 +27,7 @@ pub(crate) fn tcp(host_port: u16, container_port: u16) -> Value {
 pub(crate) struct Published {
     pub(crate) container: Container,
     conf: Value,
-    ports: Value,
+    pub(crate) ports: Value,
 }
 
 impl Published {
