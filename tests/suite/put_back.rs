@@ -2,7 +2,9 @@
 //! step, and the other one done meanwhile, nothing stays of what has left.
 
 use serde_json::{Value, json};
-use weft_testkit::{Call, Container, HostState, Outcome, SystemCall, stopped_at, system_calls};
+use weft_testkit::{
+    Call, Container, HostState, Outcome, SystemCall, stopped_at, stopped_at_each, system_calls,
+};
 
 use crate::commands::{ok, weft};
 use crate::leaving::Net;
@@ -120,27 +122,93 @@ fn a_reload_during_which_one_leaves() {
     net.stop_at_each(&net.reload(), &[del], &prepare, &end);
 }
 
-/// New rules find no tables; an attachment goes and comes back to the same address.
+/// New rules, which find no tables, and an attachment that comes back to the address that it had.
+struct NewRules {
+    net: Net,
+    _stays: Container,
+    _leaves: Container,
+    add: Call,
+    del: Call,
+    apply: Call,
+}
+
+impl NewRules {
+    fn new() -> Self {
+        let mut net = Net::new();
+        net.conf["isolation"] = "none".into();
+        net.conf["antiSpoof"] = true.into();
+        net.conf["ipam"] = json!({"type": "weft-ipam",
+            "ranges": [[{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.8", "rangeEnd": "10.1.0.9"}]]});
+        let rules = net.host.policy_dir();
+        std::fs::create_dir_all(&rules).unwrap();
+        let rule = "[[allow]]\nfrom = { name = \"a\" }\nto = { name = \"b\" }\n";
+        std::fs::write(rules.join("rules.toml"), rule).unwrap();
+        let [stays, leaves] = [net.host.container(), net.host.container()];
+        let [del, add] = ["DEL", "ADD"].map(|verb| net.at_once(verb, &net.conf, &leaves));
+        net.at_once("ADD", &net.conf, &stays).on(&net.host).ok();
+        let apply = Call::weft(&net.suite, &["policy", "apply"]).var("WEFT_LOCK_TIMEOUT", "0");
+        Self {
+            net,
+            _stays: stays,
+            _leaves: leaves,
+            add,
+            del,
+            apply,
+        }
+    }
+
+    fn prepare(&self) {
+        self.del.on(&self.net.host).ok();
+        self.add.on(&self.net.host).ok();
+        self.net.host.sh("nft flush ruleset");
+    }
+}
+
 #[test]
 fn an_apply_during_which_one_comes_back() {
-    let mut net = Net::new();
-    net.conf["isolation"] = "none".into();
-    net.conf["antiSpoof"] = true.into();
-    net.conf["ipam"] = json!({"type": "weft-ipam",
-        "ranges": [[{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.8", "rangeEnd": "10.1.0.9"}]]});
-    let rules = net.host.policy_dir();
-    std::fs::create_dir_all(&rules).unwrap();
-    let rule = "[[allow]]\nfrom = { name = \"a\" }\nto = { name = \"b\" }\n";
-    std::fs::write(rules.join("rules.toml"), rule).unwrap();
-    let [stays, leaves] = [net.host.container(), net.host.container()];
-    let [del, add] = ["DEL", "ADD"].map(|verb| net.at_once(verb, &net.conf, &leaves));
-    net.at_once("ADD", &net.conf, &stays).on(&net.host).ok();
-    let prepare = || {
-        del.on(&net.host).ok();
-        add.on(&net.host).ok();
-        net.host.sh("nft flush ruleset");
-    };
-    let apply = Call::weft(&net.suite, &["policy", "apply"]).var("WEFT_LOCK_TIMEOUT", "0");
-    let end = |when: &str| net.assert_right(when);
-    net.stop_at_each(&apply, &[del.clone(), add.clone()], &prepare, &end);
+    let new = NewRules::new();
+    let end = |when: &str| new.net.assert_right(when);
+    let others = [new.del.clone(), new.add.clone()];
+    new.net
+        .stop_at_each(&new.apply, &others, &|| new.prepare(), &end);
+}
+
+/// It goes once its elements are put back, and comes back when it has been seen that they are nobody's:
+/// what is taken out then is what it has added itself.
+#[test]
+fn an_apply_during_which_one_goes_and_later_comes_back() {
+    let new = NewRules::new();
+    let host = &new.net.host;
+    let is_send = |call: &&SystemCall| ["sendmsg", "sendto"].contains(&call.name.as_str());
+    new.prepare();
+    let (_, undisturbed) = system_calls(&new.apply, host);
+    let mut came_back = 0;
+    for gone_at in undisturbed.iter().filter(|call| call.name == "flock") {
+        new.prepare();
+        let go = |_| drop(new.del.on(host));
+        let (outcome, calls) = stopped_at_each(&new.apply, host, &[gone_at], go);
+        require(&outcome);
+        // Who has to take something out has more to say to the kernel.
+        if calls.iter().filter(is_send).count() <= undisturbed.iter().filter(is_send).count() {
+            continue;
+        }
+        let since = calls.iter().skip_while(|call| *call != gone_at);
+        for back_at in since.filter(is_send) {
+            new.prepare();
+            let mut back = false;
+            let go_and_come = |stops| match stops {
+                0 => drop(new.del.on(host).ok()),
+                _ => back = new.add.on(host).is_success(),
+            };
+            let (outcome, _) = stopped_at_each(&new.apply, host, &[gone_at, back_at], go_and_come);
+            require(&outcome);
+            came_back += usize::from(back);
+            if !back {
+                new.add.on(host).ok();
+            }
+            new.net
+                .assert_right(&format!("gone at {gone_at:?}, back at {back_at:?}"));
+        }
+    }
+    assert!(came_back > 10, "{came_back} times");
 }

@@ -27,7 +27,11 @@ pub fn system_calls(call: &Call, host: &Host) -> (Outcome, Vec<SystemCall>) {
         .clone()
         .under(wrapper.map(str::to_owned).to_vec())
         .on(host);
-    let text = fs::read_to_string(&log).unwrap();
+    (outcome, calls_in(&fs::read_to_string(&log).unwrap()))
+}
+
+/// The system calls of strace's log, in order.
+fn calls_in(text: &str) -> Vec<SystemCall> {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut calls = Vec::new();
     for line in text.lines() {
@@ -48,23 +52,27 @@ pub fn system_calls(call: &Call, host: &Host) -> (Outcome, Vec<SystemCall>) {
             occurrence: *occurrence,
         });
     }
-    (outcome, calls)
+    calls
 }
 
-/// strace, which sends a signal when a call is entered.
-fn under_injection(call: &Call, signal: &str, at: &SystemCall, log: &str) -> Call {
-    let inject = format!("inject={}:signal={signal}:when={}", at.name, at.occurrence);
-    let trace = format!("trace={}", at.name);
-    let wrapper = [
-        "strace", "-f", "-qq", "-o", log, "-e", &trace, "-e", &inject, "--",
-    ];
-    call.clone().under(wrapper.map(str::to_owned).to_vec())
+/// strace, which sends a signal when calls are entered, and logs what it is asked to.
+fn under_injection(call: &Call, signal: &str, at: &[&SystemCall], [trace, log]: [&str; 2]) -> Call {
+    let mut wrapper: Vec<String> = ["strace", "-f", "-qq", "-o", log, "-e", trace]
+        .map(str::to_owned)
+        .to_vec();
+    for SystemCall { name, occurrence } in at {
+        let inject = format!("inject={name}:signal={signal}:when={occurrence}");
+        wrapper.extend(["-e".to_owned(), inject]);
+    }
+    wrapper.push("--".to_owned());
+    call.clone().under(wrapper)
 }
 
 /// Runs a call and kills it when it enters the given system call. Whether it was killed.
 pub fn kill_at(call: &Call, host: &Host, at: &SystemCall) -> bool {
-    let outcome = under_injection(call, "KILL", at, "/dev/null").on(host);
-    !outcome.is_success()
+    let trace = format!("trace={}", at.name);
+    let call = under_injection(call, "KILL", &[at], [&trace, "/dev/null"]);
+    !call.on(host).is_success()
 }
 
 /// Runs a call, stops it when it enters the given system call, does something else, and lets it go on.
@@ -75,29 +83,40 @@ pub fn stopped_at<T>(
     at: &SystemCall,
     meanwhile: impl FnOnce() -> T,
 ) -> (Outcome, Option<T>) {
+    let mut meanwhile = Some(meanwhile);
+    let mut done = None;
+    let (outcome, _) = stopped_at_each(call, host, &[at], |_| {
+        done = meanwhile.take().map(|meanwhile| meanwhile());
+    });
+    (outcome, done)
+}
+
+/// The same for several system calls, which differ in name: does something else at each, told how many were
+/// before. Its outcome, and its system calls.
+pub fn stopped_at_each(
+    call: &Call,
+    host: &Host,
+    at: &[&SystemCall],
+    mut meanwhile: impl FnMut(usize),
+) -> (Outcome, Vec<SystemCall>) {
     let log = host.dir().join("stopped");
     fs::write(&log, "").unwrap();
-    let call = under_injection(call, "STOP", at, log.to_str().unwrap());
-    std::thread::scope(|scope| {
+    let call = under_injection(call, "STOP", at, ["trace=all", log.to_str().unwrap()]);
+    let outcome = std::thread::scope(|scope| {
         let running = scope.spawn(|| call.on(host));
-        let stopped = loop {
+        let mut stops = 0;
+        while !running.is_finished() {
             let text = fs::read_to_string(&log).unwrap();
-            let line = text
-                .lines()
-                .find(|line| line.contains("stopped by SIGSTOP"));
+            let stopped = |line: &&str| line.contains("stopped by SIGSTOP");
+            let line = text.lines().filter(stopped).nth(stops);
             if let Some(pid) = line.and_then(|line| line.split(' ').next()?.parse().ok()) {
-                break Some(Pid::from_raw(pid));
-            }
-            if running.is_finished() {
-                break None;
+                meanwhile(stops);
+                stops += 1;
+                kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
             }
             std::thread::sleep(Duration::from_millis(1));
-        };
-        let done = stopped.map(|pid| {
-            let done = meanwhile();
-            kill(pid, Signal::SIGCONT).unwrap();
-            done
-        });
-        (running.join().unwrap(), done)
-    })
+        }
+        running.join().unwrap()
+    });
+    (outcome, calls_in(&fs::read_to_string(&log).unwrap()))
 }
