@@ -13,7 +13,7 @@ use weft_testkit::{Call, Container, HostState, Suite};
 
 use crate::bridge::Net;
 use crate::isolation::network;
-use crate::services::Server;
+use crate::services::{Server, bound};
 
 fn bandwidth(keys: &Value, prev: &Value) -> Value {
     let mut conf = json!({"cniVersion": "1.0.0", "name": "net1", "type": "weft-bandwidth",
@@ -30,7 +30,7 @@ const BYTES: usize = 3_000_000;
 /// How long it takes until so many bytes have arrived.
 fn transfer(from: &Container, to: &Container, address: &str) -> Duration {
     let address: SocketAddr = address.parse().unwrap();
-    let listener = to.run(|| TcpListener::bind(address).unwrap());
+    let listener = to.run(|| bound(|| TcpListener::bind(address)));
     thread::scope(|scope| {
         let receiver = scope.spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
@@ -149,7 +149,7 @@ pub(crate) fn flood(from: &Container, to: &Container, address: &str) -> usize {
 }
 
 fn flooded() -> UdpSocket {
-    UdpSocket::bind("0.0.0.0:9001").unwrap()
+    bound(|| UdpSocket::bind("0.0.0.0:9001"))
 }
 
 fn flood_at(from: &Container, receiver: UdpSocket, address: &str) -> usize {

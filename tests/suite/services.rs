@@ -1,14 +1,15 @@
 //! Small servers in hosts and containers, and clients that ask them.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
 use weft_testkit::{Container, Host};
 
 /// How long one attempt waits, and all that is waited for who is not to answer.
@@ -59,7 +60,7 @@ impl Server {
     }
 
     fn udp_socket(port: u16) -> UdpSocket {
-        UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap()
+        bound(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)))
     }
 
     fn serve_udp(socket: UdpSocket, name: &'static str) -> Self {
@@ -84,6 +85,9 @@ impl Server {
                 let _ = poll(&mut polled, PollTimeout::from(PAUSE_MILLIS));
                 step(&socket);
             }
+            // The port is free when nobody listens, not when the socket is closed (`bound`). One of UDP has
+            // nothing to end.
+            let _ = shutdown(socket.as_fd().as_raw_fd(), Shutdown::Both);
         });
         Self {
             stop,
@@ -97,6 +101,16 @@ impl Drop for Server {
         self.stop.store(true, Ordering::Relaxed);
         drop(self.thread.take().map(JoinHandle::join));
     }
+}
+
+/// A socket at a port that was used just now. Its last one may be closed and still there: the child that
+/// another test has begun has all open files until it executes something.
+pub(crate) fn bound<T>(bind: impl Fn() -> std::io::Result<T>) -> T {
+    let socket = patiently(|| match bind() {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+        outcome => Some(outcome),
+    });
+    socket.expect("nobody lets go of the port").unwrap()
 }
 
 /// Asks a TCP server from where the calling thread is, until it answers: its name and whom it sees.
@@ -118,7 +132,7 @@ pub(crate) fn answers_tcp_only_if(expected: bool, address: &str) -> bool {
     }
 }
 
-fn patiently(attempt: impl Fn() -> Option<String>) -> Option<String> {
+fn patiently<T>(attempt: impl Fn() -> Option<T>) -> Option<T> {
     const PAUSE: Duration = Duration::from_millis(50);
     let begin = Instant::now();
     loop {
