@@ -93,7 +93,8 @@ for name, size in sizes.items():
     of[one] |= kinds[name]
     (run if kinds[name] else idle)[one] += size
 kept = [one for one in of if of[one] and idle[one] <= run[one]]
-print("/* Written by `make order`: first what every kind of call runs, last what one does. */")
+print("/* Written by `make order`: first what every kind of call runs, last what one does. For a linker that takes\n"
+      "   no scripts: WEFT_LINK_ORDER=no. */")
 print("SECTIONS\n{\n  .text.order :\n  {")
 for one in sorted(kept, key=lambda one: (-len(of[one]), sorted(of[one]), one)):
     print(f"    *(.text.{one} .text.unlikely.{one})")

@@ -110,13 +110,27 @@ pub fn stopped_at_each(
             let stopped = |line: &&str| line.contains("stopped by SIGSTOP");
             let line = text.lines().filter(stopped).nth(stops);
             if let Some(pid) = line.and_then(|line| line.split(' ').next()?.parse().ok()) {
+                let _stopped = Stopped(Pid::from_raw(pid));
                 meanwhile(stops);
                 stops += 1;
-                kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         running.join().unwrap()
     });
     (outcome, calls_in(&fs::read_to_string(&log).unwrap()))
+}
+
+/// A process that goes on when this is dropped. If a test has failed meanwhile it is killed: whoever waits
+/// for it would wait for ever.
+struct Stopped(Pid);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let signal = match std::thread::panicking() {
+            true => Signal::SIGKILL,
+            false => Signal::SIGCONT,
+        };
+        let _ = kill(self.0, signal);
+    }
 }
