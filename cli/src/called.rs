@@ -18,6 +18,28 @@ const ALL: [&dyn Plugin; 10] = [
     &weft_bandwidth::BANDWIDTH,
     &weft_loopback::Loopback,
 ];
+/// The names of the reference plugins whose configurations they take: who installs Weft in their place changes no
+/// configuration, and containerd's CRI runs a plugin called `loopback` whatever is configured.
+const OTHER_NAMES: [(&str, &dyn Plugin); 11] = [
+    ("bridge", &weft_bridge::BRIDGE),
+    ("macvlan", &weft_macvlan::MACVLAN),
+    ("ipvlan", &weft_ipvlan::IPVLAN),
+    ("host-device", &weft_host::HOST),
+    ("host-local", &weft_ipam::WeftIpam),
+    ("static", &weft_ipam::WeftIpam),
+    ("portmap", &weft_portmap::PORTMAP),
+    ("firewall", &weft_firewall::FIREWALL),
+    ("tuning", &weft_tuning::TUNING),
+    ("bandwidth", &weft_bandwidth::BANDWIDTH),
+    ("loopback", &weft_loopback::Loopback),
+];
+
+/// The plugin of a reference plugin's name.
+pub(crate) fn by_other_name(name: &str) -> Option<&'static dyn Plugin> {
+    let found = OTHER_NAMES.into_iter().find(|(other, _)| *other == name);
+    found.map(|(_, plugin)| plugin)
+}
+
 /// The command line's own name, whatever the environment says: it may be run inside a plugin's.
 const COMMAND_LINE: &str = "weft";
 
@@ -36,7 +58,10 @@ pub(crate) enum Program {
 pub(crate) fn program(called: Option<OsString>, is_call: bool) -> Program {
     let called = called.unwrap_or_default();
     let name = Path::new(&called).file_name().unwrap_or_default();
-    match ALL.into_iter().find(|plugin| name == plugin.name()) {
+    let own = ALL.into_iter().find(|plugin| name == plugin.name());
+    // Only for a runtime: people may call the command line what they like.
+    let other = || by_other_name(name.to_str().filter(|_| is_call)?);
+    match own.or_else(other) {
         Some(plugin) => Program::Plugin(plugin),
         None if is_call && name != COMMAND_LINE => {
             Program::Unknown(unknown(&name.to_string_lossy()))
@@ -73,6 +98,12 @@ mod tests {
             };
             assert_eq!(found.name(), plugin.name());
         }
+        for (name, plugin) in OTHER_NAMES {
+            let Program::Plugin(found) = called(&format!("/opt/cni/bin/{name}"), true) else {
+                panic!("{name} is not a plugin");
+            };
+            assert_eq!(found.name(), plugin.name());
+        }
         assert!(matches!(called("weft", true), Program::CommandLine));
         assert!(matches!(called("a-copy", false), Program::CommandLine));
         assert!(matches!(program(None, false), Program::CommandLine));
@@ -80,11 +111,11 @@ mod tests {
 
     #[test]
     fn a_runtime_is_told_what_is_wrong_with_a_name() {
-        let Program::Unknown(error) = called("/opt/cni/bin/bridge", true) else {
+        let Program::Unknown(error) = called("/opt/cni/bin/ptp", true) else {
             panic!("a name of nobody");
         };
         let text = error.to_json(weft_cni::SpecVersion::NEWEST);
-        assert!(text.contains("bridge: Weft has no plugin"), "{text}");
+        assert!(text.contains("ptp: Weft has no plugin"), "{text}");
         assert!(text.contains("weft-bridge, "), "{text}");
     }
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use serde_json::Value;
-use weft_attach::ipam::{IPAM_KEYS, IpamConfig, OWN_TYPE};
+use weft_attach::ipam::{IPAM_KEYS, IpamConfig, is_own_type};
 use weft_cni::conf::{Fields, NetConf, Problems};
 use weft_cni::runtime::ConfList;
 use weft_cni::{CniError, Request, SpecVersion};
 
+use crate::cni::environment;
 use crate::output;
 use crate::plugins::known;
 
@@ -96,7 +97,11 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
     if let Some(plugin) = plugin {
         conf.fields(plugin.keys, &problems);
     }
-    if conf.ipam_type() == Some(OWN_TYPE) {
+    let path = environment().plugin_path();
+    if conf
+        .ipam_type()
+        .is_some_and(|kind| is_own_type(kind, &path))
+    {
         if let Some(ipam) = conf.ipam() {
             Fields::new(ipam, "ipam", &[IPAM_KEYS], &problems);
         }

@@ -143,7 +143,7 @@ fn container(world: &World, record: &AttachmentRecord, dropped: &BTreeMap<String
         let inside = port.container_port;
         output::line(&format!("    port {port} of the host leads to {inside}"));
     }
-    if record.firewall.is_some() {
+    if record.is_kept_apart() {
         output::line("    kept apart from other closed networks (weft-firewall)");
     }
     for rule in world.rules() {

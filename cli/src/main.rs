@@ -5,6 +5,7 @@ mod cni;
 mod config;
 mod doctor;
 mod firewall;
+mod gc;
 mod network;
 mod output;
 mod plugins;
@@ -42,6 +43,8 @@ enum Command {
     Firewall(firewall::Verb),
     /// Look for what keeps containers from working, and say what to do
     Doctor,
+    /// End what dead containers have left, of every network, with or without its configuration
+    Gc,
     /// Let closed networks reach each other
     #[command(subcommand)]
     Network(network::Verb),
@@ -66,6 +69,7 @@ fn command_line() -> ExitCode {
         Command::Policy(verb) => policy::run(&verb),
         Command::Firewall(verb) => firewall::run(&verb),
         Command::Doctor => doctor::run(),
+        Command::Gc => gc::run(),
         Command::Network(verb) => network::run(&verb),
         Command::Store(verb) => store::run(&verb),
     };

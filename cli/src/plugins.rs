@@ -3,6 +3,8 @@
 use weft_cni::conf::KeySpec;
 use weft_cni::{CniError, Request};
 
+use crate::called::by_other_name;
+
 /// A plugin's name, its keys, and how it reads them.
 pub(crate) struct KnownPlugin {
     pub(crate) name: &'static str,
@@ -89,5 +91,6 @@ pub(crate) const PLUGINS: &[KnownPlugin] = &[
 
 /// A plugin by the `type` of a configuration.
 pub(crate) fn known(kind: &str) -> Option<&'static KnownPlugin> {
-    PLUGINS.iter().find(|plugin| plugin.name == kind)
+    let name = by_other_name(kind).map_or(kind, |plugin| plugin.name());
+    PLUGINS.iter().find(|plugin| plugin.name == name)
 }

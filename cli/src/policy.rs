@@ -32,7 +32,7 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 pub(crate) struct Question {
-    /// Who begins: a container's name, id (or its beginning), NETWORK/NAME, an address, or "host"
+    /// Who begins: a container's name, id (or its beginning), NETWORK/NAME or NAMESPACE/NAME, an address, or "host"
     from: String,
     /// With whom
     to: String,
@@ -118,7 +118,7 @@ fn without_effect(rule: &Rule, records: &[AttachmentRecord]) -> Option<&'static 
             .any(|side| matches!(side, Selector::Endpoints(one) if one.matches(record)))
     });
     let is_known = meant.clone().next().is_some();
-    let is_open = meant.all(|one| one.isolation.is_none() && one.firewall.is_none());
+    let is_open = meant.all(|one| one.isolation.is_none() && !one.is_kept_apart());
     (is_known && is_open).then_some("nobody whom it means is of a closed network")
 }
 
@@ -186,28 +186,51 @@ fn named<'a>(world: &'a World, text: &str) -> Result<Named<'a>> {
     if let Ok(address) = text.parse() {
         return Ok(Named::Address(address));
     }
-    let (network, name) = match text.split_once('/') {
-        Some((network, name)) => (Some(network), name),
+    let (before, name) = match text.split_once('/') {
+        Some((before, name)) => (Some(before), name),
         None => (None, text),
     };
-    let is_meant = |record: &&AttachmentRecord| {
-        let is_name = record.name.as_deref() == Some(name);
-        let is_id = record.id.container_id.as_str().starts_with(name);
-        network.is_none_or(|network| record.id.network.as_str() == network) && (is_name || is_id)
+    // A network or, of pods, the namespace.
+    let is_there = |record: &&AttachmentRecord| {
+        let namespace = record.labels.get("namespace");
+        before.is_none_or(|before| {
+            record.id.network.as_str() == before || namespace.is_some_and(|one| one == before)
+        })
     };
-    let found: Vec<_> = world
+    let has_address = |record: &&AttachmentRecord| !record.addresses.is_empty();
+    let all: Vec<_> = world
         .attachments()
         .iter()
-        .filter(|record| !record.addresses.is_empty())
-        .filter(is_meant)
+        .filter(has_address)
+        .filter(is_there)
         .collect();
+    // A name or an id counts before the beginning of an id that happens to be the same.
+    let is_exact = |record: &&&AttachmentRecord| {
+        record.name.as_deref() == Some(name) || record.id.container_id.as_str() == name
+    };
+    let begins = |record: &&&AttachmentRecord| record.id.container_id.as_str().starts_with(name);
+    let mut found: Vec<_> = all.iter().filter(is_exact).copied().collect();
+    if found.is_empty() {
+        found = all.iter().filter(begins).copied().collect();
+    }
     match found[..] {
         [only] => Ok(Named::Container(only)),
         [] => bail!("{text}: no container of this name or id has an address of Weft's"),
         _ => {
-            let all: Vec<String> = found.iter().map(|one| one.id.to_string()).collect();
-            bail!("{text}: could be {}", all.join(", "))
+            let all: Vec<String> = found.iter().map(|one| candidate(one)).collect();
+            bail!(
+                "{text}: could be {}: NETWORK/NAME, NAMESPACE/NAME or more of the id tells them apart",
+                all.join(", ")
+            )
         }
+    }
+}
+
+fn candidate(record: &AttachmentRecord) -> String {
+    let namespace = record.labels.get("namespace").map(|one| format!("{one}/"));
+    match &record.name {
+        Some(name) => format!("{} ({}{name})", record.id, namespace.unwrap_or_default()),
+        None => record.id.to_string(),
     }
 }
 

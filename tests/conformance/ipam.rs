@@ -111,7 +111,7 @@ fn flat(w: &World) -> Result<(), NotApplicable> {
 }
 
 fn fill_store(w: &World, count: u32) {
-    use weft_store::{LeaseRequest, Pool, Range};
+    use weft_store::{Holder, LeaseRequest, Pool, Range};
     let pool = Pool {
         name: "net".into(),
         cool_down: 0,
@@ -127,7 +127,7 @@ fn fill_store(w: &World, count: u32) {
         .store()
         .write(|transaction| {
             for n in 0..count {
-                transaction.lease(&pool, &ranges, LeaseRequest::Any, &id(n))?;
+                transaction.lease(&pool, &ranges, LeaseRequest::Any, Holder::anywhere(&id(n)))?;
             }
             Ok::<_, weft_store::StoreError>(())
         })

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use weft_cni::AttachmentId;
-use weft_store::{LeaseRequest, Pool, Range, StoreError};
+use weft_store::{Holder, LeaseRequest, Pool, Range, StoreError};
 use weft_testkit::{Call, Host, Suite};
 
 use crate::measure::{median, timed};
@@ -85,7 +85,12 @@ fn fill(suite: &Suite, host: &Host, conf: &Value, count: u32) {
     host.store()
         .write(|transaction| {
             for n in 0..count {
-                transaction.lease(&pool, &ranges, LeaseRequest::Any, &holder(n))?;
+                transaction.lease(
+                    &pool,
+                    &ranges,
+                    LeaseRequest::Any,
+                    Holder::anywhere(&holder(n)),
+                )?;
             }
             Ok::<_, StoreError>(())
         })

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use weft_store::{BackendKind, FileLock, Store, StoreConfig};
+use weft_store::{BackendKind, FileLock, Holder, Store, StoreConfig};
 use weft_testkit::{Call, Host, HostState, Suite};
 
 use crate::bridge::Net;
@@ -246,7 +246,13 @@ fn check_finds_what_does_not_fit() {
     };
     net.host
         .store()
-        .write(|t| t.lease_static(&pool, "10.1.0.99".parse().unwrap(), &stray))
+        .write(|t| {
+            t.lease_static(
+                &pool,
+                "10.1.0.99".parse().unwrap(),
+                Holder::anywhere(&stray),
+            )
+        })
         .unwrap();
     let output = weft(&net, &["store", "check"]);
     assert!(!output.status.success());

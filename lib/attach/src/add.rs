@@ -12,29 +12,37 @@ use weft_cni::CniResult;
 use weft_cni::result::Interface;
 use weft_store::{AttachmentRecord, FileLock, Sharing};
 
+use crate::dead;
 use crate::error::{AttachError, with_cleanup_failure};
 use crate::host::{Container, Host};
 use crate::ipam::remember;
-use crate::plan::{Ipam, Plan};
+use crate::plan::{DevicePlan, Ipam, LinkPlan, Plan};
 use crate::policy::{self, POLICY_LOCK, Policies};
 use crate::ruleset;
 use crate::steps::container::Settings;
 use crate::steps::idle::{self, LINKS_LOCK};
-use crate::steps::{Created, container};
+use crate::steps::{Created, container, source_routes};
 pub(crate) use device::shared as shared_device;
-use record::record;
+use record::{Recorded, record};
 use result::result;
 use side::Side;
 use undo::undo;
 
-/// Attaches a container.
+/// Attaches a container. What a container that is gone still has is free.
 ///
 /// # Errors
 /// Any; everything that was done is undone then, and failures of that are part of the error.
 pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
+    dead::retry(host, |host| add_once(host, plan))
+}
+
+fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
     let is_host_network = plan.settings.link.is_host_network();
-    let has_addresses = is_host_network || !matches!(plan.settings.ipam, Ipam::None);
-    CniResult::require_address_for(plan.version, has_addresses)?;
+    plan.require_expressible()?;
+    if let LinkPlan::Device(DevicePlan::Moved(_)) = &plan.settings.link {
+        // It may wait for its own name.
+        idle::remove_idle(host)?;
+    }
     let mut inside = Container::open(&plan.netns, plan.netns_override || is_host_network)?;
     if is_host_network {
         inside.require_home()?;
@@ -48,22 +56,27 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
     };
     let side = Side::look(host, plan, &mut inside)?;
     let policies = Policies::read(host, plan)?;
-    let (mut record, leased) = match record(host, plan, &inside, &side, &policies) {
+    let mut created = Created::default();
+    let recorded = match record(host, plan, &mut inside, &side, &policies, &mut created) {
         Ok(recorded) => recorded,
         Err(error) => {
             drop(early);
             return Err(with_cleanup_failure(error, idle::remove_idle(host).err()));
         }
     };
+    let Recorded {
+        mut record,
+        leased,
+        siblings,
+    } = recorded;
     let locked = match early {
         Some(lock) => Ok((lock, side)),
         None => lock_links(host).and_then(|lock| Ok((lock, Side::look(host, plan, &mut inside)?))),
     };
     let (lock, side) = match locked {
         Ok(locked) => locked,
-        Err(error) => return Err(undo(host, plan, &record, Created::default(), None, error)),
+        Err(error) => return Err(undo(host, plan, &record, created, None, error)),
     };
-    let mut created = Created::default();
     let obeyed = match obey(host, &mut record) {
         Ok(lock) => lock,
         Err(error) => return Err(undo(host, plan, &record, created, Some(lock), error)),
@@ -88,11 +101,15 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
         settings,
         &mut created,
     );
+    let applied = applied.and_then(|interfaces| {
+        source_routes::ensure(&mut inside, siblings.iter().chain([&record]))?;
+        Ok(interfaces)
+    });
     drop(obeyed);
     match applied {
         Ok(interfaces) => {
             if let Ipam::Store(config) = &plan.settings.ipam {
-                remember(config, &host.sticky, &record.addresses);
+                remember(config, &host.sticky, &plan.id, &record.addresses);
             }
             drop(lock);
             if let Err(error) = side.await_carrier(host, &record) {

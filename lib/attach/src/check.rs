@@ -4,24 +4,23 @@ use ipnetwork::IpNetwork;
 use weft_cni::result::Route;
 use weft_cni::{AttachmentId, CniError, CniResult, Code, Request};
 use weft_kernel::bridge::PortOptions;
-use weft_kernel::forwarding::{self, IpFamily};
 use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::{address, link, vlan};
 use weft_store::{AttachmentRecord, ContainerLink, HostLink, SharedObject};
 
-use crate::conf::IngressPolicy;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
-use crate::ipam::{DelegateIpam, OWN_TYPE};
+use crate::ipam::{DelegateIpam, foreign_type, network_of};
 use crate::names::{network_owner, owner};
 use crate::namespaces;
+use crate::plan::{BridgePlan, LinkPlan, Settings};
 use crate::ruleset;
 use crate::steps::container::spec;
-use crate::steps::gateway::gateway_addresses;
-use crate::steps::host_access;
+use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
 use crate::steps::parent::mode_words;
 use crate::steps::users::gateway_link;
 use crate::steps::veth::{VlanSettings, expected_vlans};
+use crate::steps::{host_access, source_routes};
 
 /// The result that CHECK is to compare with.
 ///
@@ -41,14 +40,10 @@ pub fn require_prev_result(request: &Request) -> Result<CniResult, CniError> {
 ///
 /// # Errors
 /// [`AttachError::Differs`] with every difference.
-pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+pub fn check(host: &mut Host, request: &Request, settings: &Settings) -> Result<(), AttachError> {
     let prev = require_prev_result(request)?;
     let id = request.attachment_id()?;
-    if let Some(plugin) = request
-        .conf
-        .ipam_type()
-        .filter(|plugin| *plugin != OWN_TYPE)
-    {
+    if let Some(plugin) = foreign_type(request) {
         DelegateIpam::new(plugin, request).forward("CHECK")?;
     }
     let mut found = Differences::default();
@@ -64,11 +59,12 @@ pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         return found.into_result(&id);
     };
     for port in &record.host_links {
-        found.host_link(host, (port, ruleset::is_guarded(&record)), request)?;
+        found.host_link(host, (port, ruleset::is_guarded(&record)))?;
     }
-    found.isolation(&record, request);
     found.elements(host, &record)?;
-    found.gateway(host, &record, request)?;
+    if let LinkPlan::Bridge(plan) = &settings.link {
+        found.bridge(host, &record, plan)?;
+    }
     found.parent(host, &record)?;
     if let Some(own) = &record.container_link {
         let netns = request.env.get("CNI_NETNS").unwrap_or_default();
@@ -84,6 +80,9 @@ pub fn check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         let parent = parent_index(host, &record)?;
         found.container(&mut inside, own, &record, &prev)?;
         found.child(&mut inside, own, &record, parent)?;
+        found
+            .0
+            .extend(source_routes::missing(&mut inside, &record)?);
     }
     found.into_result(&id)
 }
@@ -126,7 +125,6 @@ impl Differences {
         &mut self,
         host: &mut Host,
         (port, is_guarded): (&HostLink, bool),
-        request: &Request,
     ) -> Result<(), AttachError> {
         let socket = host.route()?;
         let Some(there) = link::find(socket, &port.name)? else {
@@ -173,45 +171,48 @@ impl Differences {
                 port.name
             ));
         }
-        self.vlans(host, port, there.index, request)
+        Ok(())
     }
 
-    /// The configuration may have changed since: a container that is open is not closed by that.
-    fn isolation(&mut self, record: &AttachmentRecord, request: &Request) {
-        let problems = weft_cni::conf::Problems::default();
-        let fields = request.conf.open(&problems);
-        let ingress = crate::conf::ingress_policy(&fields).map(IngressPolicy::isolation);
-        let wanted = crate::conf::isolation(&fields)
-            .or(ingress)
-            .unwrap_or_default();
-        if !record.host_links.is_empty() && wanted != record.isolation {
-            let actual = record.isolation;
+    /// What the configuration says of a port of a bridge: it may have changed since, and a container that is open
+    /// is not closed by that.
+    fn bridge(
+        &mut self,
+        host: &mut Host,
+        record: &AttachmentRecord,
+        plan: &BridgePlan,
+    ) -> Result<(), AttachError> {
+        if !record.host_links.is_empty() && plan.isolation != record.isolation {
+            let (actual, wanted) = (record.isolation, plan.isolation);
             self.add(format!("isolation is {actual} instead of {wanted}"));
         }
+        for port in &record.host_links {
+            self.vlans(host, port, plan.preserve_default_vlan)?;
+        }
+        if plan.is_gateway {
+            self.gateway(host, record)?;
+        }
+        Ok(())
     }
 
     fn vlans(
         &mut self,
         host: &mut Host,
         port: &HostLink,
-        index: u32,
-        request: &Request,
+        keep_default: bool,
     ) -> Result<(), AttachError> {
         if port.vlan.is_none() && port.trunk.is_empty() {
             return Ok(());
         }
-        let problems = weft_cni::conf::Problems::default();
-        let keep_default = request
-            .conf
-            .open(&problems)
-            .boolean("preserveDefaultVlan")
-            .unwrap_or(false);
+        let Some(link) = link::find(host.route()?, &port.name)? else {
+            return Ok(());
+        };
         let settings = VlanSettings {
             native: port.vlan,
             trunk: &port.trunk,
             keep_default,
         };
-        let there = vlan::list(host.route()?, index)?;
+        let there = vlan::list(host.route()?, link.index)?;
         for wanted in expected_vlans(settings) {
             if !there.contains(&wanted) {
                 let (name, id) = (&port.name, wanted.id);
@@ -247,19 +248,8 @@ impl Differences {
         Ok(())
     }
 
-    /// Gateway addresses and forwarding, where the configuration asks for them.
-    fn gateway(
-        &mut self,
-        host: &mut Host,
-        record: &AttachmentRecord,
-        request: &Request,
-    ) -> Result<(), AttachError> {
-        let problems = weft_cni::conf::Problems::default();
-        let fields = request.conf.open(&problems);
-        let flag = |key| fields.boolean(key).unwrap_or(false);
-        if !flag("isGateway") && !flag("isDefaultGateway") {
-            return Ok(());
-        }
+    /// Gateway addresses and forwarding.
+    fn gateway(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
         let Some(holder) = record.host_links.first().and_then(gateway_link) else {
             return Ok(());
         };
@@ -272,16 +262,9 @@ impl Differences {
                 self.add(format!("gateway address {wanted} is missing on {holder}"));
             }
         }
-        let has = |is_ipv4| {
-            record
-                .addresses
-                .iter()
-                .any(|one| one.address.is_ipv4() == is_ipv4)
-        };
-        for (is_used, family) in [(has(true), IpFamily::V4), (has(false), IpFamily::V6)] {
-            if is_used && !forwarding::is_on(host.route()?, family)? {
-                self.add(format!("sysctl {} is off", family.forwarding_sysctl()));
-            }
+        let families = families(record.addresses.iter().map(|one| one.address));
+        for name in not_forwarding(host, &holder, &families)? {
+            self.add(format!("sysctl {name} is off"));
         }
         Ok(())
     }
@@ -413,7 +396,8 @@ impl Differences {
         }
         for one in wanted {
             // Results before version 1.1.0 leave out what the record has: scope, priority, table.
-            let is_same = |known: &&Route| known.dst == one.dst && known.gw == one.gw;
+            let is_same =
+                |known: &&Route| network_of(known.dst) == network_of(one.dst) && known.gw == one.gw;
             let known = record.routes.iter().find(is_same).unwrap_or(one);
             let wanted = spec(known, index, &record.addresses);
             let matches = |actual: &RouteSpec| {

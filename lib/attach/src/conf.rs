@@ -11,7 +11,7 @@ use weft_kernel::Mac;
 use weft_kernel::address::DuplicateDetection;
 use weft_store::Isolation;
 
-use crate::ipam::{DelegateIpam, IpamConfig, OWN_TYPE};
+use crate::ipam::{DelegateIpam, IpamConfig, is_own_type};
 use crate::plan::{ChildPlan, HostAccess, Ipam, Mtu};
 
 /// The name of an interface of the host.
@@ -82,7 +82,7 @@ pub fn mac(request: &Request, args: &CniArgs, fields: &Fields<'_>) -> Option<Mac
 pub fn ipam(request: &Request, args: &CniArgs, problems: &Problems) -> Ipam {
     match (request.conf.ipam(), request.conf.ipam_type()) {
         (None, _) => Ipam::None,
-        (Some(_), Some(OWN_TYPE)) => {
+        (Some(_), Some(own)) if is_own_type(own, &request.env.plugin_path()) => {
             Ipam::Store(Box::new(IpamConfig::read(&request.conf, args, problems)))
         }
         (Some(_), Some(other)) => Ipam::Delegate(DelegateIpam::new(other, request)),

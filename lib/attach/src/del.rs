@@ -9,11 +9,11 @@ use weft_store::{AttachmentRecord, HostLink, StoreError, Transaction};
 
 use crate::error::AttachError;
 use crate::host::Host;
-use crate::ipam::{DelegateIpam, OWN_TYPE};
+use crate::ipam::{DelegateIpam, foreign_type};
 use crate::names::{alias, alternative_name, host_link_name};
 use crate::ruleset;
 use crate::steps::{
-    bandwidth, child, connections, device, host_access, idle, leaving, links, tuning,
+    bandwidth, child, connections, device, host_access, idle, leaving, links, source_routes, tuning,
 };
 
 /// Detaches what the request names. Whatever is absent already is fine; nothing stops at the
@@ -46,10 +46,7 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
 /// The IPAM plugins that have to be told: the configuration's, and that of the ADD if the
 /// configuration has changed since.
 fn delegates_of(request: &Request, records: &[AttachmentRecord]) -> BTreeSet<String> {
-    let configured = request
-        .conf
-        .ipam_type()
-        .filter(|plugin| *plugin != OWN_TYPE);
+    let configured = foreign_type(request);
     let recorded = records
         .iter()
         .filter_map(|record| Some(record.delegate.as_ref()?.plugin.as_str()));
@@ -108,9 +105,28 @@ impl<'a> Target<'a> {
         transaction: &Transaction<'_>,
     ) -> Result<Vec<AttachmentRecord>, StoreError> {
         match self.id() {
-            Some(id) => Ok(transaction.attachment(&id)?.into_iter().collect()),
+            Some(id) => match transaction.attachment(&id)? {
+                Some(record) => Ok(vec![record]),
+                None => self.records_of_renamed(transaction),
+            },
             None => transaction.attachments_of_container(self.network, self.container),
         }
+    }
+
+    /// A network may have got another name since: the interface of the container in this namespace is the same.
+    fn records_of_renamed(
+        &self,
+        transaction: &Transaction<'_>,
+    ) -> Result<Vec<AttachmentRecord>, StoreError> {
+        let Some(netns) = self.netns else {
+            return Ok(Vec::new());
+        };
+        let mut found = transaction.attachments_of_id(self.container)?;
+        found.retain(|record| {
+            Some(&record.id.ifname) == self.ifname
+                && record.netns.as_ref().is_some_and(|one| one.path == netns)
+        });
+        Ok(found)
     }
 }
 
@@ -208,6 +224,7 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
     for record in records {
         errors.extend(bandwidth::remove(host, record, &names).err());
         errors.extend(tuning::restore(host, record).err());
+        errors.extend(source_routes::remove(record).err());
         errors.extend(host_access::remove_routes(host, &record.host_routes).err());
         errors.extend(child::delete(record).err());
         errors.extend(device::give_back(host, record).err());

@@ -1,9 +1,9 @@
 //! From what went wrong to the error a runtime gets: one total map.
 
-use weft_cni::{CniError, Code};
+use weft_cni::{AttachmentId, CniError, Code};
 use weft_kernel::KernelError;
 use weft_kernel::child::ChildKind;
-use weft_store::StoreError;
+use weft_store::{SharedObject, StoreError};
 
 /// Why an attachment could not be made, checked or removed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,29 @@ pub enum AttachError {
         /// What is in the way.
         why: String,
     },
+    /// What is wanted is in use by attachments: if they are dead it is taken from them.
+    #[error("{key}: {name} {why}")]
+    InUse {
+        /// The configuration key.
+        key: &'static str,
+        /// Its value.
+        name: String,
+        /// What is in the way.
+        why: String,
+        /// Whose use it is.
+        users: Box<Users>,
+    },
+    /// The bridge takes no further port.
+    #[error(
+        "bridge {bridge}: has 1023 ports, and Linux bridges have no more: use a second network"
+    )]
+    BridgeFull {
+        /// The bridge.
+        bridge: String,
+    },
+    /// What is left to be done cannot be done at the moment; a later call tries again.
+    #[error("cannot be done yet")]
+    NotYet,
     /// A port of the host is a process's.
     #[error("portMappings: {port} is in use by {holder}")]
     PortInUse {
@@ -86,6 +109,19 @@ pub enum AttachError {
     },
 }
 
+/// Attachments that use something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Users {
+    /// This one.
+    One(AttachmentId),
+    /// All that share an object.
+    Sharing(SharedObject),
+    /// All with a port on a bridge.
+    OnBridge(String),
+    /// The one that was given an interface of the host with this name.
+    OfDevice(String),
+}
+
 fn no_driver(kind: &ChildKind) -> String {
     let (module, option) = kind.module();
     let driver = kind.driver();
@@ -108,9 +144,9 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::AttachmentExists { .. } => Code::AttachmentExists,
         StoreError::Exhausted { .. } => Code::AddressesExhausted,
         StoreError::PortTaken { .. } => Code::PortTaken,
-        StoreError::AddressTaken { .. } | StoreError::AddressUnusable { .. } => {
-            Code::AddressUnavailable
-        }
+        StoreError::AddressTaken { .. }
+        | StoreError::AddressOnSegment { .. }
+        | StoreError::AddressUnusable { .. } => Code::AddressUnavailable,
     }
 }
 
@@ -123,7 +159,11 @@ impl From<AttachError> for CniError {
             AttachError::Store(error) => Self::new(store_code(&error), text),
             AttachError::OwnNetns { .. } => Self::new(Code::InvalidNetns, text),
             AttachError::InterfaceExists { .. } => Self::new(Code::InterfaceExists, text),
-            AttachError::Conflict { .. } => Self::new(Code::InvalidConfig, text),
+            AttachError::Conflict { .. } | AttachError::InUse { .. } => {
+                Self::new(Code::InvalidConfig, text)
+            }
+            AttachError::BridgeFull { .. } => Self::new(Code::Kernel, text),
+            AttachError::NotYet => Self::new(Code::TryAgainLater, text),
             AttachError::PortInUse { .. } => Self::new(Code::PortTaken, text),
             AttachError::NoDriver(_) | AttachError::NoQueue { .. } => {
                 Self::new(Code::DriverMissing, text)

@@ -16,7 +16,10 @@ use crate::chained::record::{
 };
 use crate::check::{Differences, require_prev_result};
 use crate::conf::IngressPolicy;
+use crate::dead;
 use crate::error::AttachError;
+use crate::foreign::admission;
+use crate::foreign::obstacles::Behind;
 use crate::host::Host;
 use crate::namespaces;
 use crate::ruleset;
@@ -72,7 +75,8 @@ fn require_port(host: &mut Host, result: &CniResult) -> Result<Port, AttachError
     })
 }
 
-/// Applies the policy and returns the result of the plugins before.
+/// Applies the policy and returns the result of the plugins before. The network is let through other people's
+/// chains that would drop it.
 ///
 /// # Errors
 /// Any; everything is as it was then.
@@ -82,44 +86,31 @@ pub fn add(
     request: &Request,
     policy: &IngressPolicy,
 ) -> Result<CniResult, AttachError> {
+    dead::retry(host, |host| add_once(host, plugin, request, *policy))
+}
+
+fn add_once(
+    host: &mut Host,
+    plugin: &str,
+    request: &Request,
+    policy: IngressPolicy,
+) -> Result<CniResult, AttachError> {
     let result = require_prev_result(request)?;
-    if *policy == IngressPolicy::Open {
-        return Ok(result);
-    }
     let id = request.attachment_id()?;
-    let path = request.env.get("CNI_NETNS").unwrap_or_default();
-    let netns = namespaces::record_at(path)?;
-    let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
-    let port = require_port(host, &result)?;
-    let mut part = AttachmentRecord::new(id.clone(), plugin);
     let own = own_addresses(&result, id.ifname.as_str());
     let addresses: Vec<IpAddr> = own.iter().map(IpNetwork::ip).collect();
-    host.store.write(|transaction| {
-        let there = transaction.attachment(&id)?;
-        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
-        if record.firewall.is_none() {
-            // A network that is closed already is closed by its own plugin.
-            if record.isolation.is_none() {
-                let bridge = &port.bridge.name;
-                let link = port.gateway(Some(&record));
-                isolation::refuse_other_modes(bridge, Isolation::Apart, transaction)?;
-                part.shared = isolation::shared_objects(bridge, &link, Isolation::Apart);
-            }
-            if *policy == IngressPolicy::Isolated {
-                part.nft.extend(ruleset::alone_elements(&port.link.name));
-                part.nft.extend(ruleset::apart_elements(&addresses));
-                part.nft.retain(|element| !record.nft.contains(element));
-            }
-            record.shared.extend(part.shared.iter().cloned());
-            record.nft.extend(part.nft.iter().cloned());
-            record.firewall = Some(FirewallRecord {
-                nft: part.nft.clone(),
-                addresses: addresses.clone(),
-            });
+    let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
+    let recorded = match policy {
+        IngressPolicy::Open => record_open(host, plugin, request, &result, &addresses)?,
+        IngressPolicy::SameBridge | IngressPolicy::Isolated => {
+            record_closed(host, plugin, request, &result, (policy, &addresses))?
         }
-        Ok::<_, AttachError>(transaction.replace_attachment(&record)?)
-    })?;
+    };
+    let Some((part, link)) = recorded else {
+        return Ok(result);
+    };
     let applied = ruleset::add_elements(host, &part);
+    let applied = applied.and_then(|()| admission::ensure(host, &Behind { link, addresses }));
     // Removing takes it for itself.
     drop(lock);
     if let Err(error) = applied {
@@ -128,9 +119,113 @@ pub fn add(
     Ok(result)
 }
 
-/// The elements of a record's policy, if it has one.
+type Part = (AttachmentRecord, String);
+
+/// Notes that an open network is to be let through. None for an interface that the host does not route for.
+fn record_open(
+    host: &mut Host,
+    plugin: &str,
+    request: &Request,
+    result: &CniResult,
+    addresses: &[IpAddr],
+) -> Result<Option<Part>, AttachError> {
+    let id = request.attachment_id()?;
+    let part = AttachmentRecord::new(id.clone(), plugin);
+    let open = FirewallRecord {
+        is_open: true,
+        addresses: addresses.to_vec(),
+        ..FirewallRecord::default()
+    };
+    let note = |record: &mut AttachmentRecord, link: &str| {
+        if record.firewall.is_none() {
+            let link = link.to_owned();
+            record.shared.push(SharedObject::Admitted { link });
+            record.firewall = Some(open.clone());
+        }
+    };
+    // What Weft has made itself the record says.
+    let own = host.store.write(|transaction| {
+        let Some(mut record) = transaction.attachment(&id)? else {
+            return Ok(None);
+        };
+        if record.container_link.is_none() {
+            return Ok(None);
+        }
+        let link = record.host_links.first().and_then(gateway_link);
+        let link = link.filter(|_| record.is_routed_by_host);
+        if let Some(link) = &link {
+            note(&mut record, link);
+            transaction.replace_attachment(&record)?;
+        }
+        Ok::<_, AttachError>(Some(link))
+    })?;
+    if let Some(link) = own {
+        return Ok(link.map(|link| (part, link)));
+    }
+    let Some(port) = port(host, result)? else {
+        return Ok(None);
+    };
+    let path = request.env.get("CNI_NETNS").unwrap_or_default();
+    let netns = namespaces::record_at(path)?;
+    let link = port.bridge.name.clone();
+    host.store.write(|transaction| {
+        let there = transaction.attachment(&id)?;
+        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
+        note(&mut record, &link);
+        Ok::<_, AttachError>(transaction.replace_attachment(&record)?)
+    })?;
+    Ok(Some((part, link)))
+}
+
+/// Names the elements that keep the container apart.
+fn record_closed(
+    host: &mut Host,
+    plugin: &str,
+    request: &Request,
+    result: &CniResult,
+    (policy, addresses): (IngressPolicy, &[IpAddr]),
+) -> Result<Option<Part>, AttachError> {
+    let id = request.attachment_id()?;
+    let path = request.env.get("CNI_NETNS").unwrap_or_default();
+    let netns = namespaces::record_at(path)?;
+    let port = require_port(host, result)?;
+    let mut part = AttachmentRecord::new(id.clone(), plugin);
+    let mut link = String::new();
+    host.store.write(|transaction| {
+        let there = transaction.attachment(&id)?;
+        let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
+        link = port.gateway(Some(&record));
+        if record.firewall.is_none() {
+            // A network that is closed already is closed by its own plugin.
+            if record.isolation.is_none() {
+                let bridge = &port.bridge.name;
+                isolation::refuse_other_modes(bridge, Isolation::Apart, transaction)?;
+                part.shared = isolation::shared_objects(bridge, &link, Isolation::Apart);
+            }
+            if policy == IngressPolicy::Isolated {
+                part.nft.extend(ruleset::alone_elements(&port.link.name));
+                part.nft.extend(ruleset::apart_elements(addresses));
+                part.nft.retain(|element| !record.nft.contains(element));
+            }
+            let link = link.clone();
+            part.shared.push(SharedObject::Admitted { link });
+            record.shared.extend(part.shared.iter().cloned());
+            record.nft.extend(part.nft.iter().cloned());
+            record.firewall = Some(FirewallRecord {
+                is_open: false,
+                nft: part.nft.clone(),
+                addresses: addresses.to_vec(),
+            });
+        }
+        Ok::<_, AttachError>(transaction.replace_attachment(&record)?)
+    })?;
+    Ok(Some((part, link)))
+}
+
+/// The elements of a record's policy, if it has one that keeps it apart.
 fn elements_of(record: &AttachmentRecord) -> Option<&[NftRecord]> {
-    Some(&record.firewall.as_ref()?.nft)
+    let firewall = record.firewall.as_ref()?;
+    (!firewall.is_open).then_some(&firewall.nft)
 }
 
 fn take_out(record: &mut AttachmentRecord) {
@@ -138,6 +233,11 @@ fn take_out(record: &mut AttachmentRecord) {
         return;
     };
     record.nft.retain(|element| !firewall.nft.contains(element));
+    let is_admission = |object: &SharedObject| matches!(object, SharedObject::Admitted { .. });
+    record.shared.retain(|object| !is_admission(object));
+    if firewall.is_open {
+        return;
+    }
     record.ending.kept_apart = ends_with_interface(record);
     if !record.isolation.is_none() {
         return;
@@ -167,6 +267,10 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
             continue;
         };
         had_policy = true;
+        // It goes with the record, which Weft's own interface plugin removes.
+        if firewall.is_open && ends_with_interface(record) {
+            continue;
+        }
         let mut part = AttachmentRecord::new(record.id.clone(), "");
         part.nft.clone_from(&firewall.nft);
         let end = |host: &mut Host| match ends_with_interface(record) {
@@ -194,13 +298,29 @@ pub fn check(
     let result = require_prev_result(request)?;
     let id = request.attachment_id()?;
     let mut found = Differences::default();
-    if *policy == IngressPolicy::Open {
-        return Ok(());
-    }
     let record = host.store.read(|transaction| transaction.attachment(&id))?;
+    for object in record.iter().flat_map(|record| &record.shared) {
+        if let SharedObject::Admitted { link } = object {
+            let own = own_addresses(&result, id.ifname.as_str());
+            let behind = Behind {
+                link: link.clone(),
+                addresses: own.iter().map(IpNetwork::ip).collect(),
+            };
+            for (chain, _) in admission::dropping(host, &behind)? {
+                let (family, table) = (chain.table.family.as_str(), chain.table.name);
+                let name = &chain.name;
+                found.add(format!(
+                    "chain {family} {table} {name} drops what goes through {link}"
+                ));
+            }
+        }
+    }
+    if *policy == IngressPolicy::Open {
+        return found.into_result(&id);
+    }
     let is_closed = record
         .as_ref()
-        .is_some_and(|one| one.firewall.is_some() || !one.isolation.is_none());
+        .is_some_and(|one| one.is_kept_apart() || !one.isolation.is_none());
     if !is_closed {
         found.add("no policy of it in Weft's store");
         return found.into_result(&id);

@@ -10,9 +10,11 @@ use weft_kernel::nft::{Key, NftSocket, Set, SetKind, Table};
 use weft_store::Sharing;
 
 use crate::error::AttachError;
+use crate::foreign::admission;
 use crate::host::Host;
 use crate::policy;
 use crate::ruleset::{self, TABLES};
+use crate::steps::connections;
 use crate::steps::idle::LINKS_LOCK;
 
 /// A difference between what is and what should be.
@@ -51,9 +53,10 @@ pub fn differences(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
     let netns = expected(host)?;
     let wanted = lines(&mut NftSocket::open_in(&netns, &home)?)?;
     let there = lines(host.nft()?)?;
+    let not_admitted = not_admitted(host)?;
     // Nobody has needed a table yet: that there is none is right.
     if there.is_empty() && !is_needed(host)? {
-        return Ok(Vec::new());
+        return Ok(not_admitted);
     }
     let difference = |is_extra| {
         move |what: &String| Difference {
@@ -63,13 +66,38 @@ pub fn differences(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
     };
     let mut all: Vec<Difference> = wanted.difference(&there).map(difference(false)).collect();
     all.extend(there.difference(&wanted).map(difference(true)));
+    all.extend(not_admitted);
     all.sort();
     Ok(all)
 }
 
+/// Chains of others that drop the packets of networks which weft-firewall is to let through.
+fn not_admitted(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
+    let mut missing = Vec::new();
+    for behind in admission::admitted(&host.all_attachments()?) {
+        for (chain, place) in admission::dropping(host, &behind)? {
+            let (family, table) = (chain.table.family.as_str(), chain.table.name);
+            let link = &behind.link;
+            missing.push(Difference {
+                is_extra: false,
+                what: format!("{family} {table}: chain {place}, a rule that lets {link} through"),
+            });
+        }
+    }
+    Ok(missing)
+}
+
+/// Lets those networks through.
+fn admit(host: &mut Host) -> Result<(), AttachError> {
+    for behind in admission::admitted(&host.all_attachments()?) {
+        admission::ensure(host, &behind)?;
+    }
+    Ok(())
+}
+
 fn is_needed(host: &Host) -> Result<bool, AttachError> {
     let needs = |record: &weft_store::AttachmentRecord| {
-        !record.nft.is_empty() || !record.isolation.is_none() || record.firewall.is_some()
+        !record.nft.is_empty() || !record.isolation.is_none() || record.is_kept_apart()
     };
     Ok(host.all_attachments()?.iter().any(needs))
 }
@@ -176,7 +204,10 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
     if is_needed(host)? || !ruleset::delete_tables(host)? {
         ruleset::rebuild(host)?;
         policy::apply(host)?;
+        let records = host.all_attachments()?;
+        connections::end_untranslated(host, &records)?;
     }
+    admit(host)?;
     Ok(before)
 }
 

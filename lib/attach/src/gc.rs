@@ -7,10 +7,11 @@ use weft_cni::{AttachmentId, NetworkName, Request};
 use weft_kernel::{NetNs, link};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject, Sharing};
 
+use crate::dead::{Patience, find_dead};
 use crate::del::detach;
 use crate::error::AttachError;
 use crate::host::Host;
-use crate::ipam::{DelegateIpam, OWN_TYPE};
+use crate::ipam::{DelegateIpam, foreign_type};
 use crate::names::{host_link_of_owner, id_of_alias, network_owner, owner};
 use crate::namespaces;
 use crate::policy;
@@ -44,15 +45,45 @@ pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), Att
     };
     let mut errors = Vec::new();
     errors.extend(collect(host, &scope).err());
-    if let Some(plugin) = request
-        .conf
-        .ipam_type()
-        .filter(|plugin| *plugin != OWN_TYPE)
-    {
+    if let Some(plugin) = foreign_type(request) {
         let outcome = DelegateIpam::new(plugin, request).forward("GC");
         errors.extend(outcome.err().map(AttachError::from));
     }
     AttachError::collect("garbage collection", errors)
+}
+
+/// Collects what is provably dead, of every network of every store: no configuration is needed. What ended.
+///
+/// # Errors
+/// All failures together.
+pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, AttachError> {
+    let own = host.store.clone();
+    let stores: Vec<_> = std::iter::once(own.clone()).chain(own.siblings()).collect();
+    let mut errors = Vec::new();
+    let mut ended = Vec::new();
+    for store in stores {
+        host.store = store;
+        let before = host.store.read(|transaction| transaction.attachments())?;
+        let networks: BTreeSet<NetworkName> = before
+            .iter()
+            .map(|record| record.id.network.clone())
+            .collect();
+        for network in networks {
+            let scope = GcScope {
+                network,
+                valid: ValidAttachments::Absent,
+                is_inside: true,
+            };
+            errors.extend(collect(host, &scope).err());
+        }
+        errors.extend(idle::remove_idle(host).err());
+        let after = host.store.read(|transaction| transaction.attachments())?;
+        let is_left = |record: &AttachmentRecord| after.iter().any(|one| one.id == record.id);
+        ended.extend(before.into_iter().filter(|record| !is_left(record)));
+    }
+    host.store = own;
+    AttachError::collect("garbage collection", errors)?;
+    Ok(ended)
 }
 
 /// Collects what a scope allows: recorded attachments, then links and nft elements whose record is
@@ -64,12 +95,13 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
     let mut errors = Vec::new();
     errors.extend(leaving::finish_left_over(host).err());
     let records = host.read_to_remove(|transaction| transaction.attachments_of(&scope.network))?;
-    let mut stale = Vec::new();
-    for record in &records {
-        if is_stale(host, scope, record)? {
-            stale.push(record);
+    let stale: Vec<&AttachmentRecord> = match &scope.valid {
+        ValidAttachments::Only(valid) => {
+            let unlisted = |record: &&AttachmentRecord| !is_listed(valid, &record.id);
+            records.iter().filter(unlisted).collect()
         }
-    }
+        ValidAttachments::Absent => find_dead(host, &records, Patience::None)?,
+    };
     // All in one go; if that fails, each by itself, so that one does not keep the others.
     if detach(host, &stale).is_err() {
         for record in &stale {
@@ -88,40 +120,8 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
     AttachError::collect("garbage collection", errors)
 }
 
-fn is_stale(
-    host: &mut Host,
-    scope: &GcScope,
-    record: &AttachmentRecord,
-) -> Result<bool, AttachError> {
-    match &scope.valid {
-        ValidAttachments::Only(valid) => Ok(!is_listed(valid, &record.id)),
-        ValidAttachments::Absent => is_dead(host, record),
-    }
-}
-
 fn is_listed(valid: &BTreeSet<(String, String)>, id: &AttachmentId) -> bool {
     valid.contains(&(id.container_id.to_string(), id.ifname.to_string()))
-}
-
-/// Dead beyond doubt: the namespace is not where it was, and the pair of interfaces, which lives as
-/// long as the namespace does, is gone too.
-fn is_dead(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachError> {
-    let Some(netns) = &record.netns else {
-        return Ok(false);
-    };
-    if namespaces::is_there(netns) {
-        return Ok(false);
-    }
-    // Without a pair there is nothing on the host to tell by: it must not be seen anywhere.
-    if record.host_links.is_empty() && namespaces::find(netns).is_some() {
-        return Ok(false);
-    }
-    for port in &record.host_links {
-        if link::find(host.route()?, &port.name)?.is_some() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Links that carry an identity of this network without a record. An ADD writes its record before
@@ -178,6 +178,7 @@ fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), AttachError
 /// are read: an ADD writes its record first.
 fn remove_orphaned_access(host: &mut Host) -> Result<(), AttachError> {
     for link in host_access::all(host)? {
+        host_access::mend(host, &link, None)?;
         let object = SharedObject::HostAccess { link };
         if let SharedObject::HostAccess { link } = &object
             && !users::is_needed(host, &object)?

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use weft_cni::conf::NetConf;
+use weft_cni::conf::{NetConf, Problems};
 use weft_cni::env::Env;
 use weft_cni::{CniError, Code};
 use weft_kernel::netlink::RouteSocket;
@@ -41,7 +41,8 @@ impl Host {
     /// # Errors
     /// Code 7 for a backend that does not exist.
     pub fn new(env: &Env, conf: Option<&NetConf>) -> Result<Self, CniError> {
-        let configured = conf.and_then(|conf| conf.object.get("store")?.as_str());
+        let problems = Problems::default();
+        let configured = conf.and_then(|conf| conf.open(&problems).string("store"));
         let text = configured
             .or_else(|| env.get("WEFT_STORE"))
             .unwrap_or("redb");
@@ -145,6 +146,8 @@ pub(crate) struct Container {
     pub(crate) home: NetNs,
     /// A socket inside.
     pub(crate) route: RouteSocket,
+    /// It has other interfaces than the loopback interface, as far as has been looked.
+    pub(crate) has_others: bool,
 }
 
 impl Container {
@@ -159,7 +162,24 @@ impl Container {
             });
         }
         let route = RouteSocket::open_in(&netns, &home)?;
-        Ok(Self { netns, home, route })
+        Ok(Self {
+            netns,
+            home,
+            route,
+            has_others: false,
+        })
+    }
+
+    /// The same of a namespace that has been found.
+    pub(crate) fn open_found(netns: NetNs) -> Result<Self, AttachError> {
+        let home = NetNs::current()?;
+        let route = RouteSocket::open_in(&netns, &home)?;
+        Ok(Self {
+            netns,
+            home,
+            route,
+            has_others: false,
+        })
     }
 
     /// Refuses if the container is not in the host's namespace.

@@ -41,8 +41,9 @@ impl Plugin for InterfacePlugin {
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
+        let settings = (self.read)(request)?;
         let mut host = Host::new(&request.env, Some(&request.conf))?;
-        Ok(crate::check(&mut host, request)?)
+        Ok(crate::check(&mut host, request, &settings)?)
     }
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {

@@ -9,8 +9,9 @@ mod resolv_conf;
 mod serve;
 
 pub use allocate::{Allocation, allocate, is_exhausted, remember};
+pub(crate) use config::network_of;
 pub use config::{IpamConfig, StaticAddress, refuse_mistyped};
-pub use delegate::DelegateIpam;
+pub use delegate::{DelegateIpam, foreign_type, is_own_type};
 pub use keys::{IPAM_KEYS, RANGE_KEYS, STATIC_KEYS};
 pub use serve::{serve_add, serve_check, serve_del, serve_gc, serve_status};
 

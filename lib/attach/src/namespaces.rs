@@ -1,10 +1,11 @@
 //! Finding the namespace of a container again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use weft_kernel::{KernelError, NetNs};
-use weft_store::NetnsRecord;
+use weft_store::{AttachmentRecord, NetnsRecord};
 
 /// What to remember of a namespace.
 pub(crate) fn record(path: &str, netns: &NetNs, home: &NetNs) -> Result<NetnsRecord, KernelError> {
@@ -44,6 +45,31 @@ pub(crate) fn is_there(netns: &NetnsRecord) -> bool {
 pub(crate) fn find(netns: &NetnsRecord) -> Option<NetNs> {
     open(Path::new(&netns.path), netns)
         .or_else(|| visible().iter().find_map(|path| open(path, netns)))
+}
+
+/// Those of records whose namespace is neither at its path nor to be seen anywhere else.
+pub(crate) fn gone<'a>(
+    records: impl Iterator<Item = &'a AttachmentRecord>,
+) -> Vec<&'a AttachmentRecord> {
+    let is_there = |record: &&AttachmentRecord| record.netns.as_ref().is_some_and(is_there);
+    let mut gone: Vec<&AttachmentRecord> = records.filter(|one| !is_there(one)).collect();
+    if gone.is_empty() {
+        return gone;
+    }
+    // One look at all of them, however many records there are.
+    let mut seen: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
+    for path in visible() {
+        if let Ok(meta) = std::fs::metadata(&path) {
+            seen.insert((meta.dev(), meta.ino()), path);
+        }
+    }
+    gone.retain(|record| {
+        record.netns.as_ref().is_some_and(|netns| {
+            let path = seen.get(&(netns.dev, netns.ino));
+            path.is_none_or(|path| open(path, netns).is_none())
+        })
+    });
+    gone
 }
 
 /// Every namespace that can be seen, once.

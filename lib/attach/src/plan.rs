@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_cni::result::{Dns, IpConfig, Route};
-use weft_cni::{AttachmentId, CniError, Request, SpecVersion};
+use weft_cni::{AttachmentId, CniError, CniResult, Request, SpecVersion};
 use weft_kernel::Mac;
 use weft_kernel::address::DuplicateDetection;
 
@@ -66,6 +66,22 @@ impl Plan {
             name: labels::name(request)?,
             labels: labels::labels(request)?,
         })
+    }
+
+    /// Refuses, before anything is made, what the result cannot say in the version to speak.
+    ///
+    /// # Errors
+    /// Code 7.
+    pub(crate) fn require_expressible(&self) -> Result<(), CniError> {
+        let ipam = &self.settings.ipam;
+        let has_addresses = self.settings.link.is_host_network() || !matches!(ipam, Ipam::None);
+        CniResult::require_address_for(self.version, has_addresses)?;
+        let families = match ipam {
+            Ipam::Store(config) => config.families(),
+            Ipam::Given(given) => given.ips.iter().map(|ip| ip.address.is_ipv4()).collect(),
+            Ipam::None | Ipam::Delegate(_) => Vec::new(),
+        };
+        CniResult::require_one_of_each_family(self.version, &families)
     }
 }
 

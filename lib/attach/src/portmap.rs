@@ -3,6 +3,7 @@
 //! They become part of the attachment's record; a record is made if the interface plugin is not
 //! Weft's. Whoever removes the attachment removes them.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnetwork::IpNetwork;
@@ -16,6 +17,7 @@ use weft_store::{
 use crate::chained::own_addresses;
 use crate::chained::record::{ends_with_interface, foreign, recorded, take_back, undo};
 use crate::check::{Differences, require_prev_result};
+use crate::dead;
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::namespaces;
@@ -58,11 +60,20 @@ struct Parts {
     localhost: Option<(String, bool)>,
 }
 
-/// Publishes ports and returns the result of the plugins before.
+/// Publishes ports and returns the result of the plugins before. What a container that is gone still has is free.
 ///
 /// # Errors
 /// Any; nothing is published then.
 pub fn add(
+    host: &mut Host,
+    plugin: &str,
+    request: &Request,
+    wanted: &Publishing,
+) -> Result<CniResult, AttachError> {
+    dead::retry(host, |host| add_once(host, plugin, request, wanted))
+}
+
+fn add_once(
     host: &mut Host,
     plugin: &str,
     request: &Request,
@@ -97,6 +108,9 @@ pub fn add(
                 why: "is published for this attachment already: DEL comes first".to_owned(),
             });
         }
+        let served = served_by_others(transaction, &id)?;
+        part.nft
+            .retain(|element| !served.contains(&key_of(element)));
         record.ports.clone_from(&parts.ports);
         let before = record.nft.len();
         record.nft.append(&mut part.nft);
@@ -116,12 +130,81 @@ pub fn add(
     Ok(result)
 }
 
+type ElementKey = (String, String);
+
+fn key_of(element: &NftRecord) -> ElementKey {
+    (element.set.to_string(), element.key.clone())
+}
+
+/// The ports that other interfaces of the container serve. A container in several networks has them once: the
+/// first interface serves them, and another one when that goes.
+fn served_by_others(
+    transaction: &Transaction<'_>,
+    id: &AttachmentId,
+) -> Result<BTreeSet<ElementKey>, StoreError> {
+    let others = transaction.attachments_of_id(&id.container_id)?;
+    let others = others.iter().filter(|record| record.id != *id);
+    Ok(others
+        .flat_map(|record| &record.nft)
+        .filter(|element| ruleset::is_way_in(element))
+        .map(key_of)
+        .collect())
+}
+
+/// Those of an attachment's ports that it serves itself.
+fn served(record: &AttachmentRecord) -> (Vec<PortRecord>, Vec<NftRecord>) {
+    let own: BTreeSet<&NftRecord> = record.nft.iter().collect();
+    let pairs = record
+        .ports
+        .iter()
+        .map(|port| (port, ruleset::port_element(port)));
+    pairs
+        .filter(|(_, element)| own.contains(element))
+        .map(|(port, element)| (port.clone(), element))
+        .unzip()
+}
+
+/// An attachment takes over the ports that another one of its container has served until it went.
+///
+/// # Errors
+/// The store's and the kernel's.
+pub(crate) fn succeed(host: &mut Host, id: &AttachmentId) -> Result<(), AttachError> {
+    let record = host.store.write(|transaction| {
+        let Some(mut record) = transaction.attachment(id)? else {
+            return Ok(None);
+        };
+        let served = served_by_others(transaction, id)?;
+        let there: BTreeSet<ElementKey> = record.nft.iter().map(key_of).collect();
+        let elements = record.ports.iter().map(ruleset::port_element);
+        let missing: Vec<NftRecord> = elements
+            .filter(|one| !served.contains(&key_of(one)) && !there.contains(&key_of(one)))
+            .collect();
+        if !missing.is_empty() {
+            record.nft.extend(missing);
+            transaction.replace_attachment(&record)?;
+        }
+        Ok::<_, StoreError>(Some(record))
+    })?;
+    let Some(record) = record else {
+        return Ok(());
+    };
+    // Whoever was killed after the record was written has put none of them into the kernel.
+    let (ports, elements) = served(&record);
+    let mut part = AttachmentRecord::new(id.clone(), "");
+    part.nft = elements;
+    ruleset::add_elements(host, &part)?;
+    connections::end_stale(host, &ports)
+}
+
 fn publish(host: &mut Host, part: &AttachmentRecord, parts: &Parts) -> Result<(), AttachError> {
     ruleset::add_elements(host, part)?;
     if let Some((name, _)) = &parts.localhost {
         route_localnet::switch(host, name, true)?;
     }
-    connections::end_stale(host, &parts.ports)
+    let own: BTreeSet<&NftRecord> = part.nft.iter().collect();
+    let is_served = |port: &&PortRecord| own.contains(&ruleset::port_element(port));
+    let ports: Vec<PortRecord> = parts.ports.iter().filter(is_served).cloned().collect();
+    connections::end_stale(host, &ports)
 }
 
 fn take_out(record: &mut AttachmentRecord) {
@@ -158,21 +241,21 @@ fn parts(
     let count = wanted.mappings.len() * addresses.len();
     parts.ports.reserve(count);
     parts.nft.reserve(5 * count + addresses.len());
+    let mut unserved = Vec::new();
     for mapping in &wanted.mappings {
         let ports = ports_of(mapping, &addresses);
         // All addresses of a family that the container does not have are none.
         let is_any = mapping.host_ip.is_some_and(|ip| ip.is_unspecified());
         if ports.is_empty() && !is_any {
-            return Err(AttachError::Conflict {
-                key: "portMappings",
-                name: format!("port {}", mapping.host_port),
-                why: format!("{} has no address of that family to lead to", id.ifname),
-            });
+            unserved.push(mapping);
         }
         parts.ports.extend(ports);
     }
     parts.ports.sort();
     parts.ports.dedup();
+    for mapping in unserved {
+        pass_over(mapping, &parts.ports, id)?;
+    }
     refuse_twice(&parts.ports)?;
     // The host itself reaches its containers anyway.
     let is_loopback = |port: &&PortRecord| port.host_ip.is_some_and(|ip| ip.is_loopback());
@@ -278,12 +361,48 @@ fn share_localhost(parts: &mut Parts, transaction: &Transaction<'_>) -> Result<(
     Ok(())
 }
 
+/// A mapping that leads nowhere is no reason to keep a container from being started, if its port is published by
+/// another one (127.0.0.1 and ::1 are a usual pair).
+fn pass_over(
+    mapping: &PortMapping,
+    ports: &[PortRecord],
+    id: &AttachmentId,
+) -> Result<(), AttachError> {
+    let at = mapping.host_ip.map(|ip| ip.to_string()).unwrap_or_default();
+    let (name, why) = match mapping.host_ip {
+        Some(ip) if is_ipv6_loopback(ip) => (
+            format!("port {} at {at}", mapping.host_port),
+            "cannot be published: the kernel forwards nothing from there; use 127.0.0.1".to_owned(),
+        ),
+        _ => (
+            format!("port {}", mapping.host_port),
+            format!("{} has no address of that family to lead to", id.ifname),
+        ),
+    };
+    let is_served = ports
+        .iter()
+        .any(|port| (port.protocol, port.host_port) == (mapping.protocol, mapping.host_port));
+    if is_served {
+        tracing::warn!("portMappings: {name} {why}");
+        return Ok(());
+    }
+    Err(AttachError::Conflict {
+        key: "portMappings",
+        name,
+        why,
+    })
+}
+
+fn is_ipv6_loopback(ip: IpAddr) -> bool {
+    ip.is_ipv6() && ip.is_loopback()
+}
+
 /// A mapping in each family that it is of.
 fn ports_of(mapping: &PortMapping, addresses: &[IpNetwork]) -> Vec<PortRecord> {
     let of_family = |address: &&IpNetwork| {
         mapping
             .host_ip
-            .is_none_or(|ip| ip.is_ipv4() == address.is_ipv4())
+            .is_none_or(|ip| ip.is_ipv4() == address.is_ipv4() && !is_ipv6_loopback(ip))
     };
     addresses
         .iter()
@@ -329,6 +448,10 @@ fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), Attac
             .is_none_or(|open| open.contains(&port.host_port));
         let address = SocketAddr::new(port.host_ip.unwrap_or(any), port.host_port);
         if !may_be_taken || !listener::is_taken(transport, address) {
+            continue;
+        }
+        // What listens at 127.0.0.53 is none of "every address of the host".
+        if port.host_ip.is_none() && listener::is_taken_on_loopback_only(transport, address) {
             continue;
         }
         let who = listener::holder(transport, address);
@@ -393,7 +516,10 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Publishing) -> Result<
     let result = require_prev_result(request)?;
     let id = request.attachment_id()?;
     let mut found = Differences::default();
-    let record = host.store.read(|transaction| transaction.attachment(&id))?;
+    let (record, standing_by) = host.store.read(|transaction| {
+        let served = served_by_others(transaction, &id)?;
+        Ok::<_, StoreError>((transaction.attachment(&id)?, served))
+    })?;
     for object in record.iter().flat_map(|record| &record.shared) {
         if let SharedObject::RouteLocalnet { link } = object
             && !route_localnet::is_on(host, link)?
@@ -415,6 +541,9 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Publishing) -> Result<
             found.add(format!("port {port} is not published in Weft's store"));
         }
         let element = ruleset::port_element(&port);
+        if standing_by.contains(&key_of(&element)) {
+            continue;
+        }
         if !ruleset::element_is_right(host, &element, Some(&own))? {
             let (set, address) = (&element.set, port.address);
             found.add(format!(

@@ -11,8 +11,8 @@ use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::{NetNs, address};
 use weft_store::{
-    AddressRecord, AttachmentRecord, ContainerLink, HostLink, NftRecord, Pool, SharedObject,
-    Sharing, StoreError, Transaction,
+    AddressRecord, AttachmentRecord, ContainerLink, Holder, HostLink, NftRecord, Pool,
+    SharedObject, Sharing, StoreError, Transaction,
 };
 
 use crate::error::AttachError;
@@ -104,16 +104,25 @@ fn fill(
     records: &[AttachmentRecord],
 ) -> Result<(), AttachError> {
     for record in records {
-        for one in &record.addresses {
+        let mut record = record.clone();
+        let (id, segment) = (record.id.clone(), record.segment());
+        let holder = Holder {
+            id: &id,
+            segment: segment.as_deref(),
+        };
+        for one in &mut record.addresses {
             if let Some(name) = one.pool.clone() {
                 let pool = Pool { name, cool_down: 0 };
-                match transaction.lease_static(&pool, one.address.ip(), &record.id) {
-                    Ok(()) | Err(StoreError::AddressTaken { .. }) => {}
+                match transaction.lease_static(&pool, one.address.ip(), holder) {
+                    Ok(()) => {}
+                    Err(StoreError::AddressTaken { .. } | StoreError::AddressOnSegment { .. }) => {
+                        one.pool = None
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
         }
-        transaction.insert_attachment(record)?;
+        transaction.insert_attachment(&record)?;
     }
     Ok(())
 }

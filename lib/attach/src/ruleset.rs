@@ -21,9 +21,10 @@ pub(crate) use apply::{
     records_by_owner, restore,
 };
 pub(crate) use elements::{
-    Guarded, address_bytes_hex, element, endpoint_elements, network_elements,
+    Guarded, Untranslated, address_bytes_hex, element, endpoint_elements, is_translation,
+    network_elements,
 };
-pub(crate) use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local};
+pub(crate) use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local, routed_elements};
 pub(crate) use isolation::{
     CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, apart_elements,
     connection, home_elements, is_isolation, mode_of, network_elements as isolation_elements,
@@ -31,8 +32,8 @@ pub(crate) use isolation::{
 pub use limits::Limits;
 pub(crate) use limits::limit_elements;
 pub(crate) use published::{
-    hairpin_element, hidden_element, is_published, opened_element, port_element, reached_element,
-    reflected_element, self_element,
+    hairpin_element, hidden_element, is_published, is_way_in, opened_element, port_element,
+    reached_element, reflected_element, self_element,
 };
 pub(crate) use put_back::{forget, settle, without};
 pub(crate) use remove::{remove_derived, remove_elements, remove_network_elements, sweep};

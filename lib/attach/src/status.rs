@@ -1,19 +1,18 @@
 //! STATUS: whether an ADD would succeed, without trying one.
 
+use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, ContainerId, IfName, Request};
 use weft_kernel::child::{ChildKind, has_driver};
-use weft_kernel::forwarding::{self, IpFamily};
 use weft_kernel::nft::NftSocket;
-use weft_store::{AttachmentRecord, HostLink};
+use weft_store::{AttachmentRecord, HostLink, SharedObject};
 
 use crate::add::shared_device;
 use crate::error::AttachError;
-
+use crate::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
 use crate::host::Host;
-use crate::ipam::{DelegateIpam, IpamConfig, OWN_TYPE, is_exhausted};
-use crate::obstacles::obstacles;
+use crate::ipam::{DelegateIpam, IpamConfig, foreign_type, is_exhausted};
 use crate::plan::{BridgePlan, ChildPlan, DevicePlan, Ipam, LinkPlan, Settings};
-use crate::steps::{bridge, device, parent, uplink};
+use crate::steps::{bridge, device, gateway, parent, uplink};
 
 /// Answers for a network: store, addresses, what its interfaces are connected to, nf_tables,
 /// forwarding.
@@ -26,11 +25,7 @@ pub fn status(host: &mut Host, request: &Request, settings: &Settings) -> Result
         Ipam::None | Ipam::Delegate(_) | Ipam::Given(_) => None,
     };
     let records = ipam_status(host, request, ipam)?;
-    if let Some(plugin) = request
-        .conf
-        .ipam_type()
-        .filter(|plugin| *plugin != OWN_TYPE)
-    {
+    if let Some(plugin) = foreign_type(request) {
         DelegateIpam::new(plugin, request)
             .forward("STATUS")
             .or_else(ignore_unknown_verb)?;
@@ -78,6 +73,12 @@ fn child_status(
         }
         Err(error) => return Err(unavailable(error)),
     };
+    if !found.master.is_up {
+        tracing::warn!(
+            master = found.master.name,
+            "is down: its containers reach nobody beyond it"
+        );
+    }
     let refused = host
         .store
         .read(|transaction| parent::refuse_other_modes(transaction, found.name(), plan.kind));
@@ -105,39 +106,70 @@ fn bridge_status(
     let is_used = records
         .iter()
         .any(|record| record.host_links.iter().any(is_here));
-    if plan.is_gateway && !plan.ignores_foreign_firewall {
-        refuse_obstacles(host, &plan.gateway_link(), is_used)?;
+    match existing {
+        None if is_used => {
+            return suffering(format!(
+                "bridge {} is missing and has containers",
+                plan.name
+            ));
+        }
+        // The next ADD brings it up.
+        Some(link) if is_used && !link.is_up => {
+            tracing::warn!(bridge = plan.name, "is down and has containers");
+        }
+        _ => {}
     }
-    if !is_used {
+    if !plan.is_gateway {
         return Ok(());
     }
-    match existing {
-        None => suffering(format!(
-            "bridge {} is missing and has containers",
-            plan.name
-        )),
-        Some(link) if !link.is_up => {
-            suffering(format!("bridge {} is down and has containers", plan.name))
-        }
-        Some(_) if plan.is_gateway => is_forwarding(host, ipam),
-        Some(_) => Ok(()),
+    let behind = behind(plan, records, ipam);
+    require_forwarding(host, &behind, is_used)?;
+    if plan.ignores_foreign_firewall {
+        return Ok(());
     }
+    refuse_obstacles(host, &behind, is_used)
 }
 
-/// Somebody else's chain drops what is forwarded, and none of its rules names the bridge.
-fn refuse_obstacles(host: &mut Host, link: &str, is_used: bool) -> Result<(), AttachError> {
-    let found = obstacles(host, &[link.to_owned()]).map_err(unavailable)?;
+/// The network as others' rules see it: by an address of a container, or one that a container may get.
+fn behind(plan: &BridgePlan, records: &[AttachmentRecord], ipam: Option<&IpamConfig>) -> Behind {
+    let mut behind = Behind {
+        link: plan.gateway_link(),
+        addresses: Vec::new(),
+    };
+    let leased = records.iter().flat_map(|record| &record.addresses);
+    leased.for_each(|one| behind.add(one.address.ip()));
+    let ranges = ipam.into_iter().flat_map(|config| &config.sets).flatten();
+    let next = ranges.filter_map(weft_store::Range::first);
+    next.for_each(|address| behind.add(address));
+    behind
+}
+
+/// Somebody else's chain drops what is forwarded. An ADD succeeds all the same, and with weft-firewall in the list
+/// it mends that.
+fn refuse_obstacles(host: &mut Host, behind: &Behind, is_used: bool) -> Result<(), AttachError> {
+    if has_legacy_rules() {
+        tracing::warn!(
+            "iptables-legacy has rules, which Weft does not see: if they drop what is forwarded, iptables-legacy \
+             -I FORWARD -i {0} -j ACCEPT; iptables-legacy -I FORWARD -o {0} -j ACCEPT",
+            behind.link
+        );
+    }
+    let found = obstacles(host, std::slice::from_ref(behind)).map_err(unavailable)?;
     let Some(first) = found.first() else {
         return Ok(());
     };
-    Err(AttachError::NotReady {
-        reason: format!(
-            "chain {} drops what is forwarded, and none of its rules names {link}: {}; or set \
-             ignoreForeignFirewall if it lets the containers through",
-            first.chain, first.remedy
-        ),
-        existing_suffer: is_used,
-    })
+    let link = behind.link.clone();
+    let object = SharedObject::Admitted { link };
+    let is_admitted = host
+        .store
+        .read(|transaction| transaction.users_of(&object))
+        .is_ok_and(|users| users > 0);
+    let reason = format!("{first}; or set ignoreForeignFirewall if it lets the containers through");
+    if is_used && !is_admitted {
+        return suffering(reason);
+    }
+    tracing::warn!("{reason}");
+    Ok(())
 }
 
 /// Whether there are addresses left; the attachments that the network has.
@@ -186,22 +218,22 @@ fn ignore_unknown_verb(error: weft_cni::CniError) -> Result<(), weft_cni::CniErr
     }
 }
 
-fn is_forwarding(host: &mut Host, ipam: Option<&IpamConfig>) -> Result<(), AttachError> {
-    let Some(config) = ipam else { return Ok(()) };
-    let has = |is_ipv4: bool| {
-        config
-            .sets
-            .iter()
-            .flatten()
-            .any(|range| range.subnet().is_ipv4() == is_ipv4)
-    };
-    for (is_used, family) in [(has(true), IpFamily::V4), (has(false), IpFamily::V6)] {
-        if is_used && !forwarding::is_on(host.route()?, family)? {
-            let name = family.forwarding_sysctl();
+/// What the next ADD switches on is no reason to keep it from coming; that the answers' interface does not forward
+/// is the administrator's to mend.
+fn require_forwarding(host: &mut Host, behind: &Behind, is_used: bool) -> Result<(), AttachError> {
+    let addresses = behind.addresses.iter().map(|ip| IpNetwork::from(*ip));
+    let families = gateway::families(addresses);
+    let off = gateway::not_forwarding(host, &behind.link, &families).map_err(unavailable)?;
+    for name in off {
+        let is_mended = families.iter().any(|family| {
+            name == family.forwarding_sysctl() || name == family.forwarding_sysctl_of(&behind.link)
+        });
+        if is_used && !is_mended {
             return suffering(format!(
-                "sysctl {name} is off: containers reach nothing outside"
+                "sysctl {name} is off: containers get no answers from outside"
             ));
         }
+        tracing::warn!(sysctl = name, "is off: containers reach nothing outside");
     }
     Ok(())
 }

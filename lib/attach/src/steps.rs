@@ -16,6 +16,9 @@ pub(crate) mod leaving;
 pub(crate) mod links;
 pub(crate) mod parent;
 pub(crate) mod route_localnet;
+pub(crate) mod router_advertisements;
+pub(crate) mod source_routes;
+pub(crate) mod subnets;
 pub(crate) mod tuning;
 pub(crate) mod uplink;
 pub(crate) mod users;
@@ -34,5 +37,10 @@ pub(crate) struct Created {
     pub(crate) uplink: Option<String>,
     pub(crate) addresses: Vec<(String, IpNetwork)>,
     pub(crate) replaced_addresses: Vec<(String, IpNetwork)>,
-    pub(crate) sysctls: Vec<(&'static str, &'static str)>,
+    /// Parameters with the values that they had, in the order in which they were set.
+    pub(crate) sysctls: Vec<(String, String)>,
+    /// Nobody of Weft's was on the bridge before.
+    pub(crate) is_first_on_segment: bool,
+    /// The container's interface was made before its addresses were known.
+    pub(crate) container_link: bool,
 }

@@ -1,7 +1,7 @@
 //! Kernel parameters of a container, by the names people write: `net.ipv4.ip_forward`,
 //! `net/ipv4/conf/eth0.5/arp_notify`, with IFNAME for the container's interface.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use regex_lite::Regex;
@@ -40,6 +40,7 @@ impl Sysctls {
             problems.conflict(text);
             Allowlist::default()
         });
+        let mut named = BTreeSet::new();
         for (name, value) in map {
             let at = format!("{path}.{name}");
             if !allowed.allows(name) {
@@ -56,7 +57,10 @@ impl Sysctls {
                 }
             };
             match path_of(name, ifname) {
-                Some(name) => drop(self.0.insert(name, text)),
+                Some(path) if !named.insert(path.clone()) => {
+                    problems.conflict(format!("{at}: is named twice, with other separators"));
+                }
+                Some(path) => drop(self.0.insert(path, text)),
                 None => problems.invalid(&at, &"", "must name a parameter below net"),
             }
         }
@@ -65,6 +69,14 @@ impl Sysctls {
     /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The same, owned.
+    pub(crate) fn to_list(&self) -> Vec<(String, String)> {
+        let pairs = self.iter();
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 
     /// Whether there are none.

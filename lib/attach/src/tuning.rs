@@ -15,7 +15,7 @@ use crate::ends::Ends;
 use crate::error::{AttachError, with_cleanup_failure};
 use crate::host::{Container, Host};
 use crate::namespaces;
-use crate::steps::tuning::{originals, restore};
+use crate::steps::tuning::{originals, restore, share_originals};
 use crate::sysctls::Sysctls;
 
 /// What is to be set; what is not given stays.
@@ -53,6 +53,15 @@ impl Tuning {
             && tx_queue_len.is_none()
     }
 
+    /// Whether anything of it is the interface's own.
+    fn concerns_link(&self) -> bool {
+        !Self {
+            sysctls: Sysctls::default(),
+            ..self.clone()
+        }
+        .is_nothing()
+    }
+
     fn change(&self) -> Change<'static> {
         Change {
             mac: self.mac,
@@ -84,38 +93,54 @@ pub fn add(
     let mut inside = Container::open(path, request.env.netns_override())?;
     let netns = namespaces::record(path, &inside.netns, &inside.home)?;
     let ifname = id.ifname.as_str();
-    let target = match wanted.mtu {
-        Some(_) => Ends::find(host, &mut inside, ifname)?,
+    let target = match (wanted.concerns_link(), wanted.mtu) {
+        (true, Some(_)) => Some(Ends::find(host, &mut inside, ifname)?),
         // Nothing else concerns the host's end.
-        None => Ends::of_container(&mut inside, ifname)?,
+        (true, None) => Some(Ends::of_container(&mut inside, ifname)?),
+        (false, _) => None,
     };
-    let before = before(&inside, &target, wanted)?;
+    let mut before = before(&inside, ifname, target.as_ref(), wanted)?;
     let mut previous = None;
     let mut record = host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
+        share_originals(transaction, &record, &mut before)?;
         previous.clone_from(&record.tuning);
         record.tuning = Some(merged(record.tuning.take(), before.clone()));
         transaction.replace_attachment(&record)?;
         Ok::<_, StoreError>(record)
     })?;
-    if let Err(error) = apply(host, &mut inside, &target, wanted) {
+    if let Err(error) = apply(host, &mut inside, target.as_ref(), wanted) {
         // What an earlier call has set stays.
         record.tuning = Some(before);
         let put_back = |record: &mut AttachmentRecord| record.tuning.clone_from(&previous);
         let restored = restore(host, &record).and_then(|()| withdraw(host, &id, &put_back));
         return Err(with_cleanup_failure(error, restored.err()));
     }
-    tell(&mut result, &target, wanted);
+    if let Some(target) = &target {
+        tell(&mut result, target, wanted);
+    }
     Ok(result)
 }
 
-fn before(inside: &Container, target: &Ends, wanted: &Tuning) -> Result<TuningRecord, AttachError> {
+fn before(
+    inside: &Container,
+    ifname: &str,
+    target: Option<&Ends>,
+    wanted: &Tuning,
+) -> Result<TuningRecord, AttachError> {
+    let of_namespace = TuningRecord {
+        ifname: ifname.to_owned(),
+        sysctls: originals(inside, &wanted.sysctls)?,
+        wanted_sysctls: wanted.sysctls.to_list(),
+        ..TuningRecord::default()
+    };
+    let Some(target) = target else {
+        return Ok(of_namespace);
+    };
     let own = &target.own;
     let peer = target.peer.as_ref();
     Ok(TuningRecord {
-        ifname: own.name.clone(),
-        sysctls: originals(inside, &wanted.sysctls)?,
         mac: wanted.mac.and_then(|_| own.mac.map(|mac| mac.to_string())),
         mtu: wanted.mtu.map(|_| own.mtu),
         host_mtu: wanted
@@ -124,6 +149,7 @@ fn before(inside: &Container, target: &Ends, wanted: &Tuning) -> Result<TuningRe
         promiscuous: wanted.promiscuous.map(|_| own.is_promiscuous),
         all_multicast: wanted.all_multicast.map(|_| own.is_all_multicast),
         tx_queue_len: wanted.tx_queue_len.map(|_| own.tx_queue_len),
+        ..of_namespace
     })
 }
 
@@ -137,9 +163,13 @@ fn merged(first: Option<TuningRecord>, second: TuningRecord) -> TuningRecord {
             first.sysctls.push((name, value));
         }
     }
+    let is_set_again = |name: &String| second.wanted_sysctls.iter().any(|(again, _)| again == name);
+    first.wanted_sysctls.retain(|(name, _)| !is_set_again(name));
+    first.wanted_sysctls.extend(second.wanted_sysctls);
     TuningRecord {
         ifname: second.ifname,
         sysctls: first.sysctls,
+        wanted_sysctls: first.wanted_sysctls,
         mac: first.mac.or(second.mac),
         mtu: first.mtu.or(second.mtu),
         host_mtu: first.host_mtu.or(second.host_mtu),
@@ -152,10 +182,13 @@ fn merged(first: Option<TuningRecord>, second: TuningRecord) -> TuningRecord {
 fn apply(
     host: &mut Host,
     inside: &mut Container,
-    target: &Ends,
+    target: Option<&Ends>,
     wanted: &Tuning,
 ) -> Result<(), AttachError> {
     wanted.sysctls.apply(inside)?;
+    let Some(target) = target else {
+        return Ok(());
+    };
     let mut batch = Batch::new();
     wanted.change().apply(&target.own.name, &mut batch);
     inside.route.commit(batch)?;
@@ -227,18 +260,28 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Result<(), 
         found.add("no record of its tuning in Weft's store");
     }
     let name = id.ifname.as_str();
-    if link::find(&mut inside.route, name)?.is_none() {
-        found.add(format!("interface {name} is missing in the container"));
-        return found.into_result(&id);
-    }
-    let target = Ends::find(host, &mut inside, name)?;
-    let own = &target.own;
-    let mut compare = |what: &str, actual: Option<String>, wanted: Option<String>| {
-        if let Some(wanted) = wanted.filter(|wanted| actual.as_ref() != Some(wanted)) {
-            let actual = actual.unwrap_or_default();
-            found.add(format!("{what} is {actual} instead of {wanted}"));
+    if wanted.concerns_link() {
+        if link::find(&mut inside.route, name)?.is_none() {
+            found.add(format!("interface {name} is missing in the container"));
+            return found.into_result(&id);
         }
-    };
+        let target = Ends::find(host, &mut inside, name)?;
+        check_link(&mut found, name, &target, wanted);
+    }
+    check_sysctls(&mut found, &inside, wanted)?;
+    found.into_result(&id)
+}
+
+fn compare(found: &mut Differences, what: &str, actual: Option<String>, wanted: Option<String>) {
+    if let Some(wanted) = wanted.filter(|wanted| actual.as_ref() != Some(wanted)) {
+        let actual = actual.unwrap_or_default();
+        found.add(format!("{what} is {actual} instead of {wanted}"));
+    }
+}
+
+fn check_link(found: &mut Differences, name: &str, target: &Ends, wanted: &Tuning) {
+    let own = &target.own;
+    let mut compare = |what: &str, actual, wanted| compare(found, what, actual, wanted);
     let text = |value: Option<u32>| value.map(|value| value.to_string());
     let flag = |value: Option<bool>| value.map(|value| value.to_string());
     let own_mac = own.mac.map(|mac| mac.to_string());
@@ -274,6 +317,13 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Result<(), 
         multicast,
         flag(wanted.all_multicast),
     );
+}
+
+fn check_sysctls(
+    found: &mut Differences,
+    inside: &Container,
+    wanted: &Tuning,
+) -> Result<(), AttachError> {
     let values = inside.run(|| {
         let read = |(name, wanted): (&str, &str)| {
             let actual = sysctl::read(name).ok();
@@ -285,7 +335,7 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Result<(), 
         // Lists of numbers are shown with tabs, however they were written.
         let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let what = format!("sysctl {name}");
-        compare(&what, actual.map(words), Some(words(wanted)));
+        compare(found, &what, actual.map(words), Some(words(wanted)));
     }
-    found.into_result(&id)
+    Ok(())
 }

@@ -80,10 +80,14 @@ const PROTOCOL: u8 = 0x77;
 /// An address as the kernel describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assigned {
+    /// The interface, by index.
+    pub link: u32,
     /// The address with its prefix length.
     pub address: IpNetwork,
     /// It was added by [`add`], as far as the kernel remembers.
     pub is_own: bool,
+    /// A router has advertised it, as far as the kernel remembers.
+    pub is_by_router: bool,
     /// Duplicate address detection is not over.
     pub is_tentative: bool,
     /// Duplicate address detection found another owner.
@@ -129,20 +133,25 @@ fn read(message: &AddressMessage) -> Option<Assigned> {
     let mut local = None;
     let mut peer = None;
     let mut flags = AddressFlags::empty();
-    let mut is_own = false;
+    let (mut is_own, mut is_by_router) = (false, false);
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(ip) => local = Some(*ip),
             AddressAttribute::Address(ip) => peer = Some(*ip),
             AddressAttribute::Flags(all) => flags = *all,
-            AddressAttribute::Protocol(protocol) => is_own = u8::from(*protocol) == PROTOCOL,
+            AddressAttribute::Protocol(protocol) => {
+                is_own = u8::from(*protocol) == PROTOCOL;
+                is_by_router = *protocol == AddressProtocol::RouterAnnouncement;
+            }
             _ => {}
         }
     }
     let address = IpNetwork::new(local.or(peer)?, message.header.prefix_len).ok()?;
     Some(Assigned {
+        link: message.header.index,
         address,
         is_own,
+        is_by_router,
         is_tentative: flags.contains(AddressFlags::Tentative),
         is_duplicate: flags.contains(AddressFlags::Dadfailed),
     })

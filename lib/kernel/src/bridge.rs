@@ -3,7 +3,7 @@
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
     BridgeBooleanOptionFlags, BridgeBooleanOptions, BridgePortState, InfoBridge, InfoBridgePort,
-    InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage,
 };
 
 use crate::mac::Mac;
@@ -25,11 +25,9 @@ pub struct NewBridge<'a> {
 }
 
 impl NewBridge<'_> {
-    /// Makes the bridge and brings it up.
+    /// Makes the bridge, which is down.
     pub fn create(&self, batch: &mut Batch) {
         let mut link = LinkMessage::default();
-        link.header.flags = LinkFlags::Up;
-        link.header.change_mask = LinkFlags::Up;
         link.attributes = vec![
             LinkAttribute::IfName(self.name.to_owned()),
             LinkAttribute::Address(self.mac.0.to_vec()),

@@ -131,6 +131,11 @@ impl KernelError {
         self.errno() == Some(Errno::EINVAL)
     }
 
+    /// Whether there is no room: a bridge has its last port.
+    pub fn is_full(&self) -> bool {
+        self.errno() == Some(Errno::EXFULL)
+    }
+
     /// Whether the object is in somebody else's use.
     pub fn is_busy(&self) -> bool {
         self.errno() == Some(Errno::EBUSY)

@@ -17,6 +17,22 @@ pub enum IpFamily {
 }
 
 impl IpFamily {
+    /// The family of an address.
+    pub const fn of(address: std::net::IpAddr) -> Self {
+        match address {
+            std::net::IpAddr::V4(_) => Self::V4,
+            std::net::IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The sysctl that switches forwarding of what comes by one interface, with slashes.
+    pub fn forwarding_sysctl_of(self, link: &str) -> String {
+        match self {
+            Self::V4 => format!("net/ipv4/conf/{link}/forwarding"),
+            Self::V6 => format!("net/ipv6/conf/{link}/forwarding"),
+        }
+    }
+
     /// The sysctl that switches forwarding, with slashes.
     pub const fn forwarding_sysctl(self) -> &'static str {
         match self {

@@ -20,6 +20,7 @@ pub mod netns;
 pub mod nft;
 pub mod qdisc;
 pub mod route;
+pub mod rule;
 mod socket_diag;
 pub mod sysctl;
 pub mod vlan;

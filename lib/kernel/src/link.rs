@@ -6,8 +6,8 @@ mod travel;
 mod veth;
 
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecUnspec, InfoData, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage, Prop, State,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoData, InfoPortData, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, Prop, State,
 };
 
 pub use change::{
@@ -70,6 +70,10 @@ pub struct Link {
     pub kind: Option<String>,
     /// The host's own packets to 127.0.0.0/8 may leave by it.
     pub routes_localnet: bool,
+    /// IPv4 packets that come by it are forwarded, if the namespace forwards.
+    pub forwards_ipv4: bool,
+    /// Its IPv6 settings; none without IPv6.
+    pub ipv6: Option<Ipv6Settings>,
     /// Id of its peer's or parent's namespace, seen from the link's own; none if it is the same.
     pub peer_netns_id: Option<i32>,
     /// The bridge's state, if it is one.
@@ -108,7 +112,7 @@ impl From<LinkMessage> for Link {
                     link.alternative_names.extend(names);
                 }
                 LinkAttribute::AfSpecUnspec(families) => {
-                    link.routes_localnet = families.iter().any(routes_localnet);
+                    families.iter().for_each(|family| link.read_family(family));
                 }
                 LinkAttribute::Controller(index) => link.controller = Some(index),
                 LinkAttribute::Group(group) => link.group = group,
@@ -121,17 +125,55 @@ impl From<LinkMessage> for Link {
     }
 }
 
-fn routes_localnet(family: &AfSpecUnspec) -> bool {
-    let AfSpecUnspec::Inet(settings) = family else {
-        return false;
-    };
-    settings.iter().any(|setting| match setting {
-        AfSpecInet::DevConf(values) => values.route_localnet != 0,
-        _ => false,
-    })
+/// Settings of an interface below `net/ipv6/conf`, as numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ipv6Settings {
+    /// `forwarding`.
+    pub forwarding: i32,
+    /// `accept_ra`: 1 is if the interface does not forward, 2 is always.
+    pub accept_ra: i32,
+    /// `disable_ipv6`.
+    pub disable_ipv6: i32,
+    /// `accept_dad`.
+    pub accept_dad: i32,
+    /// `enhanced_dad`.
+    pub enhanced_dad: i32,
+    /// `ndisc_notify`.
+    pub ndisc_notify: i32,
+    /// `keep_addr_on_down`.
+    pub keep_addr_on_down: i32,
 }
 
 impl Link {
+    fn read_family(&mut self, family: &AfSpecUnspec) {
+        match family {
+            AfSpecUnspec::Inet(settings) => {
+                for setting in settings {
+                    if let AfSpecInet::DevConf(values) = setting {
+                        self.routes_localnet = values.route_localnet != 0;
+                        self.forwards_ipv4 = values.forwarding != 0;
+                    }
+                }
+            }
+            AfSpecUnspec::Inet6(settings) => {
+                for setting in settings {
+                    if let AfSpecInet6::DevConf(values) = setting {
+                        self.ipv6 = Some(Ipv6Settings {
+                            forwarding: values.forwarding,
+                            accept_ra: values.accept_ra,
+                            disable_ipv6: values.disable_ipv6,
+                            accept_dad: values.accept_dad,
+                            enhanced_dad: values.enhanced_dad,
+                            ndisc_notify: values.ndisc_notify,
+                            keep_addr_on_down: values.keep_addr_on_down,
+                        });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn read_info(&mut self, infos: Vec<LinkInfo>) {
         for info in infos {
             match info {

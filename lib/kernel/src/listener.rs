@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
@@ -10,7 +10,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
-use crate::socket_diag::local_ports;
+use crate::socket_diag::local_addresses;
 
 /// A transport protocol whose ports can be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +49,32 @@ pub fn is_taken(transport: Transport, address: SocketAddr) -> bool {
 /// The ports of this namespace that somebody waits on, where the kernel lists them. A TCP socket that is
 /// bound and does not listen is not among them.
 pub fn open_ports(transport: Transport) -> Option<BTreeSet<u16>> {
-    const ESTABLISHED: u8 = 1;
-    const CLOSE: u8 = 7;
-    const LISTEN: u8 = 10;
     let listed = match transport {
-        Transport::Tcp => local_ports(6, &[LISTEN]),
-        Transport::Udp => local_ports(17, &[CLOSE, ESTABLISHED]),
+        Transport::Tcp => local_addresses(6, &[LISTEN]),
+        Transport::Udp => local_addresses(17, &[CLOSE, ESTABLISHED]),
     };
-    listed.ok()
+    Some(listed.ok()?.iter().map(SocketAddr::port).collect())
+}
+
+// include/net/tcp_states.h.
+const ESTABLISHED: u8 = 1;
+const CLOSE: u8 = 7;
+const LISTEN: u8 = 10;
+
+/// Whether those who have a port have it at addresses of 127.0.0.0/8 other than 127.0.0.1 only, as far as the kernel
+/// lists them: a resolver at 127.0.0.53 for example.
+pub fn is_taken_on_loopback_only(transport: Transport, address: SocketAddr) -> bool {
+    let listed = match transport {
+        Transport::Tcp => local_addresses(6, &[LISTEN]),
+        Transport::Udp => local_addresses(17, &[CLOSE, ESTABLISHED]),
+    };
+    let mut there = listed.unwrap_or_default();
+    there.retain(|one| one.port() == address.port());
+    let is_other_loopback = |one: &SocketAddr| match one.ip().to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() && v4 != Ipv4Addr::LOCALHOST,
+        IpAddr::V6(_) => false,
+    };
+    !there.is_empty() && there.iter().all(is_other_loopback)
 }
 
 /// A process that has a socket on a port.
@@ -129,7 +147,7 @@ fn inodes_of(table: &str, port: u16) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+    use std::net::{TcpListener, UdpSocket};
 
     use super::*;
 

@@ -42,8 +42,20 @@ impl fmt::Display for Mac {
 impl FromStr for Mac {
     type Err = InvalidMac;
 
+    /// Also as switches write it: `aabb.cc00.1126`.
     fn from_str(text: &str) -> Result<Self, InvalidMac> {
         let mut bytes = [0; 6];
+        if text.contains('.') {
+            let groups: Vec<&str> = text.split('.').collect();
+            let digits = groups.concat();
+            let is_dotted = groups.len() == 3 && groups.iter().all(|group| group.len() == 4);
+            if !is_dotted || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(InvalidMac);
+            }
+            let number = u64::from_str_radix(&digits, 16).map_err(|_| InvalidMac)?;
+            let [_, _, rest @ ..] = number.to_be_bytes();
+            return Ok(Self(rest));
+        }
         let mut groups = text.split([':', '-']);
         for byte in &mut bytes {
             let group = groups.next().filter(|g| g.len() == 2).ok_or(InvalidMac)?;
@@ -65,7 +77,12 @@ mod tests {
     fn texts_are_read_and_written() {
         let mac: Mac = "02:AB:cd:00:00:ff".parse().unwrap();
         assert_eq!(mac.to_string(), "02:ab:cd:00:00:ff");
+        let dotted: Mac = "02AB.cd00.00ff".parse().unwrap();
+        assert_eq!(dotted, mac);
         for bad in [
+            "02ab.cd00.00ff.0000",
+            "02ab.cd0.000ff",
+            "+2ab.cd00.00ff",
             "",
             "02:ab",
             "02:ab:cd:00:00:ff:00",

@@ -18,6 +18,17 @@ pub(crate) use attribute::{attribute_bytes, attributes, message};
 pub use batch::{Batch, Family};
 pub use expression::{Expression, Verdict};
 pub use name::interned;
-pub use object::{BaseChain, Chain, ForeignChain, RawRule, Table};
+pub use object::{Attribute, BaseChain, Chain, ForeignChain, RawRule, Table};
 pub use set::{Element, Exclusive, Key, Set, SetKind, owner_mark};
 pub use socket::NftSocket;
+
+/// The attributes in a nested attribute's bytes, up to the first malformed one.
+pub fn nested(bytes: &[u8]) -> Vec<Attribute> {
+    let parts = attributes(bytes);
+    parts.map(|(kind, value)| (kind, value.to_vec())).collect()
+}
+
+/// An expression of the kernel's `xt` compatibility layer (a match of iptables'), as part of a rule.
+pub fn xt_match(name: &str, revision: u32, info: &[u8]) -> Vec<u8> {
+    expression::xt_match(name, revision, info)
+}

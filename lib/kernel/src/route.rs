@@ -1,13 +1,14 @@
 //! Routes.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
-    RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
+    RouteProtocol, RouteScope, RouteType,
 };
 
 use crate::error::KernelError;
@@ -34,6 +35,8 @@ pub struct RouteSpec {
     pub advmss: Option<u32>,
     /// The source address of the host's own packets by this route.
     pub source: Option<IpAddr>,
+    /// The gateway is a neighbour, though no route says so.
+    pub is_gateway_on_link: bool,
 }
 
 fn family(is_ipv4: bool) -> AddressFamily {
@@ -72,6 +75,9 @@ impl RouteSpec {
         route.header.protocol = RouteProtocol::Static;
         route.header.kind = RouteType::Unicast;
         route.header.table = RouteHeader::RT_TABLE_MAIN;
+        if self.is_gateway_on_link {
+            route.header.flags |= RouteFlags::Onlink;
+        }
         route.header.scope = match (self.scope, self.gateway) {
             (Some(scope), _) => scope.into(),
             (None, None) if self.dst.is_ipv4() => RouteScope::Link,
@@ -145,6 +151,47 @@ pub fn list(socket: &mut RouteSocket, is_ipv4: bool) -> Result<Vec<RouteSpec>, K
     Ok(routes)
 }
 
+/// The unicast routes of one family by one interface, filtered by the kernel.
+///
+/// # Errors
+/// The socket's.
+pub fn list_of_link(
+    socket: &mut RouteSocket,
+    is_ipv4: bool,
+    link: u32,
+) -> Result<Vec<RouteSpec>, KernelError> {
+    let mut query = RouteMessage::default();
+    query.header.address_family = family(is_ipv4);
+    query.attributes.push(RouteAttribute::Oif(link));
+    let words = "list the routes by a link";
+    let mut routes = Vec::new();
+    for answer in socket.dump(kind::GET_ROUTE, &bytes_of(&query), words)? {
+        let message: RouteMessage = parsed(&answer, words)?;
+        if message.header.kind == RouteType::Unicast {
+            routes.extend(read(&message).filter(|route| route.link == link));
+        }
+    }
+    Ok(routes)
+}
+
+/// The interfaces by which IPv6 routes lead that routers have advertised.
+///
+/// # Errors
+/// The socket's.
+pub fn advertised_links(socket: &mut RouteSocket) -> Result<BTreeSet<u32>, KernelError> {
+    let mut query = RouteMessage::default();
+    query.header.address_family = AddressFamily::Inet6;
+    let words = "list the routes of routers";
+    let mut links = BTreeSet::new();
+    for answer in socket.dump(kind::GET_ROUTE, &bytes_of(&query), words)? {
+        let message: RouteMessage = parsed(&answer, words)?;
+        if message.header.protocol == RouteProtocol::Ra {
+            links.extend(read(&message).map(|route| route.link));
+        }
+    }
+    Ok(links)
+}
+
 fn read(message: &RouteMessage) -> Option<RouteSpec> {
     let is_ipv4 = message.header.address_family == AddressFamily::Inet;
     let everywhere: IpAddr = if is_ipv4 {
@@ -163,6 +210,7 @@ fn read(message: &RouteMessage) -> Option<RouteSpec> {
         mtu: None,
         advmss: None,
         source: None,
+        is_gateway_on_link: message.header.flags.contains(RouteFlags::Onlink),
     };
     for attribute in &message.attributes {
         match attribute {

@@ -3,7 +3,7 @@
 //! `/proc/net/tcp` shows the same, but walks the table of all connections for it, which this does not
 //! for sockets that listen.
 
-use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
@@ -18,26 +18,38 @@ const AF_INET6: u8 = 10;
 const SOCKET_ID_BYTES: usize = 48;
 /// Where struct inet_diag_msg has the local port, big-endian.
 const PORT_AT: usize = 4;
+/// And the local address.
+const ADDRESS_AT: usize = 8;
 
-/// The local ports of the sockets of a protocol (IPPROTO_TCP, IPPROTO_UDP) in the calling thread's
+/// The local addresses of the sockets of a protocol (IPPROTO_TCP, IPPROTO_UDP) in the calling thread's
 /// namespace that are in one of `states` (include/net/tcp_states.h), of both address families.
 ///
 /// # Errors
 /// The socket's, and the kernel's if it lists no such sockets.
-pub(crate) fn local_ports(protocol: u8, states: &[u8]) -> Result<BTreeSet<u16>, KernelError> {
+pub(crate) fn local_addresses(protocol: u8, states: &[u8]) -> Result<Vec<SocketAddr>, KernelError> {
     let mut socket = Transport::open(NETLINK_SOCK_DIAG)?;
     let states = states.iter().fold(0_u32, |all, state| all | 1 << state);
-    let mut ports = BTreeSet::new();
+    let mut addresses = Vec::new();
     for family in [AF_INET, AF_INET6] {
         let mut request = vec![family, protocol, 0, 0];
         request.extend(states.to_ne_bytes());
         request.resize(request.len() + SOCKET_ID_BYTES, 0);
         let answers = socket.dump(BY_FAMILY, &request, "list sockets")?;
-        let port = |answer: &Vec<u8>| {
-            let bytes = answer.get(PORT_AT..)?.first_chunk::<2>()?;
-            Some(u16::from_be_bytes(*bytes))
-        };
-        ports.extend(answers.iter().filter_map(port));
+        addresses.extend(
+            answers
+                .iter()
+                .filter_map(|answer| local_address(family, answer)),
+        );
     }
-    Ok(ports)
+    Ok(addresses)
+}
+
+fn local_address(family: u8, answer: &[u8]) -> Option<SocketAddr> {
+    let port = answer.get(PORT_AT..)?.first_chunk::<2>()?;
+    let address = answer.get(ADDRESS_AT..)?;
+    let ip = match family {
+        AF_INET => IpAddr::from(*address.first_chunk::<4>()?),
+        _ => IpAddr::from(*address.first_chunk::<16>()?),
+    };
+    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }

@@ -42,10 +42,12 @@ impl Transaction<'_> {
     /// [`StoreError::AttachmentExists`], [`StoreError::PortTaken`].
     pub fn insert_attachment(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
         self.refuse_duplicate(&record.id)?;
+        self.refuse_on_segment(record)?;
         self.claim_ports(&record.id, &record.ports)?;
         for object in &record.shared {
             self.acquire_shared(object)?;
         }
+        self.index(record)?;
         self.put(record_key(&record.id), record)?;
         self.log_change(&Change::Attached {
             id: record.id.clone(),
@@ -70,6 +72,9 @@ impl Transaction<'_> {
         }
         for object in before.iter().flat_map(|before| &before.shared) {
             self.release_shared(object)?;
+        }
+        if before.is_none() {
+            self.index(record)?;
         }
         self.put(record_key(&record.id), record)?;
         self.log_change(&Change::Attached {
@@ -106,6 +111,7 @@ impl Transaction<'_> {
         for object in &record.shared {
             self.release_shared(object)?;
         }
+        self.unindex(&record)?;
         self.delete(record_key(id));
         self.log_change(&Change::Detached { id: id.clone() })
     }

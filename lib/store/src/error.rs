@@ -74,7 +74,19 @@ pub enum StoreError {
         /// The address.
         address: IpAddr,
         /// Who has it.
-        holder: String,
+        holder: Box<AttachmentId>,
+    },
+    /// An attachment of another network has the address, on the same bridge or master.
+    #[error(
+        "address {address} is that of {holder}, on {segment} too: give the networks different ranges"
+    )]
+    AddressOnSegment {
+        /// The bridge or the master.
+        segment: String,
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        holder: Box<AttachmentId>,
     },
     /// Another attachment has published the port.
     #[error("portMappings: {port} is published by {holder} already")]

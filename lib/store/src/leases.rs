@@ -43,6 +43,22 @@ pub enum LeaseRequest {
     Exactly(IpAddr),
 }
 
+/// Who is to hold a lease.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder<'a> {
+    /// The attachment.
+    pub id: &'a AttachmentId,
+    /// The bridge or master that its interface is on, where an address is nobody else's.
+    pub segment: Option<&'a str>,
+}
+
+impl<'a> Holder<'a> {
+    /// One of whom only the network's own leases are in the way.
+    pub fn anywhere(id: &'a AttachmentId) -> Self {
+        Self { id, segment: None }
+    }
+}
+
 /// An address that was leased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Granted {
@@ -55,7 +71,7 @@ pub struct Granted {
 }
 
 /// An address in a key: fixed length, so that no separator is needed, and in order.
-fn address_key(address: IpAddr) -> [u8; 17] {
+pub(crate) fn address_key(address: IpAddr) -> [u8; 17] {
     let mut bytes = [0; 17];
     let (family, rest) = (
         if address.is_ipv4() { 4 } else { 6 },
@@ -93,41 +109,62 @@ struct Released {
 }
 
 impl Transaction<'_> {
-    /// Leases an address of the first of `ranges` that has one.
+    /// Leases an address of the first of `ranges` that has one, none that another network's attachment has
+    /// on the same segment.
     ///
     /// # Errors
-    /// [`StoreError::Exhausted`]; for [`LeaseRequest::Exactly`] [`StoreError::AddressTaken`] and
-    /// [`StoreError::AddressUnusable`].
+    /// [`StoreError::Exhausted`]; for [`LeaseRequest::Exactly`] [`StoreError::AddressTaken`],
+    /// [`StoreError::AddressOnSegment`] and [`StoreError::AddressUnusable`].
     pub fn lease(
         &mut self,
         pool: &Pool,
         ranges: &[Range],
         request: LeaseRequest,
-        holder: &AttachmentId,
+        Holder { id, segment }: Holder<'_>,
     ) -> Result<Granted, StoreError> {
         if let LeaseRequest::Exactly(address) = request {
             let index = self.usable_range(pool, ranges, address)?;
-            if let Some(lease) = self.lease_of(&pool.name, address)? {
-                return Err(StoreError::AddressTaken {
-                    network: pool.name.clone(),
-                    address,
-                    holder: lease.holder.to_string(),
-                });
-            }
-            return self.grant(pool, ranges, index, address, holder);
+            self.refuse_taken_address(pool, address, segment)?;
+            return self.grant(pool, ranges, index, address, id);
         }
         if let LeaseRequest::Prefer(address) = request
             && let Some(index) = ranges.iter().position(|range| range.contains(address))
             && self.lease_of(&pool.name, address)?.is_none()
+            && self.is_free_on(segment, address)?
         {
-            return self.grant(pool, ranges, index, address, holder);
+            return self.grant(pool, ranges, index, address, id);
         }
         for (index, range) in ranges.iter().enumerate() {
-            if let Some(address) = self.next_free(pool, range)? {
-                return self.grant(pool, ranges, index, address, holder);
+            if let Some(address) = self.next_free(pool, range, segment)? {
+                return self.grant(pool, ranges, index, address, id);
             }
         }
         Err(self.exhausted(pool, ranges)?)
+    }
+
+    fn refuse_taken_address(
+        &self,
+        pool: &Pool,
+        address: IpAddr,
+        segment: Option<&str>,
+    ) -> Result<(), StoreError> {
+        if let Some(lease) = self.lease_of(&pool.name, address)? {
+            return Err(StoreError::AddressTaken {
+                network: pool.name.clone(),
+                address,
+                holder: Box::new(lease.holder),
+            });
+        }
+        if let Some(segment) = segment
+            && let Some(holder) = self.holder_on_segment(segment, address)?
+        {
+            return Err(StoreError::AddressOnSegment {
+                segment: segment.to_owned(),
+                address,
+                holder: Box::new(holder),
+            });
+        }
+        Ok(())
     }
 
     /// Puts addresses that somebody may come back for at the end of the queue, in ranges that
@@ -162,21 +199,15 @@ impl Transaction<'_> {
     /// Leases an address that belongs to no range (a static one).
     ///
     /// # Errors
-    /// [`StoreError::AddressTaken`].
+    /// [`StoreError::AddressTaken`], [`StoreError::AddressOnSegment`].
     pub fn lease_static(
         &mut self,
         pool: &Pool,
         address: IpAddr,
-        holder: &AttachmentId,
+        Holder { id, segment }: Holder<'_>,
     ) -> Result<(), StoreError> {
-        match self.lease_of(&pool.name, address)? {
-            Some(lease) => Err(StoreError::AddressTaken {
-                network: pool.name.clone(),
-                address,
-                holder: lease.holder.to_string(),
-            }),
-            None => self.grant(pool, &[], 0, address, holder).map(drop),
-        }
+        self.refuse_taken_address(pool, address, segment)?;
+        self.grant(pool, &[], 0, address, id).map(drop)
     }
 
     /// The lease of an address.
@@ -298,20 +329,26 @@ impl Transaction<'_> {
         })
     }
 
-    fn next_free(&mut self, pool: &Pool, range: &Range) -> Result<Option<IpAddr>, StoreError> {
-        if let Some(address) = self.next_never_used(pool, range)? {
+    fn next_free(
+        &mut self,
+        pool: &Pool,
+        range: &Range,
+        segment: Option<&str>,
+    ) -> Result<Option<IpAddr>, StoreError> {
+        if let Some(address) = self.next_never_used(pool, range, segment)? {
             return Ok(Some(address));
         }
-        if let Some(address) = self.longest_released(pool, range)? {
+        if let Some(address) = self.longest_released(pool, range, segment)? {
             return Ok(Some(address));
         }
-        self.released_elsewhere(pool, range)
+        self.released_elsewhere(pool, range, segment)
     }
 
     fn next_never_used(
         &mut self,
         pool: &Pool,
         range: &Range,
+        segment: Option<&str>,
     ) -> Result<Option<IpAddr>, StoreError> {
         let cursor_key = key(kind::CURSOR, &[&pool.name, &range.cursor_name()], &[]);
         let cursor = self.get_bytes(&cursor_key)?;
@@ -330,8 +367,12 @@ impl Transaction<'_> {
             let released = self.get::<Released>(&released_key(&pool.name, address))?;
             let is_queued_here = released.is_some_and(|r| r.range == range.cursor_name());
             if !is_queued_here && self.get_bytes(&lease_key(&pool.name, address))?.is_none() {
-                found = Some(address);
-                break;
+                if self.is_free_on(segment, address)? {
+                    found = Some(address);
+                    break;
+                }
+                // Another network's at the moment: its turn comes again.
+                self.queue(&pool.name, &range.cursor_name(), address, 0, false)?;
             }
         }
         if position != started_at {
@@ -344,13 +385,20 @@ impl Transaction<'_> {
         &mut self,
         pool: &Pool,
         range: &Range,
+        segment: Option<&str>,
     ) -> Result<Option<IpAddr>, StoreError> {
         let queue = key(kind::FREE, &[&pool.name, &range.cursor_name()], &[]);
         while let Some((entry_key, value)) = self.first(&queue)? {
             let released: Released = self.decode(&entry_key, &value)?;
             if range.contains(released.address) {
-                let rested = self.now.saturating_sub(released.at) >= pool.cool_down;
-                return Ok(rested.then_some(released.address));
+                if self.now.saturating_sub(released.at) < pool.cool_down {
+                    return Ok(None);
+                }
+                return match self.is_free_on(segment, released.address)? {
+                    true => Ok(Some(released.address)),
+                    // It looks at each of those behind it, too.
+                    false => self.first_released(&queue, pool, range, segment),
+                };
             }
             // Excluded since: it is put with those of no range, for whoever may have it again.
             self.unqueue(&pool.name, &released);
@@ -367,11 +415,31 @@ impl Transaction<'_> {
 
     /// The way of last resort, for ranges that have changed: an address of this range that another
     /// range, or none, has released. It looks at each of them.
-    fn released_elsewhere(&self, pool: &Pool, range: &Range) -> Result<Option<IpAddr>, StoreError> {
-        for (entry_key, value) in self.scan(&key(kind::FREE, &[&pool.name], &[]))? {
+    fn released_elsewhere(
+        &self,
+        pool: &Pool,
+        range: &Range,
+        segment: Option<&str>,
+    ) -> Result<Option<IpAddr>, StoreError> {
+        let all = key(kind::FREE, &[&pool.name], &[]);
+        self.first_released(&all, pool, range, segment)
+    }
+
+    /// The first address of a range in a queue, or in several, that may be given away now.
+    fn first_released(
+        &self,
+        queue: &[u8],
+        pool: &Pool,
+        range: &Range,
+        segment: Option<&str>,
+    ) -> Result<Option<IpAddr>, StoreError> {
+        for (entry_key, value) in self.scan(queue)? {
             let released: Released = self.decode(&entry_key, &value)?;
             let rested = self.now.saturating_sub(released.at) >= pool.cool_down;
-            if rested && range.contains(released.address) {
+            if rested
+                && range.contains(released.address)
+                && self.is_free_on(segment, released.address)?
+            {
                 return Ok(Some(released.address));
             }
         }

@@ -10,6 +10,7 @@ mod backend;
 mod changes;
 mod elements;
 mod error;
+mod index;
 mod isolation;
 mod leases;
 mod leaving;
@@ -30,7 +31,7 @@ pub use changes::Change;
 pub use elements::NftRecord;
 pub use error::StoreError;
 pub use isolation::Isolation;
-pub use leases::{Granted, Lease, LeaseRequest, Pool};
+pub use leases::{Granted, Holder, Lease, LeaseRequest, Pool};
 pub use leaving::LeavingNote;
 pub use lock::FileLock;
 pub use maintenance::{Dump, Finding};
@@ -39,7 +40,7 @@ pub use range::{Range, RangeError};
 pub use record::{
     AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate, DeviceRecord,
     Ending, FirewallRecord, HostLink, HostRoute, NetnsRecord, ParentRecord, PortRecord,
-    TuningRecord,
+    TuningRecord, segment_of_bridge,
 };
 pub use shared::{SharedObject, SharedState};
 pub use sticky::StickyLeases;

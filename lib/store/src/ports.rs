@@ -1,14 +1,16 @@
-//! Published ports of the host: each is one attachment's alone, whatever its network.
+//! Published ports of the host: each is one container's alone, whatever its networks.
 //!
 //! Ports that follow each other are one claim, so that a thousand are some sixteen entries. No claim goes
 //! beyond its block of ports: what is in the way of a port is looked for in one block, however many there are.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use weft_cni::AttachmentId;
 
 use crate::error::StoreError;
-use crate::record::PortRecord;
+use crate::record::{AttachmentRecord, PortRecord};
+use crate::shared::SharedObject;
 use crate::transaction::{Transaction, key, kind};
 
 /// Ports of a block.
@@ -49,8 +51,15 @@ fn block_prefix(port: &PortRecord) -> Vec<u8> {
     key(kind::PORT, &[&port.protocol.to_string(), &block], &[])
 }
 
-/// The key of the ports from `first` to `last`: "08080-08095 4 192.0.2.1".
-fn claim_key(first: &PortRecord, last: &PortRecord) -> Vec<u8> {
+/// The key of the ports from `first` to `last`: "08080-08095 4 192.0.2.1 @net/id/eth0". Before several attachments
+/// of one container could have a port it ended with the address.
+fn claim_key(first: &PortRecord, last: &PortRecord, id: &AttachmentId) -> Vec<u8> {
+    let mut key = unowned_claim_key(first, last);
+    key.extend(format!(" @{id}").as_bytes());
+    key
+}
+
+fn unowned_claim_key(first: &PortRecord, last: &PortRecord) -> Vec<u8> {
     let mut key = block_prefix(first);
     let scope = scope_text(first);
     key.extend(format!("{:05}-{:05} {scope}", first.host_port, last.host_port).as_bytes());
@@ -59,8 +68,9 @@ fn claim_key(first: &PortRecord, last: &PortRecord) -> Vec<u8> {
 
 /// First port, last port and scope of a claim, of its key behind the block's.
 fn claimed(text: &str) -> Option<(u16, u16, &str)> {
-    let (range, scope) = text.split_once(' ')?;
+    let (range, rest) = text.split_once(' ')?;
     let (first, last) = range.split_once('-')?;
+    let scope = rest.split_once(" @").map_or(rest, |(scope, _)| scope);
     Some((first.parse().ok()?, last.parse().ok()?, scope))
 }
 
@@ -74,8 +84,16 @@ fn overlap(one: &str, other: &str) -> bool {
     family == other_family && (ip.is_none() || other_ip.is_none() || ip == other_ip)
 }
 
+/// A claim that covers a port somebody asks for.
+struct Claim {
+    holder: AttachmentId,
+    /// The port that is asked for.
+    port: PortRecord,
+}
+
 impl Transaction<'_> {
-    /// Claims ports for an attachment, all of them or, with an error, the transaction fails.
+    /// Claims ports for an attachment, all of them or, with an error, the transaction fails. Attachments of one
+    /// container may have a port together, if it leads to the same port inside.
     ///
     /// # Errors
     /// [`StoreError::PortTaken`] with the holder.
@@ -86,55 +104,117 @@ impl Transaction<'_> {
     ) -> Result<(), StoreError> {
         let value = self.encode(id)?;
         for run in runs(ports) {
-            self.refuse_taken(&run, &value)?;
+            for claim in self.claims_on(&run, id)? {
+                if !self.is_together(&claim, id)? {
+                    return Err(StoreError::PortTaken {
+                        port: claim.port.to_string(),
+                        holder: Box::new(claim.holder),
+                    });
+                }
+            }
             if let (Some(first), Some(last)) = (run.first(), run.last()) {
-                self.put_bytes(claim_key(first, last), value.clone());
+                self.put_bytes(claim_key(first, last, id), value.clone());
             }
         }
         Ok(())
     }
 
-    /// Refuses ports that somebody else has claimed; `own` is the claim of who asks.
-    fn refuse_taken(&self, run: &[&PortRecord], own: &[u8]) -> Result<(), StoreError> {
+    /// What others have claimed of a run of ports.
+    fn claims_on(&self, run: &[&PortRecord], own: &AttachmentId) -> Result<Vec<Claim>, StoreError> {
         let Some(first) = run.first() else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let wanted = scope_text(first);
         let prefix = block_prefix(first);
+        let mut claims = Vec::new();
         for (key, holder) in self.scan(&prefix)? {
             let text = String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default());
             let (from, to, scope) =
                 claimed(&text).ok_or_else(|| self.damaged(format!("claim {text:?}")))?;
-            let there = run
-                .iter()
-                .find(|port| (from..=to).contains(&port.host_port));
-            if let Some(port) = there.filter(|_| holder != own && overlap(scope, &wanted)) {
-                return Err(StoreError::PortTaken {
-                    port: port.to_string(),
-                    holder: Box::new(self.decode(&key, &holder)?),
-                });
+            if !overlap(scope, &wanted) {
+                continue;
+            }
+            let covered = |port: &&&PortRecord| (from..=to).contains(&port.host_port);
+            let mut covered = run.iter().filter(covered).peekable();
+            if covered.peek().is_none() {
+                continue;
+            }
+            let holder: AttachmentId = self.decode(&key, &holder)?;
+            if holder != *own {
+                claims.extend(covered.map(|port| Claim {
+                    holder: holder.clone(),
+                    port: (*port).clone(),
+                }));
             }
         }
-        Ok(())
+        Ok(claims)
     }
 
-    /// Gives ports back; those of somebody else stay.
+    /// Whether a claim is another attachment's of the same container, to the same port inside.
+    fn is_together(&self, claim: &Claim, id: &AttachmentId) -> Result<bool, StoreError> {
+        if claim.holder.container_id != id.container_id {
+            return Ok(false);
+        }
+        let Some(record) = self.attachment(&claim.holder)? else {
+            return Ok(false);
+        };
+        let wanted = &claim.port;
+        Ok(record.ports.iter().all(|port| {
+            !is_same_host_port(port, wanted) || port.container_port == wanted.container_port
+        }))
+    }
+
+    /// The other attachments of the container that have a port of the host, or share an address's of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn port_holders(
+        &self,
+        id: &AttachmentId,
+        port: &PortRecord,
+    ) -> Result<Vec<AttachmentRecord>, StoreError> {
+        let mut holders = Vec::new();
+        for claim in self.claims_on(&[port], id)? {
+            holders.extend(self.attachment(&claim.holder)?);
+        }
+        Ok(holders)
+    }
+
+    /// Gives ports back; those of somebody else stay. Who has had them together with the attachment is to serve
+    /// them now.
     pub(crate) fn release_ports(
         &mut self,
         id: &AttachmentId,
         ports: &[PortRecord],
     ) -> Result<(), StoreError> {
+        let mut successors = BTreeSet::new();
         for run in runs(ports) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else {
                 continue;
             };
-            let key = claim_key(first, last);
-            if self.get::<AttachmentId>(&key)?.as_ref() == Some(id) {
-                self.delete(key);
+            self.delete(claim_key(first, last, id));
+            let of_before = unowned_claim_key(first, last);
+            if self.get::<AttachmentId>(&of_before)?.as_ref() == Some(id) {
+                self.delete(of_before);
             }
+            successors.extend(
+                self.claims_on(&run, id)?
+                    .into_iter()
+                    .map(|claim| claim.holder),
+            );
+        }
+        for id in successors {
+            self.put_idle(&SharedObject::PortSuccessor { id })?;
         }
         Ok(())
     }
+}
+
+/// Whether two mappings take one port of the host, at one address of it at least.
+fn is_same_host_port(one: &PortRecord, other: &PortRecord) -> bool {
+    one.protocol == other.protocol
+        && one.host_port == other.host_port
+        && overlap(&scope_text(one), &scope_text(other))
 }
 
 #[cfg(test)]
@@ -175,9 +255,19 @@ mod tests {
     #[test]
     fn a_claim_is_read_as_it_was_written() {
         let (first, last) = (port(8064, Some("192.0.2.1")), port(8070, Some("192.0.2.1")));
-        let key = claim_key(&first, &last);
-        let text = String::from_utf8(key[block_prefix(&first).len()..].to_vec()).unwrap();
-        assert_eq!(claimed(&text), Some((8064, 8070, "4 192.0.2.1")));
+        let id = AttachmentId {
+            network: "net".try_into().unwrap(),
+            container_id: "id".try_into().unwrap(),
+            ifname: "eth0".try_into().unwrap(),
+        };
+        let behind = block_prefix(&first).len();
+        for key in [
+            claim_key(&first, &last, &id),
+            unowned_claim_key(&first, &last),
+        ] {
+            let text = String::from_utf8(key[behind..].to_vec()).unwrap();
+            assert_eq!(claimed(&text), Some((8064, 8070, "4 192.0.2.1")));
+        }
         assert_eq!(claimed("8064 4"), None);
     }
 }

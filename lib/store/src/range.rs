@@ -24,6 +24,9 @@ pub enum RangeError {
     /// An address is of another subnet.
     #[error("{0} is not in the subnet")]
     Outside(IpAddr),
+    /// The gateway is of the other family.
+    #[error("{0} is of the other family")]
+    OtherFamily(IpAddr),
     /// The end is before the start.
     #[error("rangeStart is after rangeEnd")]
     Reversed,
@@ -63,8 +66,9 @@ impl Range {
     /// A range of `subnet` from `start` to `end`, without `gateway` and `exclude`.
     ///
     /// Defaults are the reference's: everything but the network and (IPv4) broadcast addresses, and
-    /// the first address as gateway. A subnet of one or two addresses has neither network nor
-    /// broadcast address (RFC 3021, RFC 6164); one of a single address has no default gateway.
+    /// the first address as gateway. Neither of the two is given away if `start` or `end` names it, either. A subnet
+    /// of one or two addresses has neither network nor broadcast address (RFC 3021, RFC 6164); one of a single
+    /// address has no default gateway. A gateway may be in another subnet, or a link-local one.
     ///
     /// # Errors
     /// Any [`RangeError`].
@@ -99,7 +103,8 @@ impl Range {
             return Err(RangeError::Reversed);
         }
         let gateway = match gateway {
-            Some(ip) => inside(ip).map(|_| Some(ip))?,
+            Some(ip) if ip.is_ipv4() == subnet.is_ipv4() => Some(ip),
+            Some(ip) => return Err(RangeError::OtherFamily(ip)),
             None if size == 0 => None,
             None => Some(address(low, subnet.is_ipv4())),
         };
@@ -108,9 +113,11 @@ impl Range {
             start,
             end,
             gateway,
-            segments: vec![(start, end)],
+            // The network's address and its broadcast address stay out, whoever names them.
+            segments: vec![(start.max(low), end.min(high))],
         };
-        if let Some(ip) = gateway {
+        range.segments.retain(|(from, to)| from <= to);
+        if let Some(ip) = gateway.filter(|ip| subnet.contains(*ip)) {
             range.cut(number(ip), number(ip));
         }
         for network in exclude.iter().filter(|n| n.is_ipv4() == subnet.is_ipv4()) {
@@ -146,6 +153,11 @@ impl Range {
     /// The gateway.
     pub fn gateway(&self) -> Option<IpAddr> {
         self.gateway
+    }
+
+    /// The first address that may be handed out.
+    pub fn first(&self) -> Option<IpAddr> {
+        self.next_at(0)
     }
 
     /// Whether the address may be handed out.
@@ -232,6 +244,44 @@ mod tests {
         );
         assert_eq!(range("fd00::/127").next_at(0), Some(ip("fd00::1")));
         assert_eq!(range("::/0").capacity(), u128::MAX - 1);
+    }
+
+    #[test]
+    fn the_ends_of_a_subnet_are_never_given_away() {
+        let new = |subnet: &str, start: &str, end: &str| {
+            let subnet = subnet.parse().unwrap();
+            Range::new(subnet, Some(ip(start)), Some(ip(end)), None, &[])
+        };
+        let last = new("10.1.0.0/24", "10.1.0.252", "10.1.0.255").unwrap();
+        assert_eq!(
+            (last.capacity(), last.contains(ip("10.1.0.255"))),
+            (3, false)
+        );
+        let first = new("10.1.0.128/25", "10.1.0.128", "10.1.0.131").unwrap();
+        assert_eq!(first.next_at(0), Some(ip("10.1.0.130")));
+        let only = new("10.1.0.0/24", "10.1.0.255", "10.1.0.255");
+        assert_eq!(only.unwrap_err(), RangeError::Empty);
+        let anycast = new("fd00::/64", "fd00::", "fd00::3").unwrap();
+        assert_eq!(anycast.next_at(0), Some(ip("fd00::2")));
+        assert_eq!(
+            new("10.1.0.0/31", "10.1.0.0", "10.1.0.1")
+                .unwrap()
+                .capacity(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_gateway_may_be_elsewhere() {
+        let new = |subnet: &str, gateway: &str| {
+            Range::new(subnet.parse().unwrap(), None, None, Some(ip(gateway)), &[])
+        };
+        let local = new("2001:db8::/64", "fe80::1").unwrap();
+        assert_eq!(local.gateway(), Some(ip("fe80::1")));
+        assert!(local.contains(ip("2001:db8::1:0")));
+        assert_eq!(new("10.1.0.0/24", "192.0.2.1").unwrap().capacity(), 254);
+        let other = new("10.1.0.0/24", "fe80::1");
+        assert_eq!(other.unwrap_err(), RangeError::OtherFamily(ip("fe80::1")));
     }
 
     #[test]

@@ -58,6 +58,12 @@ pub struct AttachmentRecord {
     /// Its routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// The host is the router of its network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_routed_by_host: bool,
+    /// The table that what is sent from its addresses is routed by, where the container has other interfaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_table: Option<u32>,
     /// Elements of nf_tables sets that are this attachment's alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "texts_by_set")]
     pub nft: Vec<NftRecord>,
@@ -94,6 +100,35 @@ impl AttachmentRecord {
             && self.netns == other.netns
             && self.addresses == other.addresses
     }
+
+    /// Whether both are in one network namespace.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        let both = self.netns.as_ref().zip(other.netns.as_ref());
+        both.is_some_and(|(own, other)| own.is_same(other))
+    }
+
+    /// Whether weft-firewall keeps its container apart from others.
+    pub fn is_kept_apart(&self) -> bool {
+        self.firewall.as_ref().is_some_and(|one| !one.is_open)
+    }
+
+    /// The segment on which each of its addresses is to be its alone, whatever the network's name: the bridge,
+    /// with its VLAN if there is one, or the master.
+    pub fn segment(&self) -> Option<String> {
+        if let Some(parent) = &self.parent {
+            return (!parent.in_container).then(|| parent.name.clone());
+        }
+        let port = self.host_links.first()?;
+        Some(segment_of_bridge(port.bridge.as_ref()?, port.vlan))
+    }
+}
+
+/// The name of the segment that a bridge is, or one of its VLANs.
+pub fn segment_of_bridge(bridge: &str, vlan: Option<u16>) -> String {
+    match vlan {
+        Some(vlan) => format!("{bridge}.{vlan}"),
+        None => bridge.to_owned(),
+    }
 }
 
 /// A container's network namespace, as it was at ADD.
@@ -108,6 +143,13 @@ pub struct NetnsRecord {
     /// The kernel's own number of it, which is never given again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<u64>,
+}
+
+impl NetnsRecord {
+    /// Whether both are of one namespace, by whatever paths.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.dev, self.ino, self.cookie) == (other.dev, other.ino, other.cookie)
+    }
 }
 
 /// An interface on the host.
@@ -219,6 +261,9 @@ pub struct TuningRecord {
     /// Kernel parameters of the container's namespace: name with slashes, value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sysctls: Vec<(String, String)>,
+    /// What they were set to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted_sysctls: Vec<(String, String)>,
     /// The MAC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
@@ -283,6 +328,9 @@ impl Ending {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FirewallRecord {
+    /// Nobody is kept apart: the containers are only let through other people's chains.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_open: bool,
     /// Elements that are the attachment's alone; `nft` has them too.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "texts_by_set")]
     pub nft: Vec<NftRecord>,
@@ -312,6 +360,8 @@ impl AttachmentRecord {
             tuning: None,
             addresses: Vec::new(),
             routes: Vec::new(),
+            is_routed_by_host: false,
+            source_table: None,
             nft: Vec::new(),
             ports: Vec::new(),
             bandwidth: None,

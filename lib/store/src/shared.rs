@@ -88,6 +88,25 @@ pub enum SharedObject {
         /// The element.
         element: NftRecord,
     },
+    /// An attachment that is to serve ports which another one of its container has published so far. It is
+    /// never in use, only idle until that is done.
+    PortSuccessor {
+        /// Which.
+        id: weft_cni::AttachmentId,
+    },
+    /// An interface that came back to the host while another one had its name. It is never in use, only idle
+    /// until it has its own name again.
+    LostName {
+        /// The name that it has besides.
+        alternative_name: String,
+        /// Its own.
+        name: String,
+    },
+    /// Containers behind an interface are let through other people's chains that drop what is forwarded.
+    Admitted {
+        /// The interface that holds the gateway addresses.
+        link: String,
+    },
     /// Weft's nf_tables tables, whole.
     Ruleset,
 }
@@ -137,6 +156,16 @@ impl Transaction<'_> {
             self.put_bytes(Self::idle_key(&key), Vec::new());
         }
         self.put(key, &users)
+    }
+
+    /// Remembers that there is something to do, though nobody has used the object.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn put_idle(&mut self, object: &SharedObject) -> Result<(), StoreError> {
+        let key = Self::idle_key(&self.shared_key(object)?);
+        self.put_bytes(key, Vec::new());
+        Ok(())
     }
 
     /// How many attachments use an object.

@@ -60,8 +60,22 @@ impl Store {
                     ..self.config.clone()
                 })
             })
-            .filter(|store| store.path().exists())
+            // What cannot be looked at may be there: who reads it is told why not.
+            .filter(|store| store.exists().unwrap_or(true))
             .collect()
+    }
+
+    /// Whether there is a database.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where that cannot be told: a directory that may not be looked into is no empty store.
+    pub fn exists(&self) -> Result<bool, StoreError> {
+        let path = self.path();
+        path.try_exists().map_err(|source| StoreError::Io {
+            path,
+            operation: "cannot be looked at",
+            source,
+        })
     }
 
     /// How long locks are waited for.
@@ -166,6 +180,7 @@ impl Store {
         let path = self.path();
         self.forget_other_boots(backend.as_mut(), &path)?;
         let mut transaction = Transaction::new(Some(backend.as_ref()), &path);
+        transaction.ensure_indexed()?;
         let result = work(&mut transaction)?;
         let writes = transaction.writes;
         if !writes.is_empty() {
@@ -206,7 +221,7 @@ impl Store {
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let path = self.path();
-        if !path.exists() {
+        if !self.exists()? {
             return work(&mut Transaction::new(None, &path));
         }
         let _lock = self.lock()?;

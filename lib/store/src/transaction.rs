@@ -15,6 +15,8 @@ use crate::error::StoreError;
 pub(crate) mod kind {
     pub(crate) const ATTACHMENT: u8 = b'a';
     pub(crate) const CHANGE: u8 = b'c';
+    pub(crate) const SEGMENT: u8 = b'g';
+    pub(crate) const CONTAINER: u8 = b'k';
     pub(crate) const FREE: u8 = b'f';
     pub(crate) const IDLE: u8 = b'i';
     pub(crate) const LEASE: u8 = b'l';

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use weft_cni::AttachmentId;
 use weft_store::{
-    AddressRecord, AttachmentRecord, BackendKind, Change, LeaseRequest, NftRecord, Pool,
+    AddressRecord, AttachmentRecord, BackendKind, Change, Holder, LeaseRequest, NftRecord, Pool,
     PortRecord, Range, SharedObject, Store, StoreConfig, StoreError, Transaction,
 };
 
@@ -66,7 +66,12 @@ fn attach(store: &Store, container: &str, shared: &[SharedObject]) -> Result<IpA
     store.write(|t| {
         let ranges = [range("10.0.0.0/29")];
         let address = t
-            .lease(&pool(), &ranges, LeaseRequest::Any, &id(container))?
+            .lease(
+                &pool(),
+                &ranges,
+                LeaseRequest::Any,
+                Holder::anywhere(&id(container)),
+            )?
             .address;
         t.insert_attachment(&record(container, address, shared.to_vec()))?;
         Ok(address)
@@ -320,7 +325,12 @@ fn no_address_is_lost_when_ranges_change() {
         loop {
             let name = format!("c{count}");
             let leased = store.write(|t| {
-                let leased = t.lease(&pool(), ranges, LeaseRequest::Any, &id(&name))?;
+                let leased = t.lease(
+                    &pool(),
+                    ranges,
+                    LeaseRequest::Any,
+                    Holder::anywhere(&id(&name)),
+                )?;
                 t.insert_attachment(&record(&name, leased.address, Vec::new()))
             });
             if leased.is_err() {
@@ -394,7 +404,7 @@ proptest! {
             };
             let outcome: Result<IpAddr, StoreError> = store.write(|t| {
                 t.refuse_duplicate(&id(&who.to_string()))?;
-                let address = t.lease(&pool(), &ranges, request, &id(&who.to_string()))?.address;
+                let address = t.lease(&pool(), &ranges, request, Holder::anywhere(&id(&who.to_string())))?.address;
                 t.insert_attachment(&record(&who.to_string(), address, Vec::new()))?;
                 Ok(address)
             });

@@ -48,7 +48,9 @@ fn read(request: &Request) -> Result<Settings, CniError> {
     let problems = Problems::default();
     let args = request.env.args()?;
     let fields = request.conf.fields(IPVLAN_KEYS, &problems);
-    let before = request.conf.prev_result()?;
+    // Only an ADD has the result of the plugin before: CHECK has that of them all.
+    let is_add = request.env.get("CNI_COMMAND") == Some("ADD");
+    let before = request.conf.prev_result()?.filter(|_| is_add);
     let settings = Settings {
         link: LinkPlan::Child(child(&fields, before.as_ref())),
         ipam: addresses(conf::ipam(request, &args, &problems), before),

@@ -66,7 +66,7 @@ pub const MAPPING_KEYS: &[KeySpec] = &[
         "hostIP",
         "IP address",
         "all",
-        "the host's address; 0.0.0.0 and :: are all of a family",
+        "the host's address; 0.0.0.0 and :: are all of a family. Of 127.0.0.0/8 only 127.0.0.1 is among all; ::1 cannot be published, and is passed over where the port is published by another entry",
     ),
     KeySpec::new(
         "range",
@@ -206,14 +206,5 @@ fn protocol(entry: &Fields<'_>) -> Option<u8> {
 
 fn host_ip(entry: &Fields<'_>) -> Option<IpAddr> {
     let ip: IpAddr = entry.parsed("hostIP", "must be an IP address")?;
-    let ip = ip.to_canonical();
-    if ip.is_ipv6() && ip.is_loopback() {
-        entry.invalid(
-            "hostIP",
-            &ip,
-            "cannot be forwarded by the kernel: use 127.0.0.1",
-        );
-        return None;
-    }
-    Some(ip)
+    Some(ip.to_canonical())
 }

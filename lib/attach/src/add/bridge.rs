@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_cni::result::{Interface, Route};
+use weft_kernel::Mac;
 use weft_kernel::link::Link;
 use weft_store::{AttachmentRecord, ContainerLink, HostLink, Isolation, SharedObject};
 
@@ -12,15 +13,16 @@ use super::result::{MadeInterface, interface};
 use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::names::{alias, container_mac, host_link_name, host_mac};
-use crate::plan::{BridgePlan, Plan};
+use crate::plan::{BridgePlan, Ipam, Plan};
 use crate::ruleset::{self, Guarded};
 use crate::steps::bridge::{self, BridgeFacts};
 use crate::steps::container::Settings;
+use crate::steps::gateway::Forwards;
 use crate::steps::veth::{ContainerEnd, VlanSettings};
 use crate::steps::{Created, carrier, container, gateway, isolation, uplink, veth, vlan_gateway};
 
 pub(super) struct BridgeSide {
-    bridge: Option<Link>,
+    pub(super) bridge: Option<Link>,
     pub(super) uplink: Option<Link>,
     pub(super) mtu: u32,
 }
@@ -41,46 +43,50 @@ impl BridgeSide {
         })
     }
 
+    /// Makes the pair of interfaces, and the bridge with its uplink; what is known of that.
+    pub(super) fn make_link(
+        &self,
+        host: &mut Host,
+        (plan, bridge_plan): (&Plan, &BridgePlan),
+        record: &AttachmentRecord,
+        inside: &mut Container,
+        created: &mut Created,
+    ) -> Result<BridgeFacts, AttachError> {
+        let facts = self.ensure_bridge(host, bridge_plan, record, created)?;
+        make_pair(host, (plan, bridge_plan), record, &facts, inside)?;
+        Ok(facts)
+    }
+
+    fn ensure_bridge(
+        &self,
+        host: &mut Host,
+        plan: &BridgePlan,
+        record: &AttachmentRecord,
+        created: &mut Created,
+    ) -> Result<BridgeFacts, AttachError> {
+        let bridge = self.bridge.as_ref();
+        let facts = bridge::ensure(host, (plan, record), bridge, self.mtu, created)?;
+        if let Some(uplink) = &self.uplink {
+            uplink::ensure(host, uplink, facts.index, created)?;
+        }
+        Ok(facts)
+    }
+
     pub(super) fn apply(
         &self,
         host: &mut Host,
-        plans: (&Plan, &BridgePlan),
+        (plan, bridge_plan): (&Plan, &BridgePlan),
         record: &AttachmentRecord,
         inside: &mut Container,
         settings: Settings<'_>,
         created: &mut Created,
     ) -> Result<Vec<Interface>, AttachError> {
-        let (plan, bridge_plan) = plans;
-        let facts = bridge::ensure(
-            host,
-            (bridge_plan, record),
-            self.bridge.as_ref(),
-            self.mtu,
-            created,
-        )?;
-        if let Some(uplink) = &self.uplink {
-            uplink::ensure(host, uplink, facts.index, created)?;
-        }
+        let facts = self.ensure_bridge(host, bridge_plan, record, created)?;
         apply_gateway(host, bridge_plan, record, &facts, created)?;
         if let (Some(port), Some(own)) = (record.host_links.first(), &record.container_link) {
-            let mac = own
-                .mac
-                .parse()
-                .unwrap_or_else(|_| container_mac(&plan.id, None));
-            let end = ContainerEnd {
-                name: &own.name,
-                mac,
-                netns: Some(&inside.netns),
-            };
-            let bridge = (facts.index, facts.mtu);
-            let own_mac = host_mac(&plan.id);
-            veth::create(host, port, own_mac, &alias(&plan.id), bridge, &end)?;
-            let vlans = VlanSettings {
-                native: bridge_plan.vlan,
-                trunk: &bridge_plan.trunk,
-                keep_default: bridge_plan.preserve_default_vlan,
-            };
-            veth::set_vlans(host, &port.name, vlans)?;
+            if !created.container_link {
+                make_pair(host, (plan, bridge_plan), record, &facts, inside)?;
+            }
             container::configure(inside, record, own, settings)?;
             if settings.announces {
                 announce(host, &port.name, inside, own)?;
@@ -88,6 +94,46 @@ impl BridgeSide {
         }
         Ok(interfaces(plan, bridge_plan, record, &facts))
     }
+}
+
+fn make_pair(
+    host: &mut Host,
+    (plan, bridge_plan): (&Plan, &BridgePlan),
+    record: &AttachmentRecord,
+    facts: &BridgeFacts,
+    inside: &Container,
+) -> Result<(), AttachError> {
+    let (Some(port), Some(own)) = (record.host_links.first(), &record.container_link) else {
+        return Ok(());
+    };
+    let end = ContainerEnd {
+        name: &own.name,
+        mac: own
+            .mac
+            .parse()
+            .unwrap_or_else(|_| container_mac(&plan.id, None)),
+        netns: Some(&inside.netns),
+    };
+    let made = veth::create(
+        host,
+        port,
+        host_mac(&plan.id),
+        &alias(&plan.id),
+        (facts.index, facts.mtu),
+        &end,
+    );
+    made.map_err(|error| match error {
+        AttachError::Kernel(error) if error.is_full() => AttachError::BridgeFull {
+            bridge: bridge_plan.name.clone(),
+        },
+        error => error,
+    })?;
+    let vlans = VlanSettings {
+        native: bridge_plan.vlan,
+        trunk: &bridge_plan.trunk,
+        keep_default: bridge_plan.preserve_default_vlan,
+    };
+    veth::set_vlans(host, &port.name, vlans)
 }
 
 /// Whoever is told that the interface is there may use it at once: what it sends is not lost.
@@ -121,19 +167,23 @@ fn apply_gateway(
         return Ok(());
     }
     let link = plan.gateway_link();
-    let index = match plan.vlan {
-        Some(vlan) => vlan_gateway::ensure(host, &link, vlan, (facts.index, facts.mtu), created)?,
-        None => facts.index,
+    let (index, forwards) = match plan.vlan {
+        Some(vlan) => {
+            let bridge = (facts.index, facts.mtu);
+            let made = vlan_gateway::ensure(host, &link, vlan, bridge, created)?;
+            (made.index, Forwards::of(&made))
+        }
+        None => (facts.index, facts.forwards),
     };
     let wanted = gateway::gateway_addresses(&record.addresses);
     gateway::ensure_addresses(host, &link, index, &wanted, plan.force_address, created)?;
-    gateway::ensure_forwarding(host, &record.addresses, created)
+    gateway::ensure_forwarding(host, (&link, forwards), &record.addresses, created)
 }
 
 /// Names the port, its nf_tables elements, and what it shares.
 pub(super) fn complete(
     plan: &Plan,
-    bridge: &BridgePlan,
+    (bridge, there): (&BridgePlan, Option<&Link>),
     leased: &Leased,
     networks: &[IpNetwork],
     record: &mut AttachmentRecord,
@@ -154,6 +204,13 @@ pub(super) fn complete(
     if bridge.alone {
         record.nft.extend(ruleset::alone_elements(&port_name));
     }
+    if bridge.isolation == Isolation::Full {
+        let gateway = gateway_mac(bridge, there);
+        record
+            .nft
+            .extend(ruleset::routed_elements(&port_name, gateway));
+    }
+    record.is_routed_by_host = bridge.is_gateway && !networks.is_empty();
     if bridge.alone && bridge.isolation == Isolation::Apart {
         let addresses: Vec<IpAddr> = networks.iter().map(IpNetwork::ip).collect();
         record.nft.extend(ruleset::apart_elements(&addresses));
@@ -178,6 +235,15 @@ pub(super) fn complete(
     record.shared = shared_objects(plan, bridge, leased, networks, uses_nft);
 }
 
+/// The MAC by which containers reach their gateway: a bridge that is there keeps the one it has.
+fn gateway_mac(plan: &BridgePlan, there: Option<&Link>) -> Mac {
+    match (plan.vlan, there.and_then(|link| link.mac)) {
+        (Some(_), _) => vlan_gateway::mac(&plan.gateway_link()),
+        (None, Some(mac)) => mac,
+        (None, None) => bridge::derived_mac(&plan.name),
+    }
+}
+
 /// IPAM's routes, and a default route per family where the plan wants one and IPAM gave none.
 fn routes(plan: &BridgePlan, leased: &Leased) -> Vec<Route> {
     let mut routes = leased.routes.clone();
@@ -198,7 +264,12 @@ fn shared_objects(
     networks: &[IpNetwork],
     uses_nft: bool,
 ) -> Vec<SharedObject> {
-    let elements = ruleset::network_elements(networks, plan.settings.masquerade.as_ref());
+    let subnets: Vec<IpNetwork> = match &plan.settings.ipam {
+        Ipam::Store(config) => config.subnets().collect(),
+        Ipam::None | Ipam::Delegate(_) | Ipam::Given(_) => Vec::new(),
+    };
+    let masquerade = plan.settings.masquerade.as_ref();
+    let elements = ruleset::network_elements(networks, &subnets, masquerade);
     let mut shared: Vec<SharedObject> = elements
         .into_iter()
         .map(|element| SharedObject::NftElement { element })

@@ -110,6 +110,36 @@ impl ChildSide {
         Some((container, host))
     }
 
+    /// Makes the interface in the container, and what it sits on; the index of that.
+    pub(super) fn make_link(
+        &self,
+        host: &mut Host,
+        (plan, child_plan): (&Plan, &ChildPlan),
+        record: &AttachmentRecord,
+        inside: &mut Container,
+        created: &mut Created,
+    ) -> Result<u32, AttachError> {
+        let Some(own) = &record.container_link else {
+            return Ok(0);
+        };
+        let index = match child_plan.link_in_container {
+            true => self.parent.master.index,
+            false => parent::ensure(host, &self.parent, child_plan.vlan, created)?,
+        };
+        let mac = own.mac.parse::<Mac>().ok();
+        let new = child::NewChild {
+            name: &own.name,
+            first_name: &alternative_name(&plan.id),
+            kind: child_plan.kind,
+            parent: (self.parent.name(), index),
+            in_container: child_plan.link_in_container,
+            mac: mac.filter(|_| !child_plan.shares_mac()),
+            mtu: own.mtu,
+        };
+        child::create(host, inside, &new)?;
+        Ok(index)
+    }
+
     pub(super) fn apply(
         &self,
         host: &mut Host,
@@ -124,23 +154,13 @@ impl ChildSide {
             return Ok(Vec::new());
         };
         let parent = self.parent.name();
-        let index = match child_plan.link_in_container {
-            true => self.parent.master.index,
-            false => parent::ensure(host, &self.parent, child_plan.vlan, created)?,
+        let index = match created.container_link {
+            true => self.parent.link().map_or(0, |link| link.index),
+            false => self.make_link(host, plans, record, inside, created)?,
         };
         // In passthru mode the kernel gives the parent's; another one is set afterwards, and the
         // kernel takes it back from the parent with the interface.
         let mac = own.mac.parse::<Mac>().ok();
-        let new = child::NewChild {
-            name: &own.name,
-            first_name: &alternative_name(&plan.id),
-            kind: child_plan.kind,
-            parent: (parent, index),
-            in_container: child_plan.link_in_container,
-            mac: mac.filter(|_| !child_plan.shares_mac()),
-            mtu: own.mtu,
-        };
-        child::create(host, inside, &new)?;
         let alias = alias(&plan.id);
         let settings = Settings {
             alias: Some(&alias),
@@ -153,6 +173,7 @@ impl ChildSide {
             let mtu = self.parent.link().unwrap_or(&self.parent.master).mtu;
             let index = host_access::ensure(host, &link, child_plan.kind, (parent, index, mtu))?;
             host_access::add(host, index, &record.host_routes)?;
+            host_access::mend(host, &link, Some(record))?;
             host_access::add_inside(inside, record)?;
         }
         Ok(vec![interface(&MadeInterface {

@@ -3,7 +3,7 @@
 use ipnetwork::IpNetwork;
 use weft_cni::result::Interface;
 use weft_kernel::Mac;
-use weft_store::{AddressRecord, AttachmentRecord, Transaction};
+use weft_store::{AddressRecord, AttachmentRecord, Transaction, segment_of_bridge};
 
 use super::bridge::BridgeSide;
 use super::child::ChildSide;
@@ -73,6 +73,40 @@ impl Side {
         }
     }
 
+    /// The bridge or master on which an address is to be the container's alone.
+    pub(super) fn segment(&self, plan: &Plan) -> Option<String> {
+        match (self, &plan.settings.link) {
+            (Self::Bridge(_), LinkPlan::Bridge(bridge)) => {
+                Some(segment_of_bridge(&bridge.name, bridge.vlan))
+            }
+            (Self::Child(side), LinkPlan::Child(child)) => {
+                (!child.link_in_container).then(|| side.parent.name().to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes the interface that the record names, without addresses.
+    pub(super) fn make_link(
+        &self,
+        host: &mut Host,
+        plan: &Plan,
+        record: &AttachmentRecord,
+        inside: &mut Container,
+        created: &mut Created,
+    ) -> Result<(), AttachError> {
+        match (self, &plan.settings.link) {
+            (Self::Bridge(side), LinkPlan::Bridge(bridge)) => side
+                .make_link(host, (plan, bridge), record, inside, created)
+                .map(drop),
+            (Self::Child(side), LinkPlan::Child(child)) => side
+                .make_link(host, (plan, child), record, inside, created)
+                .map(drop),
+            // It is there.
+            _ => Ok(()),
+        }
+    }
+
     /// What the attachments there are already forbid.
     pub(super) fn refuse_conflicts(
         &self,
@@ -99,8 +133,9 @@ impl Side {
         record: &mut AttachmentRecord,
     ) -> Result<(), AttachError> {
         match (self, &plan.settings.link) {
-            (Self::Bridge(_), LinkPlan::Bridge(bridge)) => {
-                super::bridge::complete(plan, bridge, leased, networks, record);
+            (Self::Bridge(side), LinkPlan::Bridge(bridge)) => {
+                let there = side.bridge.as_ref();
+                super::bridge::complete(plan, (bridge, there), leased, networks, record);
                 Ok(())
             }
             (Self::Child(side), LinkPlan::Child(child)) => side.complete(child, leased, record),

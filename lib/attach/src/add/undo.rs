@@ -77,7 +77,8 @@ fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), Attac
         failures.extend(bridge::remove(host, bridge).err());
     }
     if host.all_attachments()?.is_empty() {
-        for (name, before) in &created.sysctls {
+        // Backwards: forwarding is off again before advertisements are ignored by a host that forwards.
+        for (name, before) in created.sysctls.iter().rev() {
             let restored = weft_kernel::sysctl::write(name, before).map_err(AttachError::from);
             failures.extend(restored.err());
         }

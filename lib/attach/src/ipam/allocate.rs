@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniError, Code};
-use weft_store::{AddressRecord, LeaseRequest, StickyLeases, Transaction};
+use weft_store::{AddressRecord, Holder, LeaseRequest, StickyLeases, Transaction};
 
 use super::config::IpamConfig;
 use crate::error::AttachError;
@@ -26,13 +26,13 @@ pub struct Allocation {
 pub fn allocate(
     config: &IpamConfig,
     sticky: &StickyLeases,
-    id: &AttachmentId,
+    holder: Holder<'_>,
     transaction: &mut Transaction<'_>,
 ) -> Result<Allocation, AttachError> {
     let mut is_remembered = false;
     let pool = config.pool();
     let preferred = match &config.sticky_key {
-        Some(key) => sticky.addresses(&pool.name, key),
+        Some(key) => last_addresses(sticky, &pool.name, key, holder.id),
         None => Vec::new(),
     };
     let mut unserved: Vec<IpAddr> = config.requested.clone();
@@ -51,7 +51,7 @@ pub fn allocate(
             (None, Some(ip)) => LeaseRequest::Prefer(ip),
             (None, None) => LeaseRequest::Any,
         };
-        let granted = transaction.lease(&pool, ranges, request, id)?;
+        let granted = transaction.lease(&pool, ranges, request, holder)?;
         let (ip, range) = (granted.address, ranges.get(granted.range));
         is_remembered |= granted.is_remembered;
         let prefix = range.map_or(32, |range| range.subnet().prefix());
@@ -67,13 +67,13 @@ pub fn allocate(
             Code::AddressUnavailable,
             format!(
                 "requested address {ip} is in none of network {}'s ranges",
-                id.network
+                holder.id.network
             ),
         )
         .into());
     }
     for fixed in &config.fixed {
-        transaction.lease_static(&pool, fixed.address.ip(), id)?;
+        transaction.lease_static(&pool, fixed.address.ip(), holder)?;
         addresses.push(AddressRecord {
             address: fixed.address,
             gateway: fixed.gateway,
@@ -88,14 +88,33 @@ pub fn allocate(
     })
 }
 
+/// The name under which the addresses of one interface of a workload are kept: it may have several.
+fn sticky_name(key: &str, id: &AttachmentId) -> String {
+    format!("{key} {}", id.ifname)
+}
+
+/// Those that an interface had last. Before interfaces were told apart, the workload's were one.
+fn last_addresses(sticky: &StickyLeases, pool: &str, key: &str, id: &AttachmentId) -> Vec<IpAddr> {
+    let own = sticky.addresses(pool, &sticky_name(key, id));
+    match own.is_empty() {
+        true => sticky.addresses(pool, key),
+        false => own,
+    }
+}
+
 /// Remembers what a sticky key has got. An address that is not the same next time is no reason to
 /// have none this time: a failure is only written to the log.
-pub fn remember(config: &IpamConfig, sticky: &StickyLeases, addresses: &[AddressRecord]) {
+pub fn remember(
+    config: &IpamConfig,
+    sticky: &StickyLeases,
+    id: &AttachmentId,
+    addresses: &[AddressRecord],
+) {
     let Some(key) = &config.sticky_key else {
         return;
     };
     let ips: Vec<IpAddr> = addresses.iter().map(|one| one.address.ip()).collect();
-    if let Err(error) = sticky.remember(&config.pool().name, key, &ips) {
+    if let Err(error) = sticky.remember(&config.pool().name, &sticky_name(key, id), &ips) {
         tracing::warn!(%error, "sticky lease not remembered");
     }
 }
@@ -115,7 +134,7 @@ pub fn is_exhausted(
         fixed: Vec::new(),
         ..config.clone()
     };
-    match allocate(&unasked, sticky, id, transaction) {
+    match allocate(&unasked, sticky, Holder::anywhere(id), transaction) {
         Ok(_) => Ok(None),
         Err(AttachError::Store(error @ weft_store::StoreError::Exhausted { .. })) => {
             Ok(Some(error.to_string()))

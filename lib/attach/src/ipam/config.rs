@@ -97,13 +97,28 @@ impl IpamConfig {
         if is_static {
             config.fixed = read_fixed(&fields, args, &requests);
         } else {
-            config.requested = requests.iter().map(|request| request.ip()).collect();
+            let asked = requests.addresses.iter();
+            config.requested = asked.map(|request| request.address.ip()).collect();
         }
         let has_none = config.sets.is_empty() && config.fixed.is_empty();
         if has_none && problems.invalid_values().is_empty() {
             problems.conflict("ipam: no subnet, ranges or addresses to take an address from");
         }
         config
+    }
+
+    /// Of each address that a container gets, whether it is IPv4.
+    pub fn families(&self) -> Vec<bool> {
+        let leased = self.sets.iter().filter_map(|set| set.first());
+        let leased = leased.map(|range| range.subnet().is_ipv4());
+        leased
+            .chain(self.fixed.iter().map(|one| one.address.is_ipv4()))
+            .collect()
+    }
+
+    /// The subnets of the ranges.
+    pub fn subnets(&self) -> impl Iterator<Item = IpNetwork> {
+        self.sets.iter().flatten().map(Range::subnet)
     }
 
     /// The pool; configurations that were read have one.
@@ -122,7 +137,7 @@ fn read_route(fields: &Fields<'_>) -> Option<Route> {
             .filter(|n| *n > 0 || key == "scope")
     };
     Some(Route {
-        dst: required_cidr(fields, "dst", PREFIX)?,
+        dst: network_of(required_cidr(fields, "dst", PREFIX)?),
         gw: fields.parsed("gw", IP),
         mtu: number("mtu", 65536),
         advmss: number("advmss", 65536),
@@ -130,6 +145,11 @@ fn read_route(fields: &Fields<'_>) -> Option<Route> {
         table: number("table", u32::MAX),
         scope: number("scope", 255),
     })
+}
+
+/// The network that a prefix names: `10.1.2.3/8` is `10.0.0.0/8`, as for the kernel.
+pub(crate) fn network_of(prefix: IpNetwork) -> IpNetwork {
+    IpNetwork::new(prefix.network(), prefix.prefix()).unwrap_or(prefix)
 }
 
 /// A prefix that has to be there.
@@ -181,9 +201,37 @@ fn read_sticky_key(fields: &Fields<'_>, args: &CniArgs) -> Option<String> {
     }
 }
 
+/// An address that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Asked {
+    /// With the prefix length that was given, else as a host's.
+    address: IpNetwork,
+    has_prefix: bool,
+}
+
+impl FromStr for Asked {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(Self {
+            address: text.trim().parse().map_err(drop)?,
+            has_prefix: text.contains('/'),
+        })
+    }
+}
+
+/// Requested addresses, and where they are from.
+#[derive(Debug, Default)]
+struct Requests {
+    path: &'static str,
+    addresses: Vec<Asked>,
+}
+
+const FROM_ARGS: &str = "CNI_ARGS IP";
+
 /// Requested addresses of the strongest source that has any: conf < `CNI_ARGS` < `args.cni` <
 /// `runtimeConfig`. A bare address reads as a host prefix.
-fn read_requests(conf: &NetConf, args: &CniArgs, problems: &Problems) -> Vec<IpNetwork> {
+fn read_requests(conf: &NetConf, args: &CniArgs, problems: &Problems) -> Requests {
     for (path, value) in [
         ("runtimeConfig.ips", conf.runtime_config("ips")),
         ("args.cni.ips", conf.args_cni("ips")),
@@ -200,50 +248,28 @@ fn read_requests(conf: &NetConf, args: &CniArgs, problems: &Problems) -> Vec<IpN
             }
             parsed
         };
-        let ips: Vec<IpNetwork> = items.iter().filter_map(parse).collect();
-        if !ips.is_empty() {
-            return ips;
+        let addresses: Vec<Asked> = items.iter().filter_map(parse).collect();
+        if !addresses.is_empty() {
+            return Requests { path, addresses };
         }
     }
     let parse = |text: &str| {
-        let parsed = text.trim().parse().ok();
+        let parsed = text.parse().ok();
         if parsed.is_none() {
-            problems.invalid("CNI_ARGS IP", &text, "must be an address");
+            problems.invalid(FROM_ARGS, &text, "must be an address");
         }
         parsed
     };
-    args.get("IP")
-        .into_iter()
-        .flat_map(|list| list.split(','))
-        .filter_map(parse)
-        .collect()
+    let list = args.get("IP").into_iter().flat_map(|list| list.split(','));
+    Requests {
+        path: FROM_ARGS,
+        addresses: list.filter_map(parse).collect(),
+    }
 }
 
-fn read_fixed(fields: &Fields<'_>, args: &CniArgs, requests: &[IpNetwork]) -> Vec<StaticAddress> {
-    let gateways: Vec<IpAddr> = args
-        .get("GATEWAY")
-        .into_iter()
-        .flat_map(|list| list.split(','))
-        .filter_map(|text| {
-            let parsed = text.trim().parse().ok();
-            if parsed.is_none() {
-                fields.problems().invalid("CNI_ARGS GATEWAY", &text, IP);
-            }
-            parsed
-        })
-        .collect();
-    if !requests.is_empty() {
-        let gateway_of = |address: &IpNetwork| {
-            gateways
-                .iter()
-                .copied()
-                .find(|gateway| address.contains(*gateway))
-        };
-        let fixed = |address: &IpNetwork| StaticAddress {
-            address: *address,
-            gateway: gateway_of(address),
-        };
-        return requests.iter().map(fixed).collect();
+fn read_fixed(fields: &Fields<'_>, args: &CniArgs, requests: &Requests) -> Vec<StaticAddress> {
+    if !requests.addresses.is_empty() {
+        return read_requested(fields, args, requests);
     }
     let read = |item: &Fields<'_>| {
         let must = "must be an address with a prefix length";
@@ -258,6 +284,38 @@ fn read_fixed(fields: &Fields<'_>, args: &CniArgs, requests: &[IpNetwork]) -> Ve
         .iter()
         .filter_map(read)
         .collect()
+}
+
+/// Requested addresses that no range gives a prefix length. A gateway of `CNI_ARGS` is one for the addresses there.
+fn read_requested(fields: &Fields<'_>, args: &CniArgs, requests: &Requests) -> Vec<StaticAddress> {
+    let is_of_args = requests.path == FROM_ARGS;
+    let gateways: Vec<IpAddr> = args
+        .get("GATEWAY")
+        .filter(|_| is_of_args)
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .filter_map(|text| {
+            let parsed = text.trim().parse().ok();
+            if parsed.is_none() {
+                fields.problems().invalid("CNI_ARGS GATEWAY", &text, IP);
+            }
+            parsed
+        })
+        .collect();
+    let fixed = |asked: &Asked| {
+        if !asked.has_prefix {
+            let must = "must have a prefix length: no range says which subnet it is in";
+            let address = asked.address.ip();
+            fields.problems().invalid(requests.path, &address, must);
+            return None;
+        }
+        let mut gateways = gateways.iter().copied();
+        Some(StaticAddress {
+            address: asked.address,
+            gateway: gateways.find(|gateway| asked.address.contains(*gateway)),
+        })
+    };
+    requests.addresses.iter().filter_map(fixed).collect()
 }
 
 #[cfg(test)]

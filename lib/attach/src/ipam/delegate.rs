@@ -1,10 +1,40 @@
 //! Another IPAM plugin, executed as the specification's section 4 says: same environment, whole
 //! configuration.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use weft_cni::delegate::{Execution, find};
 use weft_cni::{CniError, CniResult, Code, Request};
+
+use super::OWN_TYPE;
+
+/// Names of the reference's IPAM plugins that Weft answers to as well.
+const OTHER_NAMES: [&str; 2] = ["host-local", "static"];
+
+/// Whether an IPAM type is Weft's own: by its name, or because what has a reference plugin's name in `CNI_PATH` is
+/// Weft.
+pub fn is_own_type(plugin: &str, path: &[PathBuf]) -> bool {
+    let is_weft = || find(plugin, path).is_ok_and(|file| is_this_program(&file).unwrap_or(false));
+    plugin == OWN_TYPE || (OTHER_NAMES.contains(&plugin) && is_weft())
+}
+
+/// A link to this program, or a copy of it.
+fn is_this_program(file: &Path) -> std::io::Result<bool> {
+    let own = Path::new("/proc/self/exe");
+    let (own_meta, meta) = (fs::metadata(own)?, fs::metadata(file)?);
+    if (own_meta.dev(), own_meta.ino()) == (meta.dev(), meta.ino()) {
+        return Ok(true);
+    }
+    Ok(own_meta.len() == meta.len() && fs::read(own)? == fs::read(file)?)
+}
+
+/// The configuration's IPAM plugin, if it is not Weft's own.
+pub fn foreign_type(request: &Request) -> Option<&str> {
+    let plugin = request.conf.ipam_type()?;
+    (!is_own_type(plugin, &request.env.plugin_path())).then_some(plugin)
+}
 
 /// An IPAM plugin that is not Weft's.
 #[derive(Debug, Clone)]
@@ -23,6 +53,13 @@ impl DelegateIpam {
             path: request.env.plugin_path(),
             input: request.input.clone(),
         }
+    }
+
+    /// Whether it asks for addresses by the container's interface, which has to be there before: the reference
+    /// plugin `dhcp` does.
+    pub fn needs_interface(&self) -> bool {
+        const DHCP: &str = "dhcp";
+        self.plugin == DHCP
     }
 
     fn run(&self, command: &str) -> Result<Option<serde_json::Value>, CniError> {

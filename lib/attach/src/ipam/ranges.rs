@@ -77,15 +77,20 @@ fn read_range(fields: &Fields<'_>) -> Option<Range> {
     match Range::new(subnet, start, end, gateway, &exclude) {
         Ok(range) => Some(range),
         Err(RangeError::Outside(ip)) => {
-            let key = [
-                ("rangeStart", start),
-                ("rangeEnd", end),
-                ("gateway", gateway),
-            ]
-            .into_iter()
-            .find(|(_, value)| *value == Some(ip))
-            .map_or("subnet", |(key, _)| key);
+            let key = if start == Some(ip) {
+                "rangeStart"
+            } else {
+                "rangeEnd"
+            };
             fields.invalid(key, &ip, &format!("must be in the subnet {subnet}"));
+            None
+        }
+        Err(RangeError::OtherFamily(ip)) => {
+            fields.invalid(
+                "gateway",
+                &ip,
+                &format!("must be of the family of {subnet}"),
+            );
             None
         }
         Err(error) => {

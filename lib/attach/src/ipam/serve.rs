@@ -3,11 +3,12 @@
 use weft_cni::conf::Problems;
 use weft_cni::result::IpConfig;
 use weft_cni::{CniError, CniResult, Request};
-use weft_store::AttachmentRecord;
+use weft_store::{AttachmentRecord, Holder};
 
 use super::allocate::{allocate, remember};
 use super::config::{IpamConfig, refuse_mistyped};
 use crate::check::require_prev_result;
+use crate::dead;
 use crate::del::{Target, detach_container};
 use crate::error::AttachError;
 use crate::gc::{GcScope, collect};
@@ -38,17 +39,20 @@ pub fn serve_add(
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     // Only remembered, to tell later whether the container is gone.
     let netns = namespaces::record_at(path);
-    let addresses = host.store.write(|transaction| {
-        transaction.refuse_duplicate(&id)?;
-        let addresses = allocate(&config, &host.sticky, &id, transaction)?.addresses;
-        let mut record = AttachmentRecord::new(id.clone(), plugin);
-        record.netns = netns.ok();
-        record.addresses = addresses.clone();
-        record.config_digest = config_digest(&request.input);
-        transaction.insert_attachment(&record)?;
-        Ok::<_, AttachError>(addresses)
+    let mut record = AttachmentRecord::new(id.clone(), plugin);
+    record.netns = netns.ok();
+    record.config_digest = config_digest(&request.input);
+    let addresses = dead::retry(host, |host| {
+        host.store.write(|transaction| {
+            transaction.refuse_duplicate(&id)?;
+            let holder = Holder::anywhere(&id);
+            let addresses = allocate(&config, &host.sticky, holder, transaction)?.addresses;
+            record.addresses.clone_from(&addresses);
+            transaction.insert_attachment(&record)?;
+            Ok::<_, AttachError>(addresses)
+        })
     })?;
-    remember(&config, &host.sticky, &addresses);
+    remember(&config, &host.sticky, &id, &addresses);
     let ips = addresses.iter().map(|one| IpConfig {
         interface: None,
         address: one.address,

@@ -76,7 +76,7 @@ fn link_of(record: &AttachmentRecord) -> Option<String> {
 /// How closed an attachment's network is, whoever has closed it.
 fn isolation_of(record: &AttachmentRecord) -> Isolation {
     match record.isolation {
-        Isolation::None if record.firewall.is_some() => Isolation::Apart,
+        Isolation::None if record.is_kept_apart() => Isolation::Apart,
         isolation => isolation,
     }
 }

@@ -15,6 +15,7 @@ use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::{network_owner, owner};
 use crate::policy::{self, State, is_member_set, member_set};
+use crate::steps::connections;
 
 /// How often a compare-and-swap is repeated when others keep changing the ruleset.
 pub(super) const SWAP_ATTEMPTS: u32 = 50;
@@ -124,6 +125,9 @@ pub(crate) fn restore(
     // What began while there were no rules does not go on.
     if let Err(error) = policy::end_denied(host) {
         tracing::warn!(%error, "connections that are not allowed may go on");
+    }
+    if let Err(error) = connections::end_untranslated(host, &elements.records) {
+        tracing::warn!(%error, "connections that are not translated may go on");
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! Which elements an attachment and a network have, as records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use ipnetwork::IpNetwork;
 use weft_kernel::Mac;
 use weft_kernel::nft::{Element, Set, owner_mark};
-use weft_store::NftRecord;
+use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use super::guard;
 use super::skeleton::{LOCAL4, LOCAL6, MASQ4, MASQ6, SNAT4, SNAT6, sets};
@@ -108,10 +108,11 @@ pub(crate) fn endpoint_elements(
     records
 }
 
-/// The elements that a network's attachments share: from each of its subnets to itself and to what
-/// it excludes, nothing is rewritten.
+/// The elements that a network's attachments share: from the subnets of an attachment to all of the network's
+/// and to what it excludes, nothing is rewritten.
 pub(crate) fn network_elements(
     addresses: &[IpNetwork],
+    subnets: &[IpNetwork],
     masquerade: Option<&Masquerade>,
 ) -> Vec<NftRecord> {
     let Some(masquerade) = masquerade else {
@@ -128,6 +129,7 @@ pub(crate) fn network_elements(
         let of_family = masquerade
             .exclude
             .iter()
+            .chain(subnets)
             .filter(|net| net.is_ipv4() == subnet.is_ipv4())
             .copied();
         for destination in disjoint(of_family.chain([subnet]).collect()) {
@@ -174,6 +176,44 @@ pub(super) fn interval_in(set: Set, source: &IpNetwork, destination: &IpNetwork)
     NftRecord {
         key_end: Some(hex(&end)),
         ..record(set, &key)
+    }
+}
+
+/// Whether an element says that outside sees another address.
+pub(crate) fn is_translation(element: &NftRecord) -> bool {
+    [MASQ4, MASQ6, SNAT4, SNAT6]
+        .iter()
+        .any(|set| set.name == element.set)
+}
+
+/// From where to where a container's own address may be seen.
+pub(crate) struct Untranslated(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Untranslated {
+    /// By what the networks of attachments share.
+    pub(crate) fn of(records: &[AttachmentRecord]) -> Self {
+        let shared = records.iter().flat_map(|record| &record.shared);
+        let elements: BTreeSet<&NftRecord> = shared.filter_map(SharedObject::nft_element).collect();
+        let local = elements
+            .into_iter()
+            .filter(|one| [LOCAL4, LOCAL6].iter().any(|set| set.name == one.set));
+        let bounds =
+            local.filter_map(|one| Some((unhex(&one.key)?, unhex(one.key_end.as_deref()?)?)));
+        Self(bounds.collect())
+    }
+
+    /// Whether it is between these two.
+    pub(crate) fn contains(&self, source: IpAddr, destination: IpAddr) -> bool {
+        let pair = [ip_bytes(source), ip_bytes(destination)].concat();
+        let field = pair.len() / 2;
+        self.0.iter().any(|(first, last)| {
+            first.len() == pair.len()
+                && [0..field, field..pair.len()].into_iter().all(|part| {
+                    let (low, high) = (first.get(part.clone()), last.get(part.clone()));
+                    let there = pair.get(part);
+                    low <= there && there <= high
+                })
+        })
     }
 }
 
@@ -236,12 +276,21 @@ mod tests {
     }
 
     #[test]
+    fn subnets_of_one_network_see_each_other() {
+        let masquerade = Masquerade::default();
+        let subnets = nets(&["10.1.0.0/24", "10.2.0.0/24", "fd00::/64"]);
+        let records = network_elements(&nets(&["10.1.0.2/24"]), &subnets, Some(&masquerade));
+        let keys: Vec<&str> = records.iter().map(|one| &*one.key).collect();
+        assert_eq!(keys, ["0a0100000a010000", "0a0100000a020000"]);
+    }
+
+    #[test]
     fn excluded_networks_are_merged() {
         let masquerade = Masquerade {
             exclude: nets(&["10.0.0.0/8", "10.2.0.0/16", "fd00::/8"]),
             ..Masquerade::default()
         };
-        let records = network_elements(&nets(&["10.1.0.2/24"]), Some(&masquerade));
+        let records = network_elements(&nets(&["10.1.0.2/24"]), &[], Some(&masquerade));
         assert_eq!(records.len(), 1);
         assert_eq!(records[0].key, "0a0100000a000000");
         assert_eq!(records[0].key_end.as_deref(), Some("0a0100ff0affffff"));

@@ -14,7 +14,7 @@ use weft_store::{AttachmentRecord, NftRecord};
 use super::elements::{ifname_bytes, ip_bytes, record};
 use super::matching::{
     ACCEPT, DROP, FIRST, destination_port, ether_type, input_name, is, is_in, is_not_in,
-    l4_protocol, link_layer, network_layer, output_name, transport_layer,
+    is_unicast, l4_protocol, link_layer, network_layer, output_name, transport_layer,
 };
 use super::skeleton::{GUARD, set};
 
@@ -50,6 +50,15 @@ pub(super) const MIRRORED: Set = set(
     &[Key::IfName, Key::IfName],
     SetKind::Hash,
 );
+/// Ports whose containers have their addresses alone: whatever they send to one receiver is for their gateway.
+pub(super) const ROUTED: Set = set(GUARD, "routed_ports", &[Key::IfName], SetKind::Hash);
+/// Such a port and its gateway's MAC.
+pub(super) const GATEWAYS: Set = set(
+    GUARD,
+    "port_gateways",
+    &[Key::IfName, Key::Ether],
+    SetKind::Hash,
+);
 /// Containers' ports that a port of the host leads to.
 pub(super) const REACHED4: Set = set(
     GUARD,
@@ -65,8 +74,9 @@ pub(super) const REACHED6: Set = set(
 );
 
 /// All of them.
-pub(super) const SETS: [Set; 10] = [
-    PORTS, PORT_MACS, BOUND, PORT_IPV4, PORT_ARP, PORT_IPV6, ALONE, MIRRORED, REACHED4, REACHED6,
+pub(super) const SETS: [Set; 12] = [
+    PORTS, PORT_MACS, BOUND, PORT_IPV4, PORT_ARP, PORT_IPV6, ALONE, MIRRORED, ROUTED, GATEWAYS,
+    REACHED4, REACHED6,
 ];
 
 const fn chain(name: &'static str) -> Chain {
@@ -127,6 +137,7 @@ const SECOND: u32 = FIRST + 4;
 fn guard_rules() -> Vec<Vec<Expression>> {
     vec![
         super::limits::frame_rule(),
+        past_the_gateway(),
         port_and([is_not_in(&PORTS), ACCEPT]),
         port_and([link_layer(6, 6, SECOND), is_not_in(&PORT_MACS), deny()]),
         port_and([
@@ -136,11 +147,24 @@ fn guard_rules() -> Vec<Vec<Expression>> {
     ]
 }
 
-/// The kernel's own port isolation would do, were it not for br_netfilter: with it, a packet to a
-/// published port of the same bridge is not routed but, once its destination is rewritten, bridged.
+/// Where everything is to be routed, what is for one receiver is for the gateway.
+fn past_the_gateway() -> Vec<Expression> {
+    let mut rule = is_unicast().to_vec();
+    rule.extend(port_and([is_in(&ROUTED)]));
+    rule.extend(port_and([
+        link_layer(0, 6, SECOND),
+        is_not_in(&GATEWAYS),
+        Expression::Counter,
+        DROP,
+    ]));
+    rule
+}
+
+/// The kernel's own port isolation would do, were it not for br_netfilter: with it, a packet whose destination is
+/// rewritten to a container of the same bridge, by Weft's published ports or by somebody else's services, is not
+/// routed but bridged. What a routed port sends to one receiver was for the gateway where it came in, so only such a
+/// packet can be here, and the `inet` table, which sees it next, judges it as it judges what is routed.
 fn between_rules() -> Vec<Vec<Expression>> {
-    /// IEEE 802: the destination is a group.
-    const GROUP_BIT: u8 = 1;
     let reached = |ether: &[u8], destination: Expression, words: u32, set: &Set| {
         vec![
             ether_type(FIRST),
@@ -153,19 +177,15 @@ fn between_rules() -> Vec<Vec<Expression>> {
         ]
     };
     // Not what goes to everybody: it would hear its own questions.
-    let mut to_itself = vec![link_layer(0, 1, FIRST)];
-    to_itself.extend([
-        Expression::Mask {
-            register: FIRST,
-            mask: vec![GROUP_BIT],
-        },
-        is(&[0]),
-    ]);
+    let mut to_itself = is_unicast().to_vec();
     to_itself.extend(port_and([output_name(SECOND), is_in(&MIRRORED), ACCEPT]));
+    let mut rewritten = is_unicast().to_vec();
+    rewritten.extend(port_and([is_in(&ROUTED), ACCEPT]));
     vec![
         port_and([is_not_in(&ALONE), ACCEPT]),
         vec![output_name(FIRST), is_not_in(&ALONE), ACCEPT],
         to_itself,
+        rewritten,
         reached(&IPV4, network_layer(16, 4, FIRST), 1, &REACHED4),
         reached(&IPV6, network_layer(24, 16, FIRST), 4, &REACHED6),
         vec![Expression::Counter, DROP],
@@ -285,6 +305,13 @@ pub(crate) fn is_guarded(record: &AttachmentRecord) -> bool {
 pub(crate) fn alone_elements(port: &str) -> [NftRecord; 2] {
     let name = ifname_bytes(port);
     [record(ALONE, &name), record(MIRRORED, &name.repeat(2))]
+}
+
+/// A port that sends to its gateway only.
+pub(crate) fn routed_elements(port: &str, gateway: Mac) -> [NftRecord; 2] {
+    let name = ifname_bytes(port);
+    let pair = [name.as_slice(), &gateway.0, &[0, 0]].concat();
+    [record(ROUTED, &name), record(GATEWAYS, &pair)]
 }
 
 /// RFC 4291, appendix A: the address that an interface gives itself.

@@ -113,15 +113,7 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
         rule
     };
     vec![
-        (
-            FORWARD,
-            vec![
-                known(),
-                vec![jump(&USER_PRE)],
-                vec![output_name(FIRST), jump_by(&NETWORKS)],
-                vec![input_name(FIRST), jump_by(&NETWORKS)],
-            ],
-        ),
+        (FORWARD, forward_rules(known())),
         (INPUT, input_rules(known())),
         (OUTPUT, redirects()),
         (USER_PRE, Vec::new()),
@@ -133,6 +125,50 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
             vec![connected(), vec![jump(&ADMITTED)], counted_drop()],
         ),
         (APART, apart_rules(connected())),
+    ]
+}
+
+fn forward_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
+    let mut rules = vec![known];
+    rules.extend(untranslatable(&IPV4));
+    rules.extend(untranslatable(&IPV6));
+    rules.extend([
+        vec![jump(&USER_PRE)],
+        vec![output_name(FIRST), jump_by(&NETWORKS)],
+        vec![input_name(FIRST), jump_by(&NETWORKS)],
+    ]);
+    rules
+}
+
+/// A packet that is of no connection is not translated: from an address that outside sees as another one it goes
+/// nowhere but where the container's own address may be seen.
+fn untranslatable(protocol: &Protocol) -> [Vec<Expression>; 2] {
+    let source = || protocol.load(protocol.source, protocol.length, FIRST);
+    let rule = |lookup: Expression| {
+        let mut rule = super::matching::is_invalid();
+        rule.extend(protocol.is_this());
+        rule.extend([source(), lookup]);
+        rule.extend([
+            source(),
+            protocol.load(
+                protocol.destination,
+                protocol.length,
+                FIRST + protocol.length / 4,
+            ),
+            Expression::Lookup {
+                set: protocol.local,
+                register: FIRST,
+                value_register: None,
+                negated: true,
+            },
+            Expression::Counter,
+            DROP,
+        ]);
+        rule
+    };
+    [
+        rule(protocol.lookup(protocol.masq, None)),
+        rule(protocol.lookup(protocol.snat, Some(FIRST))),
     ]
 }
 

@@ -153,6 +153,25 @@ pub(crate) fn is_known_connection() -> Vec<Expression> {
     connection_has(CT_STATE, ESTABLISHED | RELATED)
 }
 
+/// The packet is of no connection and can begin none (`ct state invalid`): no address of it is translated.
+pub(crate) fn is_invalid() -> Vec<Expression> {
+    const INVALID: u32 = 1;
+    connection_has(CT_STATE, INVALID)
+}
+
+/// The frame is for one receiver (IEEE 802: the group bit is not set).
+pub(crate) fn is_unicast() -> [Expression; 3] {
+    const GROUP_BIT: u8 = 1;
+    [
+        link_layer(0, 1, FIRST),
+        Expression::Mask {
+            register: FIRST,
+            mask: vec![GROUP_BIT],
+        },
+        is(&[0]),
+    ]
+}
+
 /// The packet begins a connection: it is new (`ct state new`), and not for want of an answer to packets
 /// before this one.
 pub(crate) fn begins_connection() -> Vec<Expression> {

@@ -110,9 +110,10 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
             Expression::Verdict(Verdict::Jump(PUBLISHED.name)),
         ]
     };
-    let mut translations: Vec<Vec<Expression>> = translations(&IPV4).into();
-    translations.push(leave_loopback());
-    translations.extend(self::translations(&IPV6));
+    let [at, any] = translations(&IPV4);
+    let mut published = vec![at, leave_other_loopback(), any];
+    published.push(leave_loopback());
+    published.extend(translations(&IPV6));
     vec![
         (NAT_PRE, vec![to_host_itself()]),
         (NAT_OUT, vec![to_host_itself()]),
@@ -124,7 +125,7 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
                 drop_reserved_frames(),
             ],
         ),
-        (PUBLISHED, translations),
+        (PUBLISHED, published),
     ]
 }
 
@@ -156,6 +157,19 @@ fn translations(protocol: &Protocol) -> [Vec<Expression>; 2] {
             translate(),
         ]),
     ]
+}
+
+/// Of 127.0.0.0/8 only 127.0.0.1 is meant by "every address": the others are the host's own services' (its
+/// resolver's, 127.0.0.53).
+fn leave_other_loopback() -> Vec<Expression> {
+    let mut rule = IPV4.is_this().to_vec();
+    rule.extend(is_loopback(IPV4.destination));
+    rule.extend([
+        IPV4.load(IPV4.destination, IPV4.length, FIRST),
+        is_not(&std::net::Ipv4Addr::LOCALHOST.octets()),
+        Expression::Verdict(Verdict::Return),
+    ]);
+    rule
 }
 
 /// The kernel forwards nothing from ::1: who asks there is to be refused, and not to wait for ever.
@@ -312,6 +326,13 @@ pub(crate) fn hairpin_element(network: &IpNetwork) -> NftRecord {
         HAIRPIN6
     };
     interval_in(set, network, network)
+}
+
+/// Whether an element leads from a port of the host to a container.
+pub(crate) fn is_way_in(element: &NftRecord) -> bool {
+    [PUBLISHED4, PUBLISHED6, PUBLISHED_AT4, PUBLISHED_AT6]
+        .iter()
+        .any(|set| set.name == element.set)
 }
 
 /// Whether an element is of a published port.

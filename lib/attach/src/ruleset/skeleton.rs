@@ -9,7 +9,7 @@ use super::{guard, isolation, limits, published};
 
 /// Bumped whenever the skeleton changes; kept in the tables' user data, for whoever looks at them. Tables of
 /// an older one stay until `weft firewall reload`.
-const SCHEMA: &[u8] = b"weft 4";
+const SCHEMA: &[u8] = b"weft 5";
 
 pub(crate) const NAT: Table = Table {
     family: Family::Inet,
@@ -77,9 +77,9 @@ pub(crate) struct Protocol {
     pub(crate) length: u32,
     multicast: &'static [u8],
     multicast_mask: &'static [u8],
-    local: &'static str,
-    snat: &'static str,
-    masq: &'static str,
+    pub(super) local: &'static str,
+    pub(super) snat: &'static str,
+    pub(super) masq: &'static str,
 }
 
 pub(crate) const IPV4: Protocol = Protocol {

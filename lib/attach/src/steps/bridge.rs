@@ -6,7 +6,8 @@ use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, host as machine, sysctl};
 use weft_store::AttachmentRecord;
 
-use super::{Created, default_route};
+use super::gateway::Forwards;
+use super::{Created, default_route, router_advertisements};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::bridge_mac;
@@ -25,6 +26,8 @@ pub(crate) struct BridgeFacts {
     pub(crate) mtu: u32,
     /// Of the bridge.
     pub(crate) bridge_mtu: u32,
+    /// What comes by the bridge is forwarded, of each family.
+    pub(crate) forwards: Forwards,
 }
 
 /// The bridge as it is before anything is done.
@@ -78,17 +81,35 @@ pub(crate) fn ensure(
     mtu: u32,
     created: &mut Created,
 ) -> Result<BridgeFacts, AttachError> {
-    let facts = match existing {
-        Some(link) => BridgeFacts {
-            index: link.index,
-            mac: link.mac,
-            mtu,
-            bridge_mtu: link.mtu,
-        },
-        None => create(host, plan, mtu, created)?,
+    let made;
+    let there = match existing {
+        Some(link) => link,
+        None => {
+            made = create(host, plan, mtu, created)?;
+            &made
+        }
     };
-    let state = existing.and_then(|link| link.bridge).unwrap_or_default();
+    let facts = BridgeFacts {
+        index: there.index,
+        mac: there.mac,
+        mtu,
+        bridge_mtu: there.mtu,
+        forwards: Forwards::of(there),
+    };
+    let is_own = there.alias == BRIDGE_ALIAS;
+    if !there.is_up && is_own {
+        // Just made, or by somebody who was killed.
+        set_ipv6(plan, there);
+    }
     let mut batch = Batch::new();
+    if !is_own && created.is_first_on_segment {
+        router_advertisements::ignore_on_foreign(host, there)?;
+        // Of itself a bridge has its lowest port's MAC, and with ports that come and go its neighbours lose it.
+        if let Some(mac) = there.mac {
+            link::set_mac(there.index, mac, &mut batch);
+        }
+    }
+    let state = there.bridge.unwrap_or_default();
     let change = BridgeChange {
         vlan_filtering: plan.filters_vlans() && !state.vlan_filtering,
         group_forward_mask: plan
@@ -96,33 +117,36 @@ pub(crate) fn ensure(
             .filter(|mask| *mask != state.group_forward_mask),
         no_link_local_learning: ruleset::is_guarded(record) && !state.no_link_local_learning,
     };
-    if existing.is_some() {
-        bridge::configure(&plan.name, change, &mut batch);
+    bridge::configure(&plan.name, change, &mut batch);
+    if !there.is_up {
+        link::set_up(there.index, &mut batch);
     }
-    if existing.is_some_and(|link| !link.is_up) {
-        link::set_up(facts.index, &mut batch);
-    }
-    if plan.promiscuous && !existing.is_some_and(|link| link.is_promiscuous) {
-        link::set_promiscuous(facts.index, &mut batch);
+    if plan.promiscuous && !there.is_promiscuous {
+        link::set_promiscuous(there.index, &mut batch);
     }
     host.route()?.commit(batch)?;
     Ok(facts)
 }
 
+/// The MAC of a bridge that Weft makes.
+pub(crate) fn derived_mac(name: &str) -> Mac {
+    let machine_id = machine::machine_id()
+        .or_else(machine::boot_id)
+        .unwrap_or_default();
+    bridge_mac(name, &machine_id)
+}
+
+/// Makes the bridge, down.
 fn create(
     host: &mut Host,
     plan: &BridgePlan,
     mtu: u32,
     created: &mut Created,
-) -> Result<BridgeFacts, AttachError> {
-    let machine_id = machine::machine_id()
-        .or_else(machine::boot_id)
-        .unwrap_or_default();
-    let mac = bridge_mac(&plan.name, &machine_id);
+) -> Result<Link, AttachError> {
     let mut batch = Batch::new();
     let new = NewBridge {
         name: &plan.name,
-        mac,
+        mac: derived_mac(&plan.name),
         mtu,
         vlan_filtering: plan.filters_vlans(),
         group_forward_mask: plan.group_forward_mask,
@@ -139,38 +163,31 @@ fn create(
         Err(error) if error.is_present() => {}
         Err(error) => return Err(error.into()),
     }
-    let found = look(host, plan)?.ok_or_else(|| AttachError::Conflict {
+    look(host, plan)?.ok_or_else(|| AttachError::Conflict {
         key: "bridge",
         name: plan.name.clone(),
         why: "vanished while it was being made".to_owned(),
-    })?;
-    set_ipv6(plan)?;
-    Ok(BridgeFacts {
-        index: found.index,
-        mac: found.mac,
-        mtu,
-        bridge_mtu: found.mtu,
     })
 }
 
-/// What a bridge of Weft's own is set to.
-fn set_ipv6(plan: &BridgePlan) -> Result<(), AttachError> {
-    // Its own containers' router advertisements are none of the host's business.
-    let ignored = ("accept_ra", "0");
+/// What a bridge of Weft's own is set to before it is up. What cannot be set (a runtime in a container has
+/// `/proc/sys` read-only) keeps no container from its network.
+fn set_ipv6(plan: &BridgePlan, there: &Link) {
+    // A kernel without IPv6, or too small an MTU for it.
+    let Some(ipv6) = there.ipv6 else { return };
+    if ipv6.accept_ra != 0 {
+        router_advertisements::ignore(&plan.name);
+    }
+    // Its gateway address outlives a moment in which it is down.
+    let kept = (ipv6.keep_addr_on_down < 1).then_some(("keep_addr_on_down", "1"));
     // Where nobody else can have the bridge's link-local address, it is not asked for: the host would ask for
     // no neighbour, and reach no container, for the two seconds which that takes.
-    let alone = ("accept_dad", "0");
-    let both = [ignored, alone];
-    let settings = match plan.uplink {
-        Some(_) => &both[..1],
-        None => &both[..],
-    };
+    let alone = (plan.uplink.is_none() && ipv6.accept_dad != 0).then_some(("accept_dad", "0"));
+    let settings: Vec<(&str, &str)> = [kept, alone].into_iter().flatten().collect();
     let directory = format!("net/ipv6/conf/{}", plan.name);
-    // A kernel without IPv6, or too small an MTU for it.
-    if !sysctl::exists(&directory) {
-        return Ok(());
+    if let Err(error) = sysctl::write_all(&directory, &settings) {
+        tracing::warn!(%error, "the bridge is not set as it should be");
     }
-    Ok(sysctl::write_all(&directory, settings)?)
 }
 
 /// Deletes a bridge that Weft made, unless somebody has put ports on it.

@@ -10,6 +10,7 @@ use weft_store::{AttachmentRecord, PortRecord};
 
 use crate::error::AttachError;
 use crate::host::Host;
+use crate::ruleset;
 
 const UDP: u8 = 17;
 
@@ -40,6 +41,41 @@ pub(crate) fn end_stale(host: &mut Host, ports: &[PortRecord]) -> Result<(), Att
             && of_udp
                 .iter()
                 .any(|port| asks_for(connection, port) && !leads_to(connection, port))
+    })
+}
+
+/// Rules were put back after a time without: what began meanwhile is tracked as it was sent, and would go on so.
+/// Flows to published ports, and those by which outside would see a container's own address, end.
+pub(crate) fn end_untranslated(
+    host: &mut Host,
+    records: &[AttachmentRecord],
+) -> Result<(), AttachError> {
+    let ports: Vec<PortRecord> = records.iter().flat_map(|one| one.ports.clone()).collect();
+    let hidden: HashSet<IpAddr> = records
+        .iter()
+        .filter(|record| record.nft.iter().any(ruleset::is_translation))
+        .flat_map(addresses_of)
+        .collect();
+    if ports.is_empty() && hidden.is_empty() {
+        return Ok(());
+    }
+    let own: HashSet<IpAddr> = address::list_all(host.route()?)?
+        .iter()
+        .map(|one| one.address.ip())
+        .collect();
+    let local = ruleset::Untranslated::of(records);
+    let served: Vec<&PortRecord> = ports.iter().collect();
+    end(host, &|connection| {
+        let asked = &connection.original;
+        let is_bare = connection.reply.destination == asked.source;
+        let is_seen = hidden.contains(&asked.source)
+            && is_bare
+            && !own.contains(&asked.destination)
+            && !local.contains(asked.source, asked.destination);
+        let is_lost = own.contains(&asked.destination)
+            && connection.reply.source == asked.destination
+            && served.iter().any(|port| asks_for(connection, port));
+        is_seen || is_lost
     })
 }
 
@@ -92,7 +128,7 @@ pub(crate) fn end_of_gone(
 /// The addresses of an attachment that is, or was, kept apart.
 fn kept_apart(record: &AttachmentRecord) -> Vec<IpAddr> {
     let is_open =
-        record.isolation.is_none() && record.firewall.is_none() && !record.ending.kept_apart;
+        record.isolation.is_none() && !record.is_kept_apart() && !record.ending.kept_apart;
     match is_open {
         true => Vec::new(),
         false => addresses_of(record).collect(),

@@ -1,11 +1,12 @@
 //! The interface inside the container: settings, addresses, routes.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use weft_cni::result::Route;
 use weft_kernel::Mac;
 use weft_kernel::address::{self, DuplicateDetection};
-use weft_kernel::link::{self, Change};
+use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::RouteSpec;
 use weft_kernel::sysctl;
@@ -14,6 +15,7 @@ use weft_store::{AddressRecord, AttachmentRecord, ContainerLink};
 use super::gateway::gateway_of;
 use crate::error::AttachError;
 use crate::host::Container;
+use crate::ipam::network_of;
 use crate::sysctls::Sysctls;
 
 /// How the interface behaves.
@@ -32,15 +34,20 @@ pub(crate) struct Settings<'a> {
     pub(crate) mac: Option<Mac>,
 }
 
-/// Refuses if the name is taken.
+/// Refuses if the name is taken, and notes whether there are other interfaces.
 pub(crate) fn require_free(container: &mut Container, ifname: &str) -> Result<(), AttachError> {
-    match link::find(&mut container.route, ifname)? {
-        None => Ok(()),
-        Some(_) => Err(AttachError::InterfaceExists {
+    let there = link::list(&mut container.route)?;
+    let mut names = there
+        .iter()
+        .flat_map(|link| std::iter::once(&link.name).chain(&link.alternative_names));
+    if names.any(|name| name == ifname) {
+        return Err(AttachError::InterfaceExists {
             ifname: ifname.to_owned(),
             netns: container.netns.path().display().to_string(),
-        }),
+        });
     }
+    container.has_others = there.iter().any(|link| link.is_up && !link.is_loopback);
+    Ok(())
 }
 
 /// Settings first, then addresses, then up, then routes: nothing is received or sent by an
@@ -57,14 +64,13 @@ pub(crate) fn configure(
         return Ok(());
     }
     let found = link::find(&mut container.route, &own.name)?;
-    let index = found
-        .map(|link| link.index)
-        .ok_or_else(|| AttachError::Conflict {
-            key: "CNI_IFNAME",
-            name: own.name.clone(),
-            why: "vanished from the container while it was being configured".to_owned(),
-        })?;
-    set_ipv6(container, own, &record.addresses, settings)?;
+    let found = found.ok_or_else(|| AttachError::Conflict {
+        key: "CNI_IFNAME",
+        name: own.name.clone(),
+        why: "vanished from the container while it was being configured".to_owned(),
+    })?;
+    let index = found.index;
+    set_ipv6(container, &found, &record.addresses, settings)?;
     settings.sysctls.apply(container)?;
     let mut batch = Batch::new();
     if settings.announces || settings.alias.is_some() || settings.mac.is_some() {
@@ -143,27 +149,49 @@ pub(crate) fn announce(container: &mut Container, own: &ContainerLink) -> Result
 }
 
 /// IPv6 settings of the interface. Without IPv6 addresses they are left alone: the kernel may not
-/// even have them.
+/// even have them. Only what differs is written, and only without IPv6 itself the interface is none.
 fn set_ipv6(
     container: &Container,
-    own: &ContainerLink,
+    link: &Link,
     addresses: &[AddressRecord],
     settings: Settings<'_>,
 ) -> Result<(), AttachError> {
     if !addresses.iter().any(|one| one.address.is_ipv6()) {
         return Ok(());
     }
+    let there = link.ipv6.unwrap_or_default();
+    let announces = i32::from(settings.announces);
+    let (detection, detects, wanted) = match settings.detection {
+        DuplicateDetection::Skip => ("accept_dad", there.accept_dad, 0),
+        DuplicateDetection::Run => ("enhanced_dad", there.enhanced_dad, 1),
+    };
     let values = [
-        ("disable_ipv6", "0"),
-        ("ndisc_notify", if settings.announces { "1" } else { "0" }),
-        ("keep_addr_on_down", "1"),
-        match settings.detection {
-            DuplicateDetection::Skip => ("accept_dad", "0"),
-            DuplicateDetection::Run => ("enhanced_dad", "1"),
-        },
+        ("ndisc_notify", there.ndisc_notify, announces),
+        ("keep_addr_on_down", there.keep_addr_on_down, 1),
+        (detection, detects, wanted),
     ];
-    let directory = format!("net/ipv6/conf/{}", own.name);
-    Ok(container.run(|| sysctl::write_all(&directory, &values))??)
+    let directory = format!("net/ipv6/conf/{}", link.name);
+    let is_off = link.ipv6.is_none_or(|ipv6| ipv6.disable_ipv6 != 0);
+    let differing: Vec<(&str, String)> = values
+        .iter()
+        .filter(|(_, there, wanted)| there != wanted)
+        .map(|(name, _, wanted)| (*name, wanted.to_string()))
+        .collect();
+    let differing: Vec<(&str, &str)> = differing.iter().map(|(n, v)| (*n, &**v)).collect();
+    container.run(|| {
+        if is_off {
+            // Where a runtime has switched it off, it has done so for the loopback interface too.
+            for name in [&*directory, "net/ipv6/conf/lo"] {
+                sysctl::write(&format!("{name}/disable_ipv6"), "0")?;
+            }
+        }
+        if !differing.is_empty()
+            && let Err(error) = sysctl::write_all(&directory, &differing)
+        {
+            tracing::warn!(%error, "an IPv6 setting of the container is not as it should be");
+        }
+        Ok(())
+    })?
 }
 
 /// A route of the result as the kernel gets it: without a gateway of its own it takes the
@@ -178,11 +206,19 @@ pub(crate) fn spec(route: &Route, index: u32, addresses: &[AddressRecord]) -> Ro
             .filter(|one| one.address.is_ipv4() == route.dst.is_ipv4())
             .find_map(gateway_of)
     };
+    let gateway = route
+        .gw
+        .or_else(|| if is_on_link { None } else { family_gateway() });
+    // A router that is in none of the container's subnets (or the container has its address alone) is on its link
+    // all the same; the kernel knows that of link-local addresses by itself.
+    let is_near = |gateway: IpAddr| match gateway {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
+        _ => addresses.iter().any(|one| one.address.contains(gateway)),
+    };
     RouteSpec {
-        dst: route.dst,
-        gateway: route
-            .gw
-            .or_else(|| if is_on_link { None } else { family_gateway() }),
+        dst: network_of(route.dst),
+        gateway,
+        is_gateway_on_link: gateway.is_some_and(|gateway| !is_near(gateway)),
         link: index,
         priority: route.priority,
         table: route.table,

@@ -9,9 +9,9 @@ use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::{Mac, NetNs};
-use weft_store::{AttachmentRecord, DeviceRecord};
+use weft_store::{AttachmentRecord, DeviceRecord, SharedObject};
 
-use crate::error::AttachError;
+use crate::error::{AttachError, Users};
 use crate::host::{Container, Host};
 use crate::namespaces;
 use crate::plan::DeviceSelector;
@@ -59,8 +59,12 @@ fn refuse_used(host: &mut Host, found: &Link) -> Result<(), AttachError> {
         parents.any(|parent| parent.name == found.name)
     };
     if let Some(user) = host.all_attachments()?.iter().find(|one| is_parent(one)) {
-        let why = format!("has containers on it: {}", user.id);
-        return Err(conflict(&found.name, why));
+        return Err(AttachError::InUse {
+            key: "device",
+            name: found.name.clone(),
+            why: format!("has containers on it: {}", user.id),
+            users: Box::new(Users::One(user.id.clone())),
+        });
     }
     if found.alias.starts_with("weft") {
         return Err(conflict(&found.name, "is Weft's own"));
@@ -69,9 +73,11 @@ fn refuse_used(host: &mut Host, found: &Link) -> Result<(), AttachError> {
 }
 
 fn named(socket: &mut RouteSocket, name: &str) -> Result<Link, AttachError> {
-    link::find(socket, name)?.ok_or_else(|| {
-        let why = "does not exist on the host; another container may have it";
-        conflict(name, why)
+    link::find(socket, name)?.ok_or_else(|| AttachError::InUse {
+        key: "device",
+        name: name.to_owned(),
+        why: "does not exist on the host; another container may have it".to_owned(),
+        users: Box::new(Users::OfDevice(name.to_owned())),
     })
 }
 
@@ -191,11 +197,40 @@ pub(crate) fn give_back(host: &mut Host, record: &AttachmentRecord) -> Result<()
             }
         }
     }
-    let socket = host.route()?;
-    match link::find(socket, &device.alternative_name)? {
-        Some(there) => restore(socket, &there, device),
+    match link::find(host.route()?, &device.alternative_name)? {
+        Some(there) => restore(host, &there, device),
         None => Ok(()),
     }
+}
+
+/// Gives an interface its own name again that another one had when it came back.
+///
+/// # Errors
+/// [`AttachError::NotYet`] while the other one has it.
+pub(crate) fn rename_back(
+    host: &mut Host,
+    alternative_name: &str,
+    name: &str,
+) -> Result<(), AttachError> {
+    let socket = host.route()?;
+    let Some(there) = link::find(socket, alternative_name)? else {
+        return Ok(());
+    };
+    if there.name != name {
+        if link::find(socket, name)?.is_some() {
+            return Err(AttachError::NotYet);
+        }
+        let mut batch = Batch::new();
+        link::set_down(there.index, &mut batch);
+        link::rename(there.index, name, &mut batch);
+        if there.is_up {
+            link::set_up(there.index, &mut batch);
+        }
+        socket.commit(batch)?;
+    }
+    let mut batch = Batch::new();
+    link::remove_alternative_name(there.index, alternative_name, &mut batch);
+    Ok(socket.commit(batch)?)
 }
 
 /// Brings an interface home whose record is lost: by the alternative name that derives from the
@@ -270,12 +305,24 @@ fn free_name(alternative_name: &str) -> String {
     format!("wefd{tail}")
 }
 
-/// Name, address, MTU, addresses and state as they were.
-fn restore(
-    socket: &mut RouteSocket,
-    there: &Link,
-    device: &DeviceRecord,
-) -> Result<(), AttachError> {
+/// Name, address, MTU, addresses and state as they were. If the name is another interface's by now, a later call
+/// gives it back.
+fn restore(host: &mut Host, there: &Link, device: &DeviceRecord) -> Result<(), AttachError> {
+    let is_renamed = there.name != device.name;
+    let is_taken = is_renamed && link::find(host.route()?, &device.name)?.is_some();
+    if is_taken {
+        tracing::warn!(
+            name = there.name,
+            "the interface is back on the host; its own name {} is another one's at the moment",
+            device.name
+        );
+        let object = SharedObject::LostName {
+            alternative_name: device.alternative_name.clone(),
+            name: device.name.clone(),
+        };
+        host.store
+            .write(|transaction| transaction.put_idle(&object))?;
+    }
     let mut batch = Batch::new();
     let mac = device.mac.parse::<Mac>().ok();
     let change = Change {
@@ -286,12 +333,13 @@ fn restore(
         all_multicast: Some(device.all_multicast),
         ..Change::default()
     };
-    if there.name != device.name {
+    if is_renamed && !is_taken {
         link::set_down(there.index, &mut batch);
         link::rename(there.index, &device.name, &mut batch);
     }
     // By the name that it has until the last of these requests, whether or not it was renamed.
     change.apply(&device.alternative_name, &mut batch);
+    let socket = host.route()?;
     let is_there: Vec<_> = address::list(socket, there.index)?
         .iter()
         .map(|assigned| assigned.address)
@@ -304,18 +352,8 @@ fn restore(
     if device.up {
         link::set_up(there.index, &mut batch);
     }
-    link::remove_alternative_name(there.index, &device.alternative_name, &mut batch);
-    for outcome in socket.send_all(batch)? {
-        match outcome {
-            Err(error) if error.is_present() => {
-                tracing::warn!(
-                    %error,
-                    "the interface is back on the host, but not under its old name {}",
-                    device.name
-                );
-            }
-            other => other?,
-        }
+    if !is_taken {
+        link::remove_alternative_name(there.index, &device.alternative_name, &mut batch);
     }
-    Ok(())
+    Ok(socket.commit(batch)?)
 }

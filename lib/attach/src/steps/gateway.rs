@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::forwarding::{self, IpFamily};
-use weft_kernel::link;
+use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::sysctl;
 use weft_store::AddressRecord;
 
-use super::Created;
+use super::{Created, default_route, router_advertisements, subnets};
 use crate::error::AttachError;
 use crate::host::Host;
 
@@ -30,12 +30,18 @@ pub(crate) fn gateway_of(record: &AddressRecord) -> Option<IpAddr> {
         .filter(|gateway| *gateway != network.ip())
 }
 
-/// The gateway addresses that the host holds for these addresses.
+/// The gateway addresses that the host holds for these addresses. One that is in another subnet, or a link-local
+/// one, is held alone.
 pub(crate) fn gateway_addresses(records: &[AddressRecord]) -> Vec<IpNetwork> {
-    let mut addresses: Vec<IpNetwork> = records
-        .iter()
-        .filter_map(|record| IpNetwork::new(gateway_of(record)?, record.in_subnet().prefix()).ok())
-        .collect();
+    let address = |record: &AddressRecord| {
+        let gateway = gateway_of(record)?;
+        let subnet = record.in_subnet();
+        match subnet.contains(gateway) {
+            true => IpNetwork::new(gateway, subnet.prefix()).ok(),
+            false => Some(IpNetwork::from(gateway)),
+        }
+    };
+    let mut addresses: Vec<IpNetwork> = records.iter().filter_map(address).collect();
     addresses.dedup();
     addresses
 }
@@ -51,19 +57,15 @@ pub(crate) fn ensure_addresses(
     created: &mut Created,
 ) -> Result<(), AttachError> {
     let there = address::list(host.route()?, index)?;
+    let is_missing = |gateway: &&IpNetwork| there.iter().all(|one| one.address != **gateway);
+    let missing: Vec<&IpNetwork> = wanted.iter().filter(is_missing).collect();
     let mut batch = Batch::new();
     let mut added = Vec::new();
-    for gateway in wanted {
-        if there.iter().any(|assigned| assigned.address == *gateway) {
-            continue;
-        }
+    for gateway in missing {
         let conflicting = there
             .iter()
             .map(|assigned| assigned.address)
-            .filter(|other| {
-                other.is_ipv4() == gateway.is_ipv4()
-                    && (other.contains(gateway.ip()) || gateway.contains(other.ip()))
-            });
+            .filter(|other| overlap(gateway, other));
         for other in conflicting {
             if !force {
                 return Err(AttachError::Conflict {
@@ -80,6 +82,7 @@ pub(crate) fn ensure_addresses(
                 .replaced_addresses
                 .push((link_name.to_owned(), other));
         }
+        subnets::claim(host, index, gateway)?;
         address::add(index, gateway, DuplicateDetection::Skip, &mut batch);
         added.push((link_name.to_owned(), *gateway));
     }
@@ -97,6 +100,10 @@ pub(crate) fn ensure_addresses(
     Ok(())
 }
 
+fn overlap(one: &IpNetwork, other: &IpNetwork) -> bool {
+    one.is_ipv4() == other.is_ipv4() && (other.contains(one.ip()) || one.contains(other.ip()))
+}
+
 fn allow_ipv6(link_name: &str) -> Result<(), AttachError> {
     let name = format!("net/ipv6/conf/{link_name}/disable_ipv6");
     if sysctl::exists(&name) {
@@ -105,24 +112,89 @@ fn allow_ipv6(link_name: &str) -> Result<(), AttachError> {
     Ok(())
 }
 
+/// Whether an interface's packets are forwarded, of each family: the namespace's switch is not the only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Forwards {
+    ipv4: bool,
+    ipv6: bool,
+}
+
+impl Forwards {
+    /// As the kernel says.
+    pub(crate) fn of(link: &Link) -> Self {
+        Self {
+            ipv4: link.forwards_ipv4,
+            ipv6: link.ipv6.is_none_or(|ipv6| ipv6.forwarding != 0),
+        }
+    }
+
+    fn is_on(self, family: IpFamily) -> bool {
+        match family {
+            IpFamily::V4 => self.ipv4,
+            IpFamily::V6 => self.ipv6,
+        }
+    }
+}
+
+/// The families of addresses.
+pub(crate) fn families(addresses: impl Iterator<Item = IpNetwork>) -> Vec<IpFamily> {
+    let mut families: Vec<IpFamily> = Vec::new();
+    for family in addresses.map(|one| IpFamily::of(one.ip())) {
+        if !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    families
+}
+
 /// Switches forwarding on for the families in use. It stays on when Weft is done: others may have
 /// come to rely on it.
 pub(crate) fn ensure_forwarding(
     host: &mut Host,
+    (link, forwards): (&str, Forwards),
     addresses: &[AddressRecord],
     created: &mut Created,
 ) -> Result<(), AttachError> {
-    let has = |is_ipv4| {
-        addresses
-            .iter()
-            .any(|record| record.address.is_ipv4() == is_ipv4)
-    };
-    for (is_needed, family) in [(has(true), IpFamily::V4), (has(false), IpFamily::V6)] {
-        if is_needed && forwarding::ensure(host.route()?, family)? {
-            created.sysctls.push((family.forwarding_sysctl(), "0"));
+    for family in families(addresses.iter().map(|record| record.address)) {
+        if !forwarding::is_on(host.route()?, family)? {
+            if family == IpFamily::V6 {
+                router_advertisements::keep(host, created)?;
+            }
+            // Of every interface, this one too.
+            forwarding::ensure(host.route()?, family)?;
+            let name = family.forwarding_sysctl().to_owned();
+            created.sysctls.push((name, "0".to_owned()));
+        } else if !forwards.is_on(family) {
+            let name = family.forwarding_sysctl_of(link);
+            sysctl::write(&name, "1")?;
+            created.sysctls.push((name, "0".to_owned()));
         }
     }
     Ok(())
+}
+
+/// What keeps the packets of an interface from being forwarded, and the answers of the interface with the default
+/// route: the sysctls that are off.
+pub(crate) fn not_forwarding(
+    host: &mut Host,
+    link_name: &str,
+    families: &[IpFamily],
+) -> Result<Vec<String>, AttachError> {
+    let socket = host.route()?;
+    let mut off = Vec::new();
+    let mut ends: Vec<Link> = link::find(socket, link_name)?.into_iter().collect();
+    ends.extend(default_route::interface(socket)?.filter(|one| !one.is_loopback));
+    for family in families {
+        if !forwarding::is_on(socket, *family)? {
+            off.push(family.forwarding_sysctl().to_owned());
+            continue;
+        }
+        // Of IPv6 only the first switch decides (Documentation/networking/ip-sysctl.rst).
+        let is_off = |end: &&Link| *family == IpFamily::V4 && !Forwards::of(end).is_on(*family);
+        let names = ends.iter().filter(is_off);
+        off.extend(names.map(|end| family.forwarding_sysctl_of(&end.name)));
+    }
+    Ok(off)
 }
 
 /// Removes an address that nobody needs any more, if Weft added it.

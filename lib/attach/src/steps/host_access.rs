@@ -5,18 +5,23 @@
 //! The host's interface answers no ARP and has no address, so that nobody outside ever takes it
 //! for the parent.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 use weft_kernel::child::{ChildKind, ChildLink};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::{self, RouteSpec};
-use weft_kernel::{KernelError, Mac, NetNs, address, neighbour};
-use weft_store::{AddressRecord, AttachmentRecord, HostRoute};
+use weft_kernel::{KernelError, Mac, NetNs, address, neighbour, sysctl};
+use weft_store::{AddressRecord, AttachmentRecord, HostRoute, SharedObject, StoreError};
 
 use super::parent::explain;
+use super::router_advertisements;
 use crate::error::AttachError;
 use crate::host::{Container, Host};
 use crate::names::bridge_mac;
+use crate::namespaces;
 use crate::plan::{ChildPlan, HostAccess};
 
 const ALIAS: &str = "weft host access";
@@ -111,11 +116,7 @@ pub(crate) fn ensure(
                 why: format!("exists and is not Weft's interface on {parent_name}"),
             });
         }
-        if !there.is_up {
-            let mut batch = Batch::new();
-            link::set_up(there.index, &mut batch);
-            socket.commit(batch)?;
-        }
+        set_up(host, &there)?;
         return Ok(there.index);
     }
     let mut batch = Batch::new();
@@ -133,7 +134,6 @@ pub(crate) fn ensure(
         alias: Some(ALIAS),
         without_ipv6_address: mtu >= super::veth::IPV6_MINIMUM_MTU,
         answers_no_arp: true,
-        up: true,
         ..Change::default()
     };
     change.apply(name, &mut batch);
@@ -144,13 +144,35 @@ pub(crate) fn ensure(
         Err(error) => return Err(explain(error.into(), kind, parent_name)),
     }
     let there = link::find(socket, name)?;
-    there
-        .map(|link| link.index)
-        .ok_or_else(|| AttachError::Conflict {
-            key: "hostAccess",
-            name: name.to_owned(),
-            why: "vanished while it was being made".to_owned(),
-        })
+    let there = there.ok_or_else(|| AttachError::Conflict {
+        key: "hostAccess",
+        name: name.to_owned(),
+        why: "vanished while it was being made".to_owned(),
+    })?;
+    set_up(host, &there)?;
+    Ok(there.index)
+}
+
+/// Brings the host's interface up, deaf to what containers and the LAN advertise.
+fn set_up(host: &mut Host, there: &Link) -> Result<(), AttachError> {
+    if there.ipv6.is_some_and(|ipv6| ipv6.accept_ra != 0) {
+        router_advertisements::ignore(&there.name);
+    }
+    if there.is_up {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    link::set_up(there.index, &mut batch);
+    Ok(host.route()?.commit(batch)?)
+}
+
+/// IPv6 routes by an interface need IPv6 on it, which a host may have switched off.
+fn allow_ipv6(link: &Link, routes: &[HostRoute]) -> Result<(), AttachError> {
+    let is_off = link.ipv6.is_some_and(|ipv6| ipv6.disable_ipv6 != 0);
+    if is_off && routes.iter().any(|route| route.address.is_ipv6()) {
+        sysctl::write(&format!("net/ipv6/conf/{}/disable_ipv6", link.name), "0")?;
+    }
+    Ok(())
 }
 
 fn parsed(macs: Option<&(String, String)>) -> Option<(Mac, Mac)> {
@@ -169,7 +191,21 @@ fn spec(route: &HostRoute, index: u32) -> RouteSpec {
         mtu: None,
         advmss: None,
         source: Some(route.source),
+        is_gateway_on_link: false,
     }
+}
+
+/// A second route to an IPv4 address, which the first one goes before: with an address of the host the kernel
+/// removes the routes that it is the source of (IPv6's only lose their source). Until they are put back, what the
+/// host sends has whichever address it has then.
+fn fallback(route: &HostRoute, index: u32) -> Option<RouteSpec> {
+    const BEHIND: u32 = 65_536;
+    let spec = RouteSpec {
+        priority: Some(BEHIND),
+        source: None,
+        ..spec(route, index)
+    };
+    route.address.is_ipv4().then_some(spec)
 }
 
 /// What the kernel's refusal of a route means.
@@ -192,6 +228,9 @@ fn refused(error: KernelError, route: &HostRoute) -> AttachError {
 
 /// Adds the routes of the host to a container.
 pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(), AttachError> {
+    if let Some(there) = link::find_index(host.route()?, index)? {
+        allow_ipv6(&there, routes)?;
+    }
     let mut batch = Batch::new();
     for route in routes {
         spec(route, index).add(&mut batch);
@@ -201,6 +240,9 @@ pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(
     }
     let mut batch = Batch::new();
     for route in routes {
+        if let Some(second) = fallback(route, index) {
+            second.add(&mut batch);
+        }
         if let Some((container, _)) = parsed(route.macs.as_ref()) {
             neighbour::set_permanent(index, route.address, container, &mut batch);
         }
@@ -258,6 +300,9 @@ pub(crate) fn remove_routes(host: &mut Host, routes: &[HostRoute]) -> Result<(),
         let socket = host.route()?;
         if let Some(there) = link::find(socket, &route.link)? {
             spec(route, there.index).delete(&mut batch);
+            if let Some(second) = fallback(route, there.index) {
+                second.delete(&mut batch);
+            }
             if route.macs.is_some() {
                 neighbour::delete(there.index, route.address, &mut batch);
             }
@@ -270,6 +315,97 @@ pub(crate) fn remove_routes(host: &mut Host, routes: &[HostRoute]) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Puts back the routes by one of the host's interfaces that are gone: with an address of the host the kernel
+/// removes those that it is the source of, and with the address set anew they do not come back. `like` is an
+/// attachment on it whose routes are there; without one all are looked at.
+///
+/// # Errors
+/// The kernel's and the store's.
+pub(crate) fn mend(
+    host: &mut Host,
+    link_name: &str,
+    like: Option<&AttachmentRecord>,
+) -> Result<(), AttachError> {
+    let Some(there) = link::find(host.route()?, link_name)? else {
+        return Ok(());
+    };
+    let mut routed: BTreeSet<IpAddr> = BTreeSet::new();
+    for is_ipv4 in [true, false] {
+        let routes = route::list_of_link(host.route()?, is_ipv4, there.index)?;
+        let whole = routes.iter().filter(|route| route.source.is_some());
+        routed.extend(whole.map(|route| route.dst.ip()));
+    }
+    if let Some(like) = like {
+        let object = SharedObject::HostAccess {
+            link: link_name.to_owned(),
+        };
+        let users = host
+            .store
+            .read(|transaction| transaction.users_of(&object))?;
+        let users = usize::try_from(users).unwrap_or(usize::MAX);
+        let is_whole = |is_ipv4: bool| {
+            let is_used = like
+                .host_routes
+                .iter()
+                .any(|one| one.address.is_ipv4() == is_ipv4);
+            !is_used || routed.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count() >= users
+        };
+        if is_whole(true) && is_whole(false) {
+            return Ok(());
+        }
+    }
+    let records = host.store.read(|transaction| transaction.attachments())?;
+    let lacks = |record: &&AttachmentRecord| {
+        let mut routes = record.host_routes.iter();
+        routes.any(|route| route.link == link_name && !routed.contains(&route.address))
+    };
+    for record in records.iter().filter(lacks) {
+        if let Err(error) = put_back(host, there.index, record) {
+            tracing::warn!(%error, container = %record.id, "the host's way to a container is not put back");
+        }
+    }
+    Ok(())
+}
+
+/// Puts an attachment's routes back, by the address that the host has by now.
+fn put_back(host: &mut Host, index: u32, record: &AttachmentRecord) -> Result<(), AttachError> {
+    let mut record = record.clone();
+    let own: Vec<IpNetwork> = address::list_all(host.route()?)?
+        .iter()
+        .map(|one| one.address)
+        .collect();
+    let mut is_changed = false;
+    for route in &mut record.host_routes {
+        if own.iter().any(|one| one.ip() == route.source) {
+            continue;
+        }
+        let addresses = record.addresses.iter();
+        let mut near = addresses.filter(|one| one.address.ip() == route.address);
+        let subnet = near.next().map(|one| one.address);
+        if let Some(source) = own
+            .iter()
+            .find(|one| subnet.is_some_and(|net| net.contains(one.ip())))
+        {
+            route.source = source.ip();
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        host.store.write(|transaction| {
+            if transaction.attachment(&record.id)?.is_some() {
+                transaction.replace_attachment(&record)?;
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        if let Some(netns) = record.netns.as_ref().and_then(namespaces::find) {
+            let mut inside = Container::open_found(netns)?;
+            add_inside(&mut inside, &record)?;
+        }
+    }
+    remove_routes(host, &record.host_routes)?;
+    add(host, index, &record.host_routes)
 }
 
 /// What of the host's way to a container is missing.

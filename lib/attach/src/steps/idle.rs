@@ -2,10 +2,14 @@
 
 use weft_store::{NftRecord, SharedObject, Sharing};
 
-use super::{bridge, gateway, host_access, parent, route_localnet, uplink, users, vlan_gateway};
+use super::{
+    bridge, device, gateway, host_access, parent, route_localnet, uplink, users, vlan_gateway,
+};
 use crate::error::AttachError;
+use crate::foreign::admission;
 use crate::host::Host;
 use crate::policy;
+use crate::portmap;
 use crate::ruleset;
 
 /// The lock between those who use a bridge (shared) and those who remove one (exclusive).
@@ -38,6 +42,8 @@ pub(crate) fn remove_found(host: &mut Host) -> Result<(), AttachError> {
     for object in objects {
         match remove(host, &object) {
             Ok(()) => removed.push(object),
+            // Its time has not come: the name is another interface's still.
+            Err(AttachError::NotYet) => {}
             Err(error) => errors.push(error),
         }
     }
@@ -74,6 +80,9 @@ fn order(object: &SharedObject) -> u8 {
         SharedObject::GatewayAddress { .. } => 0,
         SharedObject::VlanGateway { .. }
         | SharedObject::HostAccess { .. }
+        | SharedObject::LostName { .. }
+        | SharedObject::PortSuccessor { .. }
+        | SharedObject::Admitted { .. }
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
         | SharedObject::Isolation { .. }
@@ -108,6 +117,12 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
         SharedObject::VlanLink { link, .. } => parent::remove_vlan(host, link),
         SharedObject::RouteLocalnet { link } => route_localnet::switch(host, link, false),
         SharedObject::Network { name } => policy::forget_network(host, name),
+        SharedObject::PortSuccessor { id } => portmap::succeed(host, id),
+        SharedObject::LostName {
+            alternative_name,
+            name,
+        } => device::rename_back(host, alternative_name, name),
+        SharedObject::Admitted { link } => admission::remove(host, link),
         SharedObject::ParentMode { .. }
         | SharedObject::Isolation { .. }
         | SharedObject::HostRoute { .. }

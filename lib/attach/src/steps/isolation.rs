@@ -5,7 +5,7 @@ use weft_cni::result::Route;
 use weft_store::{AddressRecord, Isolation, SharedObject, Transaction};
 
 use super::gateway::gateway_of;
-use crate::error::AttachError;
+use crate::error::{AttachError, Users};
 use crate::ruleset;
 
 /// RT_SCOPE_LINK (linux/rtnetlink.h).
@@ -48,13 +48,14 @@ pub(crate) fn refuse_other_modes(
             || (wanted == Isolation::Apart && mode.is_none())
     };
     let refuse = |mode: Isolation| {
-        Err(AttachError::Conflict {
+        Err(AttachError::InUse {
             key: "isolation",
             name: link.to_owned(),
             why: format!(
                 "has containers with isolation {mode}, this one is to have {wanted}: give it a \
                  bridge of its own, or remove those first"
             ),
+            users: Box::new(Users::OnBridge(link.to_owned())),
         })
     };
     for mode in Isolation::CLOSED {

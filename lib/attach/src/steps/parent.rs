@@ -7,7 +7,7 @@ use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_store::{SharedObject, Transaction};
 
 use super::{Created, default_route};
-use crate::error::AttachError;
+use crate::error::{AttachError, Users};
 use crate::host::{Container, Host};
 use crate::names::vlan_link_name;
 use crate::plan::{ChildPlan, Mtu};
@@ -103,10 +103,6 @@ fn require_usable(master: &Link, plan: &ChildPlan) -> Result<(), AttachError> {
         );
         return Err(conflict("master", name, why));
     }
-    if !master.is_up {
-        let why = format!("is down: ip link set {name} up");
-        return Err(conflict("master", name, why));
-    }
     match plan.mtu {
         Mtu::Bytes(bytes) if bytes > master.mtu => {
             let why = format!("is more than the {} of {name}", master.mtu);
@@ -179,8 +175,12 @@ pub(crate) fn refuse_other_modes(
             mode: mode.clone(),
         };
         if transaction.users_of(&object)? > 0 {
-            let why = format!("is in use as {mode}: that mode, or another master");
-            return Err(conflict("master", parent, why));
+            return Err(AttachError::InUse {
+                key: "master",
+                name: parent.to_owned(),
+                why: format!("is in use as {mode}: that mode, or another master"),
+                users: Box::new(Users::Sharing(object)),
+            });
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::{NetNs, sysctl};
-use weft_store::{AttachmentRecord, TuningRecord};
+use weft_store::{AttachmentRecord, StoreError, Transaction, TuningRecord};
 
 use crate::error::AttachError;
 use crate::host::{Container, Host};
@@ -25,6 +25,57 @@ pub(crate) fn originals(
             .filter_map(|(name, _)| Some((name.to_owned(), sysctl::read(name).ok()?)))
             .collect()
     })
+}
+
+/// What another attachment of the container has changed before was something else at first: that is what is put
+/// back by whoever goes last.
+pub(crate) fn share_originals(
+    transaction: &Transaction<'_>,
+    record: &AttachmentRecord,
+    tuning: &mut TuningRecord,
+) -> Result<(), StoreError> {
+    if tuning.sysctls.is_empty() {
+        return Ok(());
+    }
+    for other in others(transaction, record)? {
+        for (name, value) in &mut tuning.sysctls {
+            let first = other.sysctls.iter().find(|(there, _)| there == name);
+            if let Some((_, original)) = first {
+                value.clone_from(original);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What other attachments in the same namespace have set, the last one first.
+fn others(
+    transaction: &Transaction<'_>,
+    record: &AttachmentRecord,
+) -> Result<Vec<TuningRecord>, StoreError> {
+    let mut there = transaction.attachments_of_id(&record.id.container_id)?;
+    there.retain(|one| one.id != record.id && one.is_beside(record));
+    there.sort_by_key(|one| std::cmp::Reverse(one.created_at));
+    Ok(there.into_iter().filter_map(|one| one.tuning).collect())
+}
+
+/// The values that parameters are to have when an attachment goes: what another one in the namespace wants, else
+/// what was there before.
+fn values_after(host: &Host, record: &AttachmentRecord, tuning: &TuningRecord) -> TuningRecord {
+    let mut after = tuning.clone();
+    if after.sysctls.is_empty() {
+        return after;
+    }
+    let others = host.store.read(|transaction| others(transaction, record));
+    // A store that cannot be read keeps nothing from being put back.
+    let others = others.unwrap_or_default();
+    for (name, value) in &mut after.sysctls {
+        let mut wanted = others.iter().flat_map(|one| &one.wanted_sysctls);
+        if let Some((_, wanted)) = wanted.find(|(there, _)| there == name) {
+            value.clone_from(wanted);
+        }
+    }
+    after
 }
 
 /// Puts everything back that is still there to be put back. What a container did to its own
@@ -49,7 +100,8 @@ pub(crate) fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<(), 
         }
     }
     if let Some(netns) = record.netns.as_ref().and_then(namespaces::find) {
-        restore_inside(&netns, tuning)?;
+        let after = values_after(host, record, tuning);
+        restore_inside(&netns, &after)?;
     }
     AttachError::collect("restoring what was tuned", errors)
 }
@@ -77,7 +129,7 @@ fn restore_inside(netns: &NetNs, tuning: &TuningRecord) -> Result<(), AttachErro
     netns.run(&home, || {
         for (name, before) in &tuning.sysctls {
             // What was there and is no more went with its interface.
-            let is_other = sysctl::read(name).is_ok_and(|now| now != *before);
+            let is_other = sysctl::read(name).is_ok_and(|now| !sysctl::is_same(&now, before));
             if is_other && let Err(error) = sysctl::write(name, before) {
                 tracing::warn!(%error, "not put back");
             }

@@ -44,9 +44,12 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
         | SharedObject::VlanLink { .. }
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
+        | SharedObject::Admitted { .. }
         | SharedObject::Isolation { .. }
         | SharedObject::Network { .. }
         | SharedObject::ParentMode { .. } => record.shared.contains(object),
+        // What is to be done is never in use.
+        SharedObject::PortSuccessor { .. } | SharedObject::LostName { .. } => false,
         SharedObject::Ruleset => {
             let is_element = |one: &SharedObject| matches!(one, SharedObject::NftElement { .. });
             !record.nft.is_empty() || record.shared.iter().any(is_element)

@@ -1,12 +1,12 @@
 //! The host's interface in one VLAN of a bridge: a pair of which one end is a port in that VLAN
 //! and the other, `<bridge>.<vlan>`, holds the gateway addresses.
 
-use weft_kernel::link::{self, Change, VethPair};
+use weft_kernel::link::{self, Change, Link, VethPair};
 use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, NetNs};
 
-use super::Created;
 use super::veth::{VlanSettings, set_vlans};
+use super::{Created, router_advertisements};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::names::{bridge_mac, vlan_gateway_port};
@@ -18,16 +18,16 @@ pub(crate) fn mac(end: &str) -> Mac {
     bridge_mac(end, &weft_kernel::host::machine_id().unwrap_or_default())
 }
 
-/// Makes the interface if it is missing; its index.
+/// Makes the interface if it is missing.
 pub(crate) fn ensure(
     host: &mut Host,
     name: &str,
     vlan: u16,
     bridge: (u32, u32),
     created: &mut Created,
-) -> Result<u32, AttachError> {
+) -> Result<Link, AttachError> {
     if let Some(found) = link::find(host.route()?, name)? {
-        return Ok(found.index);
+        return Ok(found);
     }
     let (bridge_index, mtu) = bridge;
     let port = vlan_gateway_port(name);
@@ -45,7 +45,7 @@ pub(crate) fn ensure(
     let change = |is_port| Change {
         alias: Some(ALIAS),
         without_ipv6_address: is_port && mtu >= super::veth::IPV6_MINIMUM_MTU,
-        up: true,
+        up: is_port,
         ..Change::default()
     };
     change(true).apply(&port, &mut batch);
@@ -53,6 +53,14 @@ pub(crate) fn ensure(
     match host.route()?.commit(batch) {
         Ok(()) => {
             created.vlan_gateway = Some(name.to_owned());
+            router_advertisements::ignore(name);
+            let mut batch = Batch::new();
+            let up = Change {
+                up: true,
+                ..Change::default()
+            };
+            up.apply(name, &mut batch);
+            host.route()?.commit(batch)?;
             let settings = VlanSettings {
                 native: Some(vlan),
                 trunk: &[],
@@ -65,13 +73,11 @@ pub(crate) fn ensure(
         Err(error) => return Err(error.into()),
     }
     let found = link::find(host.route()?, name)?;
-    found
-        .map(|link| link.index)
-        .ok_or_else(|| AttachError::Conflict {
-            key: "vlan",
-            name: name.to_owned(),
-            why: "vanished while it was being made".to_owned(),
-        })
+    found.ok_or_else(|| AttachError::Conflict {
+        key: "vlan",
+        name: name.to_owned(),
+        why: "vanished while it was being made".to_owned(),
+    })
 }
 
 /// Deletes the interface if Weft made it.

@@ -169,10 +169,14 @@ impl NetConf {
         Fields::open(&self.object, "", problems)
     }
 
-    /// The `ipam` object unless it is absent, `null` or empty.
+    /// The `ipam` object unless it is absent, `null`, empty, or of no type: `"type": ""` is what Podman writes for
+    /// none.
     pub fn ipam(&self) -> Option<&Map<String, Value>> {
         let object = lookup(&self.object, "ipam")?.as_object()?;
-        Some(object).filter(|map| !map.is_empty())
+        let is_none = |map: &Map<String, Value>| {
+            map.is_empty() || lookup(map, "type").is_some_and(|kind| kind == "")
+        };
+        Some(object).filter(|map| !is_none(map))
     }
 
     /// The IPAM plugin's type, when there is one.
@@ -291,6 +295,8 @@ mod tests {
             parse(r#"{"name":"a","ipam":{},"dns":null,"prevResult":null,"runtimeConfig":null}"#)
                 .unwrap();
         assert!(conf.ipam().is_none());
+        let of_podman = parse(r#"{"name":"a","IPAM":{"type":""}}"#).unwrap();
+        assert!(of_podman.ipam().is_none());
         assert!(conf.prev_result().unwrap().is_none());
         assert!(conf.runtime_config("mac").is_none());
     }

@@ -43,6 +43,28 @@ impl CniResult {
         }
     }
 
+    /// Refuses several addresses of one family where a version has room for one. `families` says of each address
+    /// whether it is IPv4.
+    ///
+    /// # Errors
+    /// Code 7.
+    pub fn require_one_of_each_family(
+        version: SpecVersion,
+        families: &[bool],
+    ) -> Result<(), CniError> {
+        let count = |wanted: bool| families.iter().filter(|is_v4| **is_v4 == wanted).count();
+        if version.has_interfaces() || (count(true) < 2 && count(false) < 2) {
+            return Ok(());
+        }
+        Err(CniError::new(
+            Code::InvalidConfig,
+            format!(
+                "cniVersion {version}: a result with several addresses of one family cannot be expressed"
+            ),
+        )
+        .with_details("configure one range or address per family, or use cniVersion 0.3.0 or later"))
+    }
+
     fn write_lists(&self, object: &mut Map<String, Value>, version: SpecVersion) {
         if !self.interfaces.is_empty() {
             let list = self
@@ -68,6 +90,8 @@ impl CniResult {
         version: SpecVersion,
     ) -> Result<(), CniError> {
         Self::require_address_for(version, !self.ips.is_empty())?;
+        let families: Vec<bool> = self.ips.iter().map(|ip| ip.address.is_ipv4()).collect();
+        Self::require_one_of_each_family(version, &families)?;
         for (key, is_v4) in [("ip4", true), ("ip6", false)] {
             if let Some(ip) = self.ips.iter().find(|ip| ip.address.is_ipv4() == is_v4) {
                 let mut family = Map::new();

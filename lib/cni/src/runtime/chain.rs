@@ -8,6 +8,7 @@ use super::cache::{CachedAttachment, ResultCache, base64};
 use super::conflist::ConfList;
 use crate::delegate::{Execution, find};
 use crate::error::{CniError, Code};
+use crate::version::SpecVersion;
 
 /// The container's side of a call.
 #[derive(Debug, Clone, Default)]
@@ -92,13 +93,17 @@ impl Network {
     }
 
     /// DELs every cached attachment that is not in `valid` (pairs of container id and interface),
-    /// then lets the plugins collect the rest. `None` leaves the decision to the plugins.
+    /// then lets the plugins collect the rest. `None` leaves the decision to the plugins. A list of a version before
+    /// the verb does not keep plugins that know it from being asked.
     ///
     /// # Errors
-    /// All errors together.
+    /// All errors together: of plugins that do not know the verb, too, and if the list forbids it.
     pub fn gc(&self, valid: Option<&[(String, String)]>) -> Result<(), CniError> {
         if self.list.disable_gc {
-            return Ok(());
+            return Err(CniError::new(
+                Code::InvalidConfig,
+                format!("{}: disableGC is set: nothing is collected", self.list.name),
+            ));
         }
         let mut errors = Vec::new();
         let mut injected = Vec::new();
@@ -116,11 +121,8 @@ impl Network {
             injected.push(("cni.dev/valid-attachments", Value::from(list.clone())));
             injected.push(("cni.dev/attachments", Value::from(list)));
         }
-        if self.list.version.has_gc_and_status() {
-            for plugin in &self.list.plugins {
-                let outcome = self.execute("GC", plugin, &Sandbox::default(), None, &injected);
-                errors.extend(outcome.err());
-            }
+        for plugin in &self.list.plugins {
+            errors.extend(self.ask_anyhow("GC", plugin, &injected).err());
         }
         if errors.is_empty() {
             Ok(())
@@ -138,13 +140,44 @@ impl Network {
     /// # Errors
     /// The first plugin's error.
     pub fn status(&self) -> Result<(), CniError> {
-        if !self.list.version.has_gc_and_status() {
-            return Ok(());
-        }
         for plugin in &self.list.plugins {
-            self.execute("STATUS", plugin, &Sandbox::default(), None, &[])?;
+            self.ask_anyhow("STATUS", plugin, &[])?;
         }
         Ok(())
+    }
+
+    /// Runs a verb of 1.1.0, in that version where the list's is older: neither verb has a result.
+    fn ask_anyhow(
+        &self,
+        command: &str,
+        plugin: &Map<String, Value>,
+        injected: &[(&str, Value)],
+    ) -> Result<(), CniError> {
+        let none = Sandbox::default();
+        if self.list.version.has_gc_and_status() {
+            return self
+                .execute(command, plugin, &none, None, injected)
+                .map(drop);
+        }
+        let wanted = SpecVersion::V1_1_0;
+        let answer = self.execute("VERSION", plugin, &none, None, &[])?;
+        let knows = answer
+            .as_ref()
+            .and_then(|answer| answer.get("supportedVersions")?.as_array())
+            .is_some_and(|versions| versions.iter().any(|one| one == wanted.as_str()));
+        if !knows {
+            return Err(CniError::new(
+                Code::IncompatibleVersion,
+                format!(
+                    "plugin {:?} knows no {command}: it exists since {wanted}, which the plugin does not speak",
+                    type_of(plugin)
+                ),
+            ));
+        }
+        let mut injected = injected.to_vec();
+        injected.push(("cniVersion", wanted.as_str().into()));
+        self.execute(command, plugin, &none, None, &injected)
+            .map(drop)
     }
 
     /// Asks every plugin for its versions; pairs of type and answer.

@@ -10,6 +10,7 @@ use super::by_index;
 use crate::bridge::PortOptions;
 use crate::mac::Mac;
 use crate::netlink::{Batch, kind};
+use crate::nft::attribute_bytes;
 
 /// Changes to a link that exists, found by name: what can be set only after it was made.
 #[derive(Debug, Default)]
@@ -23,6 +24,11 @@ pub struct Change<'a> {
     pub announces_ipv4: bool,
     /// It answers no ARP request (`arp_ignore` 8).
     pub answers_no_arp: bool,
+    /// It speaks ARP for its own addresses only, where another interface has others (`arp_ignore` 1,
+    /// `arp_announce` 2).
+    pub keeps_to_own_arp: bool,
+    /// IPv4 packets that come by it are forwarded (`forwarding`).
+    pub forwards_ipv4: bool,
     /// The host's own packets to 127.0.0.0/8 may leave by it, or may not (`route_localnet`).
     pub routes_localnet: Option<bool>,
     /// Bridge port options.
@@ -55,23 +61,24 @@ impl Change<'_> {
             let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
             families.push(AfSpecUnspec::Inet6(vec![mode]));
         }
-        if self.announces_ipv4 {
-            families.push(AfSpecUnspec::Other(ipv4_setting(
-                IPV4_DEVCONF_ARP_NOTIFY,
-                1,
-            )));
-        }
-        if self.answers_no_arp {
-            families.push(AfSpecUnspec::Other(ipv4_setting(
-                IPV4_DEVCONF_ARP_IGNORE,
-                8,
-            )));
-        }
-        if let Some(on) = self.routes_localnet {
-            families.push(AfSpecUnspec::Other(ipv4_setting(
+        let ipv4 = [
+            (self.forwards_ipv4, IPV4_DEVCONF_FORWARDING, 1),
+            (self.announces_ipv4, IPV4_DEVCONF_ARP_NOTIFY, 1),
+            (self.answers_no_arp, IPV4_DEVCONF_ARP_IGNORE, 8),
+            (self.keeps_to_own_arp, IPV4_DEVCONF_ARP_IGNORE, 1),
+            (self.keeps_to_own_arp, IPV4_DEVCONF_ARP_ANNOUNCE, 2),
+            (
+                self.routes_localnet.is_some(),
                 IPV4_DEVCONF_ROUTE_LOCALNET,
-                u32::from(on),
-            )));
+                u32::from(self.routes_localnet == Some(true)),
+            ),
+        ];
+        let wanted = ipv4.into_iter().filter(|(is_wanted, ..)| *is_wanted);
+        let ipv4: Vec<u8> = wanted
+            .flat_map(|(_, number, value)| attribute_bytes(number, &value.to_ne_bytes()))
+            .collect();
+        if !ipv4.is_empty() {
+            families.push(AfSpecUnspec::Other(ipv4_settings(&ipv4)));
         }
         if !families.is_empty() {
             link.attributes.push(LinkAttribute::AfSpecUnspec(families));
@@ -105,22 +112,18 @@ impl Change<'_> {
     }
 }
 
-/// linux/ip.h.
+// linux/ip.h.
+const IPV4_DEVCONF_FORWARDING: u16 = 1;
+const IPV4_DEVCONF_ARP_ANNOUNCE: u16 = 18;
 const IPV4_DEVCONF_ARP_IGNORE: u16 = 19;
-/// linux/ip.h.
 const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
-/// linux/ip.h.
 const IPV4_DEVCONF_ROUTE_LOCALNET: u16 = 26;
 
-/// IFLA_AF_SPEC / AF_INET / IFLA_INET_CONF: one setting by its number.
-fn ipv4_setting(number: u16, value: u32) -> DefaultNla {
+/// IFLA_AF_SPEC / AF_INET / IFLA_INET_CONF: settings by their numbers.
+fn ipv4_settings(settings: &[u8]) -> DefaultNla {
     const AF_INET: u16 = 2;
     const IFLA_INET_CONF: u16 = 1;
-    let setting = crate::nft::attribute_bytes(number, &value.to_ne_bytes());
-    DefaultNla::new(
-        AF_INET,
-        crate::nft::attribute_bytes(IFLA_INET_CONF, &setting),
-    )
+    DefaultNla::new(AF_INET, attribute_bytes(IFLA_INET_CONF, settings))
 }
 
 fn set_flag(index: u32, flag: LinkFlags, on: bool, words: String, batch: &mut Batch) {

@@ -161,6 +161,20 @@ pub enum Expression {
     },
 }
 
+/// A `match` expression (enum nft_match_attributes).
+pub(super) fn xt_match(name: &str, revision: u32, info: &[u8]) -> Vec<u8> {
+    let mut list = Attributes::default();
+    list.nest(NFTA_LIST_ELEM, |element| {
+        element.put_text(NFTA_EXPR_NAME, "match");
+        element.nest(NFTA_EXPR_DATA, |data| {
+            data.put_text(1, name);
+            data.put_u32(2, revision);
+            data.put(3, info);
+        });
+    });
+    list.into_bytes()
+}
+
 /// NFT_LIMIT_F_INV, NFT_CONNLIMIT_F_INV.
 const OVER: u32 = 1;
 

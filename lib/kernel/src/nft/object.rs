@@ -14,6 +14,7 @@ const NFT_MSG_NEWRULE: u16 = 6;
 const NFT_MSG_DELRULE: u16 = 8;
 
 const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
 
@@ -26,7 +27,12 @@ pub struct RawRule {
     pub expressions: Vec<u8>,
     /// What `nft` keeps with it: its comment.
     pub user_data: Vec<u8>,
+    /// The kernel's number of it.
+    pub handle: u64,
 }
+
+/// An attribute of an expression: its number, and its bytes.
+pub type Attribute = (u16, Vec<u8>);
 
 impl RawRule {
     /// The rule in an answer's payload.
@@ -36,6 +42,7 @@ impl RawRule {
             chain: String::new(),
             expressions: Vec::new(),
             user_data: Vec::new(),
+            handle: 0,
         };
         for (kind, value) in attributes(payload.get(NFGENMSG_BYTES..).unwrap_or_default()) {
             match kind {
@@ -43,12 +50,48 @@ impl RawRule {
                     let name = value.strip_suffix(&[0]).unwrap_or(value);
                     rule.chain = String::from_utf8_lossy(name).into_owned();
                 }
+                RULE_HANDLE => {
+                    let bytes = value.first_chunk::<8>().copied();
+                    rule.handle = bytes.map_or(0, u64::from_be_bytes);
+                }
                 RULE_EXPRESSIONS => rule.expressions = value.to_vec(),
                 RULE_USERDATA => rule.user_data = value.to_vec(),
                 _ => {}
             }
         }
         rule
+    }
+
+    /// A rule of Weft's own making, for somebody else's chain.
+    pub fn new(expressions: &[Expression], raw: &[u8], rest: &[Expression], comment: &str) -> Self {
+        let mut list = super::attribute::Attributes::default();
+        expressions.iter().for_each(|part| part.put(&mut list));
+        list.put_raw(raw);
+        rest.iter().for_each(|part| part.put(&mut list));
+        Self {
+            chain: String::new(),
+            expressions: list.into_bytes(),
+            user_data: super::set::comment(comment),
+            handle: 0,
+        }
+    }
+
+    /// Its comment, as `nft` keeps it.
+    pub fn comment(&self) -> String {
+        super::set::read_comment(&self.user_data).to_string()
+    }
+
+    /// Its expressions in order: the kernel's name of each and its attributes.
+    pub fn expressions(&self) -> Vec<(String, Vec<Attribute>)> {
+        let part = |(_, element): (u16, &[u8])| {
+            let mut fields = attributes(element);
+            let name = fields.next().map(|(_, name)| name).unwrap_or_default();
+            let name = name.strip_suffix(&[0]).unwrap_or(name);
+            let data = fields.next().map(|(_, data)| data).unwrap_or_default();
+            let data = attributes(data).map(|(kind, value)| (kind, value.to_vec()));
+            (String::from_utf8_lossy(name).into_owned(), data.collect())
+        };
+        attributes(&self.expressions).map(part).collect()
     }
 
     /// Its expressions in order, each by name and data: equal rules have equal texts. What is counted
@@ -121,6 +164,8 @@ pub struct ForeignChain {
     pub hook: u32,
     /// What no rule accepts is dropped (its policy).
     pub drops: bool,
+    /// `filter`, `nat` or `route`.
+    pub kind: String,
 }
 
 impl ForeignChain {
@@ -130,6 +175,7 @@ impl ForeignChain {
         const NAME: u16 = 3;
         const HOOK: u16 = 4;
         const POLICY: u16 = 5;
+        const KIND: u16 = 7;
         let (header, body) = payload.split_first_chunk::<4>()?;
         let field = |wanted| {
             attributes(body)
@@ -149,6 +195,7 @@ impl ForeignChain {
             name: text(field(NAME)?),
             hook: number(hook)?,
             drops: field(POLICY).and_then(number) == Some(0),
+            kind: field(KIND).map(text).unwrap_or_default(),
         })
     }
 }
@@ -207,8 +254,26 @@ impl Chain {
 
     /// Appends a rule as [`super::NftSocket::rules`] has read it.
     pub fn append_raw(&self, rule: &RawRule, batch: &mut Batch) {
-        let words = format!("append a rule to nft chain {}", self.name);
-        let flags = NLM_F_CREATE | NLM_F_APPEND;
+        self.add_raw(rule, NLM_F_CREATE | NLM_F_APPEND, batch);
+    }
+
+    /// Puts a rule in front of all others.
+    pub fn insert_raw(&self, rule: &RawRule, batch: &mut Batch) {
+        self.add_raw(rule, NLM_F_CREATE, batch);
+    }
+
+    /// Deletes a rule, by its handle.
+    pub fn delete_rule(&self, rule: &RawRule, batch: &mut Batch) {
+        let words = format!("delete a rule of nft chain {}", self.name);
+        batch.push(NFT_MSG_DELRULE, 0, self.table.family, words, |attributes| {
+            attributes.put_text(1, self.table.name);
+            attributes.put_text(2, self.name);
+            attributes.put(RULE_HANDLE, &rule.handle.to_be_bytes());
+        });
+    }
+
+    fn add_raw(&self, rule: &RawRule, flags: u16, batch: &mut Batch) {
+        let words = format!("add a rule to nft chain {}", self.name);
         let family = self.table.family;
         batch.push(NFT_MSG_NEWRULE, flags, family, words, |attributes| {
             attributes.put_text(1, self.table.name);
@@ -228,6 +293,7 @@ impl Chain {
             chain: self.name.to_owned(),
             expressions: list.into_bytes(),
             user_data: super::set::comment(comment),
+            handle: 0,
         };
         self.append_raw(&rule, batch);
     }

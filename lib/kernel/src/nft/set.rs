@@ -255,7 +255,7 @@ fn comment_parts(text: &str) -> ([u8; 2], &str) {
     ([UDATA_COMMENT, length], text)
 }
 
-fn read_comment(bytes: &[u8]) -> Arc<str> {
+pub(super) fn read_comment(bytes: &[u8]) -> Arc<str> {
     match bytes {
         [UDATA_COMMENT, _, text @ ..] => {
             String::from_utf8_lossy(text).trim_end_matches('\0').into()

@@ -1,0 +1,143 @@
+//! Holders that are dead: what a container that is provably gone still has is taken from it, instead of refusing
+//! it to one that lives.
+
+use std::time::{Duration, Instant};
+
+use weft_kernel::link;
+use weft_store::{AttachmentRecord, StoreError};
+
+use crate::del::detach;
+use crate::error::{AttachError, Users};
+use crate::host::Host;
+use crate::namespaces;
+
+/// Does something again as long as what is in its way is a dead container's, which ends then.
+pub(crate) fn retry<T>(
+    host: &mut Host,
+    mut work: impl FnMut(&mut Host) -> Result<T, AttachError>,
+) -> Result<T, AttachError> {
+    /// Each time at least one container has ended; who needs more has several things to ask for.
+    const ATTEMPTS: u32 = 16;
+    for _ in 0..ATTEMPTS {
+        let error = match work(host) {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        match end_blockers(host, &error) {
+            Ok(true) => {}
+            Ok(false) => return Err(error),
+            Err(failure) => {
+                tracing::warn!(%failure, "a dead container is in the way and could not be ended");
+                return Err(error);
+            }
+        }
+    }
+    work(host)
+}
+
+/// Ends those that are in the way if they are dead. Whether there were any.
+fn end_blockers(host: &mut Host, error: &AttachError) -> Result<bool, AttachError> {
+    let blockers = blockers(host, error)?;
+    let dead = find_dead(host, &blockers, Patience::UntilLinksAreGone)?;
+    if dead.is_empty() {
+        return Ok(false);
+    }
+    for record in &dead {
+        let netns = record.netns.as_ref().map_or("", |netns| &netns.path);
+        let ended = record.id.to_string();
+        tracing::warn!(ended, netns, "the container is gone: what it had is free");
+    }
+    detach(host, &dead)?;
+    Ok(true)
+}
+
+/// The attachments that an error says are in the way.
+fn blockers(host: &Host, error: &AttachError) -> Result<Vec<AttachmentRecord>, AttachError> {
+    let users = match error {
+        AttachError::Store(error) => match error {
+            StoreError::AttachmentExists { id, .. } => Users::One(id.clone()),
+            StoreError::AddressTaken { holder, .. }
+            | StoreError::AddressOnSegment { holder, .. }
+            | StoreError::PortTaken { holder, .. } => Users::One((**holder).clone()),
+            StoreError::Exhausted { network, .. } => return in_pool(host, network),
+            _ => return Ok(Vec::new()),
+        },
+        AttachError::InUse { users, .. } => (**users).clone(),
+        _ => return Ok(Vec::new()),
+    };
+    let is_user = |record: &AttachmentRecord| match &users {
+        Users::One(id) => record.id == *id,
+        Users::Sharing(object) => record.shared.contains(object),
+        Users::OnBridge(bridge) => {
+            let mut ports = record.host_links.iter();
+            ports.any(|port| port.bridge.as_ref() == Some(bridge))
+        }
+        Users::OfDevice(name) => record.device.as_ref().is_some_and(|one| one.name == *name),
+    };
+    Ok(host.store.read(|transaction| match &users {
+        Users::One(id) => Ok(transaction.attachment(id)?.into_iter().collect()),
+        _ => {
+            let mut all = transaction.attachments()?;
+            all.retain(is_user);
+            Ok::<_, StoreError>(all)
+        }
+    })?)
+}
+
+fn in_pool(host: &Host, pool: &str) -> Result<Vec<AttachmentRecord>, AttachError> {
+    let mut all = host.store.read(|transaction| transaction.attachments())?;
+    let has_address = |record: &AttachmentRecord| {
+        let mut addresses = record.addresses.iter();
+        addresses.any(|one| one.pool.as_deref() == Some(pool))
+    };
+    all.retain(has_address);
+    Ok(all)
+}
+
+/// How long the kernel's clean-up of a namespace is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// A moment: the links of a namespace go some milliseconds after its last process.
+    UntilLinksAreGone,
+}
+
+/// Which of them are dead beyond doubt: the namespace is neither where it was nor anywhere else, and the pair of
+/// interfaces, which lives as long as the namespace does, is gone too.
+pub(crate) fn find_dead<'a>(
+    host: &mut Host,
+    records: &'a [AttachmentRecord],
+    patience: Patience,
+) -> Result<Vec<&'a AttachmentRecord>, AttachError> {
+    let gone = namespaces::gone(records.iter().filter(|record| record.netns.is_some()));
+    let deadline = Instant::now()
+        + match patience {
+            Patience::None => Duration::ZERO,
+            Patience::UntilLinksAreGone => Duration::from_millis(700),
+        };
+    let mut dead = Vec::new();
+    for record in gone {
+        if are_links_gone(host, record, deadline)? {
+            dead.push(record);
+        }
+    }
+    Ok(dead)
+}
+
+fn are_links_gone(
+    host: &mut Host,
+    record: &AttachmentRecord,
+    deadline: Instant,
+) -> Result<bool, AttachError> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    for port in &record.host_links {
+        while link::find(host.route()?, &port.name)?.is_some() {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,101 @@
+//! What on the host keeps containers from working that no single call would notice.
+
+use std::collections::BTreeSet;
+
+use ipnetwork::IpNetwork;
+use weft_kernel::link;
+use weft_store::AttachmentRecord;
+
+use crate::dead::{Patience, find_dead};
+use crate::error::AttachError;
+use crate::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
+use crate::host::Host;
+use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
+use crate::steps::users::gateway_link;
+use crate::steps::{host_access, subnets};
+
+/// Everything that was found, each with what to do.
+///
+/// # Errors
+/// The kernel's and the stores'.
+pub fn findings(host: &mut Host) -> Result<Vec<String>, AttachError> {
+    let records = host.all_attachments()?;
+    let mut found = dead(host, &records)?;
+    let networks = Behind::of(&records);
+    for one in obstacles(host, &networks)? {
+        found.push(one.to_string());
+    }
+    if has_legacy_rules() && !networks.is_empty() {
+        found.push(
+            "iptables-legacy has rules, which Weft does not see: iptables-legacy -S FORWARD shows whether they \
+             drop what is forwarded"
+                .to_owned(),
+        );
+    }
+    for behind in &networks {
+        let addresses = behind.addresses.iter().map(|ip| IpNetwork::from(*ip));
+        for name in not_forwarding(host, &behind.link, &families(addresses))? {
+            let value = name.replace('/', ".");
+            found.push(format!(
+                "sysctl {name} is off: containers behind {} reach nothing outside: sysctl -w {value}=1",
+                behind.link
+            ));
+        }
+        found.extend(subnets::overlaps(host, &behind.link)?);
+    }
+    found.extend(bridges(host, &records)?);
+    for record in &records {
+        for text in host_access::missing(host, &record.host_routes)? {
+            found.push(format!(
+                "{}: {text}: weft cni gc {} puts it back",
+                record.id, record.id.network
+            ));
+        }
+    }
+    Ok(found)
+}
+
+fn dead(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, AttachError> {
+    let dead = find_dead(host, records, Patience::None)?;
+    let text = |record: &&AttachmentRecord| {
+        format!(
+            "{}: its namespace is gone, and what it had is still recorded: weft gc",
+            record.id
+        )
+    };
+    Ok(dead.iter().map(text).collect())
+}
+
+/// Bridges that are missing or down, and gateway addresses that they lack.
+fn bridges(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, AttachError> {
+    let mut found = BTreeSet::new();
+    for record in records {
+        let Some(name) = record.host_links.first().and_then(gateway_link) else {
+            continue;
+        };
+        let Some(there) = link::find(host.route()?, &name)? else {
+            found.insert(format!(
+                "{name} is missing and has containers: attach them anew"
+            ));
+            continue;
+        };
+        if !there.is_up {
+            found.insert(format!(
+                "{name} is down and has containers: ip link set {name} up"
+            ));
+        }
+        if !record.is_routed_by_host {
+            continue;
+        }
+        let assigned = weft_kernel::address::list(host.route()?, there.index)?;
+        for wanted in gateway_addresses(&record.addresses) {
+            if assigned.iter().all(|one| one.address != wanted) {
+                found.insert(format!(
+                    "gateway address {wanted} is missing on {name}: the next container's ADD sets it, or: ip addr \
+                     add {wanted} dev {name}"
+                ));
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}

@@ -1,0 +1,208 @@
+//! Rulesets of others that drop what is forwarded from and to a network's containers.
+
+use std::net::IpAddr;
+
+use weft_kernel::forwarding::IpFamily;
+use weft_kernel::link;
+use weft_kernel::nft::{Family, ForeignChain, Table};
+use weft_store::{AttachmentRecord, SharedObject};
+
+use super::evaluate::{Fate, Rules};
+use super::packet::{Interface, Packet};
+use crate::error::AttachError;
+use crate::host::Host;
+use crate::ruleset::TABLES;
+use crate::steps::default_route;
+use crate::steps::users::gateway_link;
+
+/// A network behind an interface of the host, by an address of each family that it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// The interface that holds the gateway addresses.
+    pub link: String,
+    /// One address of each family.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Behind {
+    /// The networks that attachments are in.
+    pub fn of(records: &[AttachmentRecord]) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for record in records {
+            let own = record.host_links.first().and_then(gateway_link);
+            let own = own.filter(|_| record.is_routed_by_host);
+            // Behind another suite's interface only weft-firewall says which bridge it is.
+            let admitted = record.shared.iter().find_map(|object| match object {
+                SharedObject::Admitted { link } => Some(link.clone()),
+                _ => None,
+            });
+            let Some(link) = own.or(admitted) else {
+                continue;
+            };
+            let known = all.iter().position(|one| one.link == link);
+            let at = known.unwrap_or_else(|| {
+                let addresses = Vec::new();
+                all.push(Self { link, addresses });
+                all.len() - 1
+            });
+            if let Some(behind) = all.get_mut(at) {
+                record
+                    .addresses
+                    .iter()
+                    .for_each(|one| behind.add(one.address.ip()));
+                let given = record.firewall.iter().flat_map(|one| &one.addresses);
+                given.for_each(|address| behind.add(*address));
+            }
+        }
+        all
+    }
+
+    /// One more address, if it is the first of its family.
+    pub fn add(&mut self, address: IpAddr) {
+        let mut there = self.addresses.iter();
+        if !there.any(|one| one.is_ipv4() == address.is_ipv4()) {
+            self.addresses.push(address);
+        }
+    }
+}
+
+/// Somebody else's chain that drops what containers send, or what they are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Family, table and chain.
+    pub chain: String,
+    /// The interface of the host before the containers.
+    pub link: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            chain,
+            link,
+            remedy,
+        } = self;
+        write!(
+            f,
+            "chain {chain} drops what the containers behind {link} send, or are answered: {remedy}"
+        )
+    }
+}
+
+/// The chains of others that packets pass when they are forwarded.
+pub(super) fn forward_chains(host: &mut Host) -> Result<Vec<ForeignChain>, AttachError> {
+    const FORWARD: u32 = 2;
+    let mut chains = host.nft()?.base_chains()?;
+    chains.retain(|chain| {
+        let is_own = TABLES.iter().any(|table| table.name == chain.table.name);
+        let is_ip = matches!(chain.table.family, Family::Inet | Family::Ip | Family::Ip6);
+        !is_own && is_ip && chain.hook == FORWARD && chain.kind == "filter"
+    });
+    Ok(chains)
+}
+
+/// Whether packets of a family pass the chains of a table.
+pub(super) fn is_of_family(table: &Table, family: IpFamily) -> bool {
+    match table.family {
+        Family::Inet => true,
+        Family::Ip => family == IpFamily::V4,
+        Family::Ip6 => family == IpFamily::V6,
+        Family::Bridge | Family::Netdev => false,
+    }
+}
+
+/// Packets of a network that begin connections, and that answer.
+pub(super) fn packets(host: &mut Host, behind: &Behind) -> Result<Vec<Packet>, AttachError> {
+    let socket = host.route()?;
+    let index = link::find(socket, &behind.link)?.map_or(0, |found| found.index);
+    let link = Interface::new(&behind.link, index);
+    let outside = default_route::interface(socket)?;
+    let outside = outside.map_or_else(
+        || Interface::new("", 0),
+        |found| Interface::new(&found.name, found.index),
+    );
+    let addresses = behind.addresses.iter();
+    Ok(addresses
+        .flat_map(|address| Packet::pair(&link, &outside, *address))
+        .collect())
+}
+
+/// Chains of others that certainly drop packets of these networks. Rules are tried with packets; a rule that is
+/// not understood may do either.
+///
+/// # Errors
+/// The kernel's.
+pub fn obstacles(host: &mut Host, networks: &[Behind]) -> Result<Vec<Obstacle>, AttachError> {
+    let chains = forward_chains(host)?;
+    let mut found = Vec::new();
+    if chains.is_empty() {
+        return Ok(found);
+    }
+    for behind in networks {
+        let packets = packets(host, behind)?;
+        let nft = host.nft()?;
+        for chain in &chains {
+            let rules = Rules::read(nft, chain.table)?;
+            let mut passing = packets
+                .iter()
+                .filter(|packet| is_of_family(&chain.table, packet.family()));
+            if passing.any(|packet| rules.fate(nft, chain, packet) == Fate::Dropped) {
+                let names = nft.chain_names(&chain.table)?;
+                found.push(Obstacle {
+                    chain: format!(
+                        "{} {} {}",
+                        chain.table.family.as_str(),
+                        chain.table.name,
+                        chain.name
+                    ),
+                    link: behind.link.clone(),
+                    remedy: remedy(&names, chain, &behind.link),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn remedy(chains: &[String], chain: &ForeignChain, link: &str) -> String {
+    let has = |start: &str| chains.iter().any(|name| name.starts_with(start));
+    let program = match chain.table.family {
+        Family::Ip6 => "ip6tables",
+        _ => "iptables",
+    };
+    if has("ufw") {
+        format!("ufw route allow in on {link}; ufw route allow out on {link}")
+    } else if chain.table.name == "firewalld" {
+        format!(
+            "firewall-cmd --permanent --zone=trusted --add-interface={link}; firewall-cmd --reload"
+        )
+    } else if has("DOCKER-USER") || chain.name == "FORWARD" {
+        let chain = match has("DOCKER-USER") {
+            true => "DOCKER-USER",
+            false => "FORWARD",
+        };
+        format!(
+            "weft-firewall in the network's list lets them through, or: {program} -I {chain} -i {link} \
+             -j ACCEPT; {program} -I {chain} -o {link} -j ACCEPT"
+        )
+    } else {
+        format!(
+            "weft-firewall in the network's list lets them through, or accept in that chain what comes from \
+             and goes to {link}: nft insert rule {} {} {} iifname {link} accept, and the same with oifname",
+            chain.table.family.as_str(),
+            chain.table.name,
+            chain.name
+        )
+    }
+}
+
+/// Rules that nf_tables does not show: iptables' older kind has them beside it.
+pub fn has_legacy_rules() -> bool {
+    let lists = ["ip", "ip6"].map(|family| format!("/proc/net/{family}_tables_names"));
+    lists.iter().any(|path| {
+        let names = std::fs::read_to_string(path).unwrap_or_default();
+        names.lines().any(|name| name == "filter")
+    })
+}

@@ -1,0 +1,114 @@
+//! The packets that other people's rules are tried with.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use weft_kernel::forwarding::IpFamily;
+
+/// A TCP packet between a container and outside, as it is when it is forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Packet {
+    pub(super) input: Interface,
+    pub(super) output: Interface,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    /// It answers; else it begins a connection.
+    pub(super) is_answer: bool,
+}
+
+/// An interface that the packet passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(super) name: String,
+    pub(super) index: u32,
+}
+
+const TCP: u8 = 6;
+/// A container's port, and a server's.
+const PORTS: [u16; 2] = [40_000, 80];
+
+impl Packet {
+    /// What a container sends to begin a connection with outside, and what is answered.
+    pub(crate) fn pair(link: &Interface, outside: &Interface, address: IpAddr) -> [Self; 2] {
+        // For documentation: RFC 5737, RFC 9637.
+        let beyond: IpAddr = match IpFamily::of(address) {
+            IpFamily::V4 => Ipv4Addr::new(198, 51, 100, 1).into(),
+            IpFamily::V6 => Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 1).into(),
+        };
+        let sent = Self {
+            input: link.clone(),
+            output: outside.clone(),
+            source: address,
+            destination: beyond,
+            is_answer: false,
+        };
+        let answer = Self {
+            input: outside.clone(),
+            output: link.clone(),
+            source: beyond,
+            destination: address,
+            is_answer: true,
+        };
+        [sent, answer]
+    }
+
+    /// Its family.
+    pub(super) fn family(&self) -> IpFamily {
+        IpFamily::of(self.source)
+    }
+
+    /// The IP header.
+    pub(super) fn network_header(&self) -> Vec<u8> {
+        const HOPS: u8 = 63;
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let mut header = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, HOPS, TCP, 0, 0];
+                header.extend(source.octets());
+                header.extend(destination.octets());
+                header
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let mut header = vec![0x60, 0, 0, 0, 0, 20, TCP, HOPS];
+                header.extend(source.octets());
+                header.extend(destination.octets());
+                header
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The TCP header.
+    pub(super) fn transport_header(&self) -> Vec<u8> {
+        const SYN: u8 = 0x02;
+        const SYN_ACK: u8 = 0x12;
+        let [own, server] = PORTS;
+        let (ports, flags) = match self.is_answer {
+            true => ([server, own], SYN_ACK),
+            false => ([own, server], SYN),
+        };
+        let mut header: Vec<u8> = ports.iter().flat_map(|port| port.to_be_bytes()).collect();
+        header.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        header
+    }
+
+    /// IPPROTO_TCP.
+    pub(super) const fn protocol(&self) -> u8 {
+        TCP
+    }
+}
+
+impl Interface {
+    /// An interface of the host.
+    pub(crate) fn new(name: &str, index: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            index,
+        }
+    }
+
+    /// The name as the kernel compares it.
+    pub(super) fn name_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.name.as_bytes().to_vec();
+        bytes.resize(16, 0);
+        bytes
+    }
+}

@@ -1,0 +1,90 @@
+//! Rules that choose the routing table by a packet's source (linux/fib_rules.h).
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+
+use crate::error::KernelError;
+use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
+
+/// Packets from one address are looked up in a table before the main one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceRule {
+    /// The address.
+    pub source: IpAddr,
+    /// The table.
+    pub table: u32,
+    /// Lower comes first; the main table's is 32766.
+    pub priority: u32,
+}
+
+fn family(is_ipv4: bool) -> AddressFamily {
+    if is_ipv4 {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
+}
+
+impl SourceRule {
+    fn message(&self) -> RuleMessage {
+        let mut rule = RuleMessage::default();
+        rule.header.family = family(self.source.is_ipv4());
+        rule.header.src_len = if self.source.is_ipv4() { 32 } else { 128 };
+        rule.header.action = RuleAction::ToTable;
+        rule.attributes = vec![
+            RuleAttribute::Source(self.source),
+            RuleAttribute::Table(self.table),
+            RuleAttribute::Priority(self.priority),
+        ];
+        rule
+    }
+
+    /// Adds the rule; one that is there already is an error.
+    pub fn add(&self, batch: &mut Batch) {
+        let words = format!("add the rule from {} to table {}", self.source, self.table);
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        batch.push(kind::NEW_RULE, &self.message(), flags, words);
+    }
+
+    /// Removes the rule.
+    pub fn delete(&self, batch: &mut Batch) {
+        let words = format!("remove the rule from {}", self.source);
+        batch.push(kind::DELETE_RULE, &self.message(), 0, words);
+    }
+}
+
+/// The rules of one family that are of this kind.
+///
+/// # Errors
+/// The socket's.
+pub fn list(socket: &mut RouteSocket, is_ipv4: bool) -> Result<Vec<SourceRule>, KernelError> {
+    let mut query = RuleMessage::default();
+    query.header.family = family(is_ipv4);
+    let words = "list routing rules";
+    let mut rules = Vec::new();
+    for answer in socket.dump(kind::GET_RULE, &bytes_of(&query), words)? {
+        rules.extend(read(&parsed(&answer, words)?));
+    }
+    Ok(rules)
+}
+
+fn read(message: &RuleMessage) -> Option<SourceRule> {
+    let (mut source, mut priority) = (None, 0);
+    let mut table = u32::from(message.header.table);
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Source(address) => source = Some(*address),
+            RuleAttribute::Table(number) => table = *number,
+            RuleAttribute::Priority(number) => priority = *number,
+            _ => {}
+        }
+    }
+    Some(SourceRule {
+        source: source?,
+        table,
+        priority,
+    })
+}

@@ -1,0 +1,145 @@
+//! Attachments found by other things than their identity: by their container, whatever the network, and by their
+//! addresses on one bridge or master.
+
+use std::net::IpAddr;
+
+use weft_cni::{AttachmentId, ContainerId};
+
+use crate::error::StoreError;
+use crate::leases::address_key;
+use crate::record::AttachmentRecord;
+use crate::transaction::{Transaction, key, kind};
+
+/// What says that a store has these entries; those of before did not.
+fn marker_key() -> Vec<u8> {
+    key(kind::META, &["index"], &[])
+}
+
+fn container_key(id: &AttachmentId) -> Vec<u8> {
+    let names = [
+        id.container_id.as_str(),
+        id.network.as_str(),
+        id.ifname.as_str(),
+    ];
+    key(kind::CONTAINER, &names, &[])
+}
+
+fn segment_key(segment: &str, address: IpAddr) -> Vec<u8> {
+    key(kind::SEGMENT, &[segment], &address_key(address))
+}
+
+impl Transaction<'_> {
+    /// The attachments of one container, to whatever network.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn attachments_of_id(
+        &self,
+        container: &ContainerId,
+    ) -> Result<Vec<AttachmentRecord>, StoreError> {
+        if self.get_bytes(&marker_key())?.is_none() {
+            let mut all = self.attachments()?;
+            all.retain(|record| record.id.container_id == *container);
+            return Ok(all);
+        }
+        let mut found = Vec::new();
+        for (key, value) in self.scan(&key(kind::CONTAINER, &[container.as_str()], &[]))? {
+            let id: AttachmentId = self.decode(&key, &value)?;
+            found.extend(self.attachment(&id)?);
+        }
+        Ok(found)
+    }
+
+    /// Who has an address on a bridge or master.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn holder_on_segment(
+        &self,
+        segment: &str,
+        address: IpAddr,
+    ) -> Result<Option<AttachmentId>, StoreError> {
+        self.get(&segment_key(segment, address))
+    }
+
+    /// Whether any address on a bridge or master is known.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn is_segment_used(&self, segment: &str) -> Result<bool, StoreError> {
+        let first = self.first(&key(kind::SEGMENT, &[segment], &[]))?;
+        Ok(first.is_some())
+    }
+
+    /// Whether an address may be given away on a segment.
+    pub(crate) fn is_free_on(
+        &self,
+        segment: Option<&str>,
+        address: IpAddr,
+    ) -> Result<bool, StoreError> {
+        match segment {
+            Some(segment) => Ok(self.holder_on_segment(segment, address)?.is_none()),
+            None => Ok(true),
+        }
+    }
+
+    /// Refuses leased addresses that somebody else has on the same segment. What another IPAM plugin gives is its
+    /// own business.
+    pub(crate) fn refuse_on_segment(&self, record: &AttachmentRecord) -> Result<(), StoreError> {
+        let Some(segment) = record.segment() else {
+            return Ok(());
+        };
+        for one in record.addresses.iter().filter(|one| one.pool.is_some()) {
+            let address = one.address.ip();
+            let holder = self.holder_on_segment(&segment, address)?;
+            if let Some(holder) = holder.filter(|holder| *holder != record.id) {
+                return Err(StoreError::AddressOnSegment {
+                    segment,
+                    address,
+                    holder: Box::new(holder),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn index(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
+        self.put(container_key(&record.id), &record.id)?;
+        let Some(segment) = record.segment() else {
+            return Ok(());
+        };
+        for one in &record.addresses {
+            let address = one.address.ip();
+            if self.holder_on_segment(&segment, address)?.is_none() {
+                self.put(segment_key(&segment, address), &record.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unindex(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
+        self.delete(container_key(&record.id));
+        let Some(segment) = record.segment() else {
+            return Ok(());
+        };
+        for one in &record.addresses {
+            let address = one.address.ip();
+            if self.holder_on_segment(&segment, address)?.as_ref() == Some(&record.id) {
+                self.delete(segment_key(&segment, address));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a store that was written without them its entries.
+    pub(crate) fn ensure_indexed(&mut self) -> Result<(), StoreError> {
+        if self.get_bytes(&marker_key())?.is_some() {
+            return Ok(());
+        }
+        for record in self.attachments()? {
+            self.index(&record)?;
+        }
+        self.put_bytes(marker_key(), vec![b'1']);
+        Ok(())
+    }
+}
