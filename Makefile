@@ -6,7 +6,7 @@ SHELL := /bin/bash
 OUT := target/bin
 # Names of one file.
 PLUGINS := weft-bandwidth weft-bridge weft-firewall weft-host weft-ipam weft-ipvlan weft-loopback weft-macvlan weft-portmap \
-	weft-tuning
+	weft-tuning loopback
 # Static programs start sooner; proc macros need the explicit target.
 # CPUID traps in virtual machines (tens of microseconds each), so sha2 is told not to ask.
 STATIC := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static \

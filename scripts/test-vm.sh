@@ -9,7 +9,7 @@ program=$(cargo test --locked -p weft-tests --test suite --no-run 2>&1 | sed -n 
 export WEFT_REQUIRE=all WEFT_FEW_CRASHES=1 RUST_TEST_THREADS=${RUST_TEST_THREADS:-3}
 # A slow machine is no failure; one that hangs ends long before whoever waits for it loses patience.
 export VM_TIMEOUT=${VM_TIMEOUT:-2700}
-everywhere=(layers:: dependencies:: docs:: bad_input:: commands:: ipam:: store:: leaving:: put_back:: neighbours::
+everywhere=(checkout:: layers:: dependencies:: docs:: bad_input:: commands:: ipam:: store:: leaving:: put_back:: neighbours::
   conformance::bridge conformance::macvlan conformance::the_suite crash:: concurrency:: runtimes:: host:: macvlan::
   examples::host examples::macvlan_)
 # What that leaves out for being alike in name, or with others of its kind that have a kernel elsewhere.

@@ -21,13 +21,14 @@ unpack_kernel() {
   offset=$(LC_ALL=C grep -abo -m 1 -P '\xfd7zXZ\x00' "$boot" | cut -d: -f1 | sed -n 1p)
   xz -dc --single-stream < <(tail -c "+$((offset + 1))" "$boot") >"$new/vmlinux"
   make_initrd "$new" "$version"
+  cp scripts/vm-kernel.sh "$new/made-by"
   mv -T "$new" "$vm/kernel" 2>/dev/null || rm -r "$new" # another run was first
 }
 
 # Just enough to mount the host's files.
 make_initrd() {
   local tree=$1/initrd.d module
-  mkdir -p "$tree"/{bin,proc,host,top,root}
+  mkdir -p "$tree"/{bin,proc,host,shared,checkout,top,root}
   cp "$(command -v busybox)" "$tree/bin/"
   for module in virtio_pci virtio_console 9pnet_virtio 9p overlay; do
     modprobe -d "$1" -S "$2" --show-depends "$module"
@@ -35,7 +36,7 @@ make_initrd() {
     cp "$module" "$tree/"
     echo "insmod /${module##*/}"
   done >"$tree/modules"
-  # The kernel makes the vm= and run= of its command line environment variables.
+  # The kernel makes the run= of its command line an environment variable.
   cat >"$tree/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -55,8 +56,17 @@ mount -t devtmpfs dev /root/dev
 mkdir -p /root/dev/pts /root/dev/shm
 mount -t devpts -o ptmxmode=666 devpts /root/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /root/dev/shm
+mount -t 9p -o "$p9" shared /shared
+vm=$(cat "/shared/$run/vm")
+# The checkout once more, where it is on the host: it may be below /tmp, or another directory that is the guest's own.
+checkout=${vm%/target/vm}
+mkdir -p "/root$checkout" /top/changed /top/changing
+mount -o bind "/host$checkout" /checkout
+mount -t overlay -o lowerdir=/checkout,upperdir=/top/changed,workdir=/top/changing overlay "/root$checkout"
 mkdir -p "/root$vm/shared" "/root/lib/modules/$(uname -r)"
-mount -t 9p -o "$p9" shared "/root$vm/shared"
+mount -o move /shared "/root$vm/shared"
+run=$vm/shared/$run
+export run
 mount -o bind "/host$vm/kernel/lib/modules/$(uname -r)" "/root/lib/modules/$(uname -r)"
 umount /proc
 exec switch_root /root /bin/bash "$run/init"
@@ -66,4 +76,6 @@ INIT
 }
 
 mkdir -p "$vm"
+# Made by another version of this script, it may lack something.
+if [ -d "$vm/kernel" ] && ! cmp -s scripts/vm-kernel.sh "$vm/kernel/made-by"; then rm -r "$vm/kernel"; fi
 [ -d "$vm/kernel" ] || unpack_kernel

@@ -20,8 +20,10 @@ run=$(mktemp -d "$vm/shared/run.XXXXXX")
 trap 'kill "${machine:-}" 2>/dev/null || true; rm -r "$run"' EXIT
 trap 'exit 130' INT TERM HUP
 
+# Wherever this checkout is, and whatever characters are in its path: the guest reads it from here.
+printf '%s' "$vm" >"$run/vm"
 {
-  printf 'cd %q\nexport HOME=%q PATH=%q\nunset vm run\n' "$PWD" "$HOME" "$PATH"
+  printf 'cd %q\nexport HOME=%q PATH=%q\nunset run\n' "$PWD" "$HOME" "$PATH"
   for name in "${!WEFT_@}"; do printf 'export %s=%q\n' "$name" "${!name}"; done
   printf '%s\n' "$*"
 } >"$run/command"
@@ -39,18 +41,19 @@ INIT
 options=(
   -machine q35 -cpu max -accel tcg,thread=multi -smp "$(nproc)" -m "${VM_MEMORY:-4G}"
   -nodefaults -no-user-config -display none -no-reboot
-  -kernel "$vm/kernel/vmlinux" -initrd "$vm/kernel/initrd"
-  -append "console=ttyS0 panic=-1 softlockup_panic=1 watchdog_thresh=30 mitigations=off vm=$vm run=$run"
-  -serial "file:$run/console"
+  # From target/vm: a comma in a path would be qemu's.
+  -kernel kernel/vmlinux -initrd kernel/initrd
+  -append "console=ttyS0 panic=-1 softlockup_panic=1 watchdog_thresh=30 mitigations=off run=${run##*/}"
+  -serial "file:shared/${run##*/}/console"
   -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap
-  -virtfs "local,path=$vm/shared,mount_tag=shared,security_model=none"
+  -virtfs local,path=shared,mount_tag=shared,security_model=none
   # Not stdio: at the end of its stdin that stops writing, and the guest would wait for ever.
   -device virtio-serial -chardev file,id=out,path=/dev/stdout,append=on
   -device virtserialport,chardev=out
 )
 # In the background, so that a signal to this script is acted upon at once; and the machine goes
 # when we do, whatever the reason. cat: qemu opens its stdout anew, which a socket would refuse.
-{ setpriv --pdeathsig TERM timeout -k 5 "${VM_TIMEOUT:-1500}" qemu-system-x86_64 "${options[@]}" </dev/null | cat; } &
+{ cd "$vm" && setpriv --pdeathsig TERM timeout -k 5 "${VM_TIMEOUT:-1500}" qemu-system-x86_64 "${options[@]}" </dev/null | cat; } &
 machine=$!
 rc=0
 wait "$machine" || rc=$?

@@ -71,7 +71,9 @@ pub(crate) fn program(called: Option<OsString>, is_call: bool) -> Program {
 }
 
 fn unknown(name: &str) -> CniError {
-    let names = ALL.map(Plugin::name).join(", ");
+    let own = ALL.into_iter().map(Plugin::name);
+    let others = OTHER_NAMES.iter().map(|(other, _)| *other);
+    let names = own.chain(others).collect::<Vec<_>>().join(", ");
     CniError::new(
         Code::InvalidEnvironment,
         format!("{name}: Weft has no plugin of this name"),

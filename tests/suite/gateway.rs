@@ -82,10 +82,8 @@ fn forwarding_is_switched_on_for_the_families_in_use() {
     let mut status = net.conf(&json!({"cniVersion": "1.1.0"}));
     net.host.sh("sysctl -qw net.ipv4.ip_forward=0");
     status["ipMasq"] = true.into();
-    assert_eq!(
-        Call::new(&net.suite, "STATUS", &status)
-            .on(&net.host)
-            .code(),
-        51
-    );
+    // The next ADD mends it: no reason to lose a node.
+    let outcome = Call::new(&net.suite, "STATUS", &status).on(&net.host);
+    outcome.ok();
+    assert!(outcome.stderr.contains("ip_forward"), "{}", outcome.stderr);
 }

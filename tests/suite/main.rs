@@ -13,6 +13,7 @@
 mod bad_input;
 mod bandwidth;
 mod bridge;
+mod checkout;
 mod commands;
 mod concurrency;
 mod conformance;

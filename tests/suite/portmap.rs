@@ -496,7 +496,7 @@ fn wrong_mappings_are_refused_at_once() {
         ),
         (
             json!([{"hostPort": 80, "containerPort": 80, "hostIP": "::1"}]),
-            "hostIP",
+            "at ::1 cannot be published",
         ),
         (
             json!([{"hostPort": 65_000, "containerPort": 80, "range": 1000}]),

@@ -178,7 +178,7 @@ fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), AttachError
 /// are read: an ADD writes its record first.
 fn remove_orphaned_access(host: &mut Host) -> Result<(), AttachError> {
     for link in host_access::all(host)? {
-        host_access::mend(host, &link, None)?;
+        host_access::mend(host, &link, host_access::Extent::All)?;
         let object = SharedObject::HostAccess { link };
         if let SharedObject::HostAccess { link } = &object
             && !users::is_needed(host, &object)?

@@ -171,9 +171,10 @@ impl ChildSide {
         if child_plan.host_access != HostAccess::None {
             let link = host_access_name(parent);
             let mtu = self.parent.link().unwrap_or(&self.parent.master).mtu;
-            let index = host_access::ensure(host, &link, child_plan.kind, (parent, index, mtu))?;
+            let (index, extent) =
+                host_access::ensure(host, &link, child_plan.kind, (parent, index, mtu))?;
             host_access::add(host, index, &record.host_routes)?;
-            host_access::mend(host, &link, Some(record))?;
+            host_access::mend(host, &link, extent)?;
             host_access::add_inside(inside, record)?;
         }
         Ok(vec![interface(&MadeInterface {

@@ -221,14 +221,21 @@ fn labels(object: &Fields<'_>) -> BTreeMap<String, String> {
 
 fn addresses(object: &Fields<'_>) -> Option<Vec<IpNetwork>> {
     const MUST: &str = "must be an address or a prefix";
+    /// The word for everything is no prefix, but a selector of its own.
+    const WHOLE: &str = "must be an address or a prefix; \"any\" stands in place of the whole object";
+    let must = |value: &Value| if value == "any" { WHOLE } else { MUST };
     let mut networks: Vec<IpNetwork> = match object.value("cidr") {
-        Some(Value::String(_)) => object.parsed("cidr", MUST).into_iter().collect(),
+        Some(value @ Value::String(_)) => vec![object.parsed("cidr", must(value))?],
+        Some(Value::Array(list)) if list.is_empty() => {
+            object.invalid("cidr", &"[]", MUST);
+            return None;
+        }
+        Some(Value::Array(list)) if list.iter().any(|one| one == "any") => {
+            object.invalid("cidr", &"any", WHOLE);
+            return None;
+        }
         _ => object.parsed_list("cidr", MUST),
     };
-    if networks.is_empty() {
-        object.invalid("cidr", &"[]", MUST);
-        return None;
-    }
     networks.sort_by_key(|one| (one.prefix(), one.network()));
     for (index, network) in networks.iter().enumerate() {
         let wider = networks.iter().take(index);

@@ -209,16 +209,17 @@ pub(crate) fn spec(route: &Route, index: u32, addresses: &[AddressRecord]) -> Ro
     let gateway = route
         .gw
         .or_else(|| if is_on_link { None } else { family_gateway() });
-    // A router that is in none of the container's subnets (or the container has its address alone) is on its link
-    // all the same; the kernel knows that of link-local addresses by itself.
-    let is_near = |gateway: IpAddr| match gateway {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
-        _ => addresses.iter().any(|one| one.address.contains(gateway)),
+    // The network's router is on the container's link, be it in one of its subnets or not (of link-local addresses the
+    // kernel knows that). Of another one the kernel judges by the routes that there are: a route by nowhere is a mistake.
+    let is_on_link_all_the_same = |gateway: IpAddr| {
+        let is_own = addresses.iter().any(|one| gateway_of(one) == Some(gateway));
+        let is_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        is_own && !is_local && !addresses.iter().any(|one| one.address.contains(gateway))
     };
     RouteSpec {
         dst: network_of(route.dst),
         gateway,
-        is_gateway_on_link: gateway.is_some_and(|gateway| !is_near(gateway)),
+        is_gateway_on_link: gateway.is_some_and(is_on_link_all_the_same),
         link: index,
         priority: route.priority,
         table: route.table,

@@ -14,7 +14,7 @@ use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::{KernelError, Mac, NetNs, address, neighbour, sysctl};
-use weft_store::{AddressRecord, AttachmentRecord, HostRoute, SharedObject, StoreError};
+use weft_store::{AddressRecord, AttachmentRecord, HostRoute, StoreError};
 
 use super::parent::explain;
 use super::router_advertisements;
@@ -93,13 +93,13 @@ pub(crate) fn mac(link: &str) -> Mac {
     bridge_mac(link, &weft_kernel::host::machine_id().unwrap_or_default())
 }
 
-/// Makes the host's interface if it is missing; its index.
+/// Makes the host's interface if it is missing; its index, and whether its routes may be gone because it was down.
 pub(crate) fn ensure(
     host: &mut Host,
     name: &str,
     kind: ChildKind,
     parent: (&str, u32, u32),
-) -> Result<u32, AttachError> {
+) -> Result<(u32, Extent), AttachError> {
     let (parent_name, parent_index, mtu) = parent;
     let socket = host.route()?;
     if let Some(there) = link::find(socket, name)? {
@@ -117,7 +117,11 @@ pub(crate) fn ensure(
             });
         }
         set_up(host, &there)?;
-        return Ok(there.index);
+        let extent = match there.is_up || is_being_made {
+            true => Extent::Sourceless,
+            false => Extent::All,
+        };
+        return Ok((there.index, extent));
     }
     let mut batch = Batch::new();
     let new = ChildLink::<NetNs> {
@@ -150,7 +154,7 @@ pub(crate) fn ensure(
         why: "vanished while it was being made".to_owned(),
     })?;
     set_up(host, &there)?;
-    Ok(there.index)
+    Ok((there.index, Extent::Sourceless))
 }
 
 /// Brings the host's interface up, deaf to what containers and the LAN advertise.
@@ -226,6 +230,29 @@ fn refused(error: KernelError, route: &HostRoute) -> AttachError {
     error.into()
 }
 
+/// A route to this address by this interface is Weft's own: it was put back a moment ago, or its container is gone.
+/// One by another interface is not.
+fn replace_own(
+    host: &mut Host,
+    index: u32,
+    route: &HostRoute,
+    error: KernelError,
+) -> Result<(), AttachError> {
+    let is_own = |there: &RouteSpec| there.dst.ip() == route.address && there.source.is_some();
+    let socket = host.route()?;
+    let there = route::list_of_link(socket, route.address.is_ipv4(), index)?;
+    let Some(own) = there.into_iter().find(is_own) else {
+        return Err(refused(error, route));
+    };
+    if own.source == Some(route.source) {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    own.delete(&mut batch);
+    spec(route, index).add(&mut batch);
+    Ok(socket.commit(batch)?)
+}
+
 /// Adds the routes of the host to a container.
 pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(), AttachError> {
     if let Some(there) = link::find_index(host.route()?, index)? {
@@ -236,7 +263,10 @@ pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(
         spec(route, index).add(&mut batch);
     }
     for (outcome, route) in host.route()?.send_all(batch)?.into_iter().zip(routes) {
-        outcome.map_err(|error| refused(error, route))?;
+        match outcome {
+            Err(error) if error.is_present() => replace_own(host, index, route, error)?,
+            other => other.map_err(|error| refused(error, route))?,
+        }
     }
     let mut batch = Batch::new();
     for route in routes {
@@ -247,10 +277,14 @@ pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(
             neighbour::set_permanent(index, route.address, container, &mut batch);
         }
     }
-    match batch.is_empty() {
-        true => Ok(()),
-        false => Ok(host.route()?.commit(batch)?),
+    for outcome in host.route()?.send_all(batch)? {
+        match outcome {
+            // Put back a moment ago.
+            Err(error) if error.is_present() => {}
+            other => other?,
+        }
     }
+    Ok(())
 }
 
 /// Adds the container's way back, which goes with its interface. A source address outside its
@@ -299,10 +333,11 @@ pub(crate) fn remove_routes(host: &mut Host, routes: &[HostRoute]) -> Result<(),
     for route in routes {
         let socket = host.route()?;
         if let Some(there) = link::find(socket, &route.link)? {
-            spec(route, there.index).delete(&mut batch);
+            // This one first: alone it would look as if the kernel had removed the other.
             if let Some(second) = fallback(route, there.index) {
                 second.delete(&mut batch);
             }
+            spec(route, there.index).delete(&mut batch);
             if route.macs.is_some() {
                 neighbour::delete(there.index, route.address, &mut batch);
             }
@@ -317,53 +352,55 @@ pub(crate) fn remove_routes(host: &mut Host, routes: &[HostRoute]) -> Result<(),
     Ok(())
 }
 
-/// Puts back the routes by one of the host's interfaces that are gone: with an address of the host the kernel
-/// removes those that it is the source of, and with the address set anew they do not come back. `like` is an
-/// attachment on it whose routes are there; without one all are looked at.
+/// Which routes [`mend`] looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Those that lost their source: with an address of the host the kernel removes IPv4 routes that it is the
+    /// source of, and leaves the one behind; of IPv6's it removes the source. Both are the kernel's doing alone:
+    /// no ADD or DEL on its way looks so.
+    Sourceless,
+    /// All that are not there, as after the interface was down. An ADD on its way has none yet.
+    All,
+}
+
+/// Puts back the routes by one of the host's interfaces that the kernel took away.
 ///
 /// # Errors
 /// The kernel's and the store's.
-pub(crate) fn mend(
-    host: &mut Host,
-    link_name: &str,
-    like: Option<&AttachmentRecord>,
-) -> Result<(), AttachError> {
+pub(crate) fn mend(host: &mut Host, link_name: &str, extent: Extent) -> Result<(), AttachError> {
     let Some(there) = link::find(host.route()?, link_name)? else {
         return Ok(());
     };
-    let mut routed: BTreeSet<IpAddr> = BTreeSet::new();
-    for is_ipv4 in [true, false] {
-        let routes = route::list_of_link(host.route()?, is_ipv4, there.index)?;
-        let whole = routes.iter().filter(|route| route.source.is_some());
-        routed.extend(whole.map(|route| route.dst.ip()));
-    }
-    if let Some(like) = like {
-        let object = SharedObject::HostAccess {
-            link: link_name.to_owned(),
-        };
-        let users = host
-            .store
-            .read(|transaction| transaction.users_of(&object))?;
-        let users = usize::try_from(users).unwrap_or(usize::MAX);
-        let is_whole = |is_ipv4: bool| {
-            let is_used = like
-                .host_routes
-                .iter()
-                .any(|one| one.address.is_ipv4() == is_ipv4);
-            !is_used || routed.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count() >= users
-        };
-        if is_whole(true) && is_whole(false) {
-            return Ok(());
-        }
-    }
-    let records = host.store.read(|transaction| transaction.attachments())?;
-    let lacks = |record: &&AttachmentRecord| {
-        let mut routes = record.host_routes.iter();
-        routes.any(|route| route.link == link_name && !routed.contains(&route.address))
+    let socket = host.route()?;
+    let mut routes = route::list_of_link(socket, true, there.index)?;
+    routes.extend(route::list_of_link(socket, false, there.index)?);
+    let with_source = |is_wanted: bool| -> BTreeSet<IpAddr> {
+        let mut found = routes.clone();
+        found.retain(|route| route.source.is_some() == is_wanted);
+        found.iter().map(|route| route.dst.ip()).collect()
     };
-    for record in records.iter().filter(lacks) {
-        if let Err(error) = put_back(host, there.index, record) {
+    let (whole, sourceless) = (with_source(true), with_source(false));
+    let is_lost = |route: &HostRoute| {
+        route.link == link_name
+            && !whole.contains(&route.address)
+            && (extent == Extent::All || sourceless.contains(&route.address))
+    };
+    if extent == Extent::Sourceless && sourceless.is_subset(&whole) {
+        return Ok(());
+    }
+    let mut records = host.store.read(|transaction| transaction.attachments())?;
+    records.retain(|record| record.host_routes.iter().any(is_lost));
+    for record in records {
+        if let Err(error) = put_back(host, there.index, &record) {
             tracing::warn!(%error, container = %record.id, "the host's way to a container is not put back");
+        }
+        // It may have left meanwhile.
+        let is_there = host
+            .store
+            .read(|transaction| transaction.attachment(&record.id))?
+            .is_some();
+        if !is_there {
+            remove_routes(host, &record.host_routes)?;
         }
     }
     Ok(())
