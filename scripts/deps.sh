@@ -10,6 +10,8 @@ packages=(
   nftables iptables conntrack                   # reading rules and connections in tests; the reference needs iptables
   strace tcpdump python3 time                   # killing at system calls, watching packets, memory
   podman conmon runc containerd busybox-static  # real runtimes
+  python3-grpcio                                # a client of containerd's CRI
+  dnsmasq-base                                  # a DHCP server
   containernetworking-plugins                   # the reference plugins: oracle and rival
   iperf3                                        # bytes a second, in make bench
   qemu-system-x86 kmod xz-utils                 # a machine with Debian's kernel, for what others lack

@@ -18,52 +18,8 @@ here=$(dirname "$(realpath "$0")")
 [ $# -eq 1 ] || { echo "usage: isolated-host.sh ctr.sh CONFLIST" >&2; exit 2; }
 
 HOST4=192.0.2.2 OUTSIDE4=192.0.2.1 HOST6=2001:db8:2::2 OUTSIDE6=2001:db8:2::1
-IMAGE=localhost/busybox:test
-ROOT=$WEFT_RT_TMP/containerd
-NET=$(install_network "$1")
-export CONTAINERD_ADDRESS=$ROOT/containerd.sock
-
-start_containerd() {
-    mkdir -p "$ROOT"
-    # Only what ctr needs: CRI would load the network as well, and other snapshotters are slow
-    # to find out that they cannot work.
-    cat >"$ROOT/config.toml" <<CONF
-version = 2
-root = "$ROOT/root"
-state = "/run/containerd"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.snapshotter.v1.aufs", "io.containerd.tracing.processor.v1.otlp"]
-[grpc]
-address = "$CONTAINERD_ADDRESS"
-[ttrpc]
-address = "$CONTAINERD_ADDRESS.ttrpc"
-CONF
-    containerd --config "$ROOT/config.toml" >"$ROOT/log" 2>&1 &
-    CONTAINERD=$!
-    eventually ctr version
-}
-
-stop_containerd() {
-    kill -TERM "$CONTAINERD" && eventually gone "$CONTAINERD"
-}
-
-# An image archive as "docker save" makes it, from one layer.
-make_image() {
-    local dir=$WEFT_RT_TMP/image sum arch
-    mkdir "$dir"
-    make_rootfs_tar "$dir/layer.tar"
-    sum=$(sha256sum "$dir/layer.tar" | cut -d ' ' -f 1)
-    case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) arch=$(uname -m) ;; esac
-    cat >"$dir/config.json" <<JSON
-{"architecture":"$arch","os":"linux","config":{"Env":["PATH=/bin"]},
- "rootfs":{"type":"layers","diff_ids":["sha256:$sum"]}}
-JSON
-    echo "[{\"Config\":\"config.json\",\"RepoTags\":[\"$IMAGE\"],\"Layers\":[\"layer.tar\"]}]" \
-        >"$dir/manifest.json"
-    tar -C "$dir" -cf "$WEFT_RT_TMP/image.tar" manifest.json config.json layer.tar
-    rm -rf "$dir"
-}
+install_network "$1" >/dev/null
+. "$here/containerd-lib.sh"
 
 # run NAME CMD...: in the foreground, to its end. ctr deletes the container's task, then the
 # network, then the container.
@@ -118,7 +74,8 @@ exit 0'
 said() { grep -qx "ok $1" <<<"$OUTPUT" || { grep -x "failed $1" <<<"$OUTPUT"; return 1; }; }
 
 # Not by "must", which would run it in a subshell: it sets CONTAINERD.
-if start_containerd >/dev/null; then pass "containerd starts"; else fail "containerd starts" "$(tail -n 2 "$ROOT/log")"; exit 1; fi
+# CRI would load the network as well.
+if start_containerd io.containerd.grpc.v1.cri >/dev/null; then pass "containerd starts"; else fail "containerd starts" "$(tail -n 2 "$ROOT/log")"; exit 1; fi
 make_image
 must "image" ctr image import "$WEFT_RT_TMP/image.tar"
 

@@ -71,7 +71,10 @@ fn a_name_of_no_plugin_is_answered_with_those_there_are() {
         .filter(|name| name != "weft")
         .collect();
     assert!(told.is_superset(&installed), "{told:?}");
-    assert!(told.contains("host-local"), "the reference plugins' names too: {told:?}");
+    assert!(
+        told.contains("host-local"),
+        "the reference plugins' names too: {told:?}"
+    );
 }
 
 #[test]

@@ -51,9 +51,15 @@ fn the_virtual_machine_sees_a_checkout_anywhere() {
         let printed = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{parent}: {output:?}");
         assert!(printed.contains("weft "), "{printed}");
-        assert!(printed.contains(checkout.path().to_str().unwrap()), "{printed}");
+        assert!(
+            printed.contains(checkout.path().to_str().unwrap()),
+            "{printed}"
+        );
         let left = checkout.path().join("target/vm/shared/left");
         assert_eq!(std::fs::read_to_string(left).unwrap(), "there\n");
-        assert!(!checkout.path().join("target/new").exists(), "copy on write");
+        assert!(
+            !checkout.path().join("target/new").exists(),
+            "copy on write"
+        );
     }
 }

@@ -222,7 +222,9 @@ fn iptables_is_a_neighbour() {
     let (late, _) = net.add(&full);
     net.del(&full, &late);
     assert_eq!(
-        host.sh("iptables-nft-save | grep -v -e '^#' -e 'weft admits' | sed 's/\\[[0-9:]*\\]/[0:0]/'"),
+        host.sh(
+            "iptables-nft-save | grep -v -e '^#' -e 'weft admits' | sed 's/\\[[0-9:]*\\]/[0:0]/'"
+        ),
         before
             .lines()
             .map(|line| {
@@ -234,6 +236,14 @@ fn iptables_is_a_neighbour() {
             })
             .collect::<String>()
     );
+    // Of what weft-firewall has there the flush takes its admission, which a reload brings again.
     host.sh("iptables-nft -F && iptables-nft -t nat -F");
+    let shown = run(&net, &["firewall", "diff"]);
+    assert!(
+        text(&shown).contains("a rule that lets wtest4 through"),
+        "{}",
+        text(&shown)
+    );
+    ok(&run(&net, &["firewall", "reload"]));
     assert_eq!(ok(&run(&net, &["firewall", "diff"])), "");
 }

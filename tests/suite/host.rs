@@ -105,7 +105,9 @@ fn a_device_comes_back_although_its_name_is_taken() {
     let outcome = lan.call("DEL", &conf, &container);
     outcome.ok();
     assert!(
-        outcome.stderr.contains("its own name eth1 is another one's"),
+        outcome
+            .stderr
+            .contains("its own name eth1 is another one's"),
         "{}",
         outcome.stderr
     );

@@ -21,12 +21,12 @@ fn conf(keys: &Value) -> Value {
 #[test]
 fn unusable_masters_are_refused_in_advance() {
     let lan = Lan::new();
-    lan.host.sh("ip link add down0 type veth && \
-         ip link add br0 type bridge && ip link add port0 type veth && \
-         ip link set port0 master br0 up && ip link set br0 up");
+    lan.host.sh(
+        "ip link add br0 type bridge && ip link add port0 type veth && \
+         ip link set port0 master br0 up && ip link set br0 up",
+    );
     let on = |master: &str| conf(&json!({"master": master}));
     lan.refuses(&on("nosuch0"), 7, &["nosuch0", "does not exist"]);
-    lan.refuses(&on("down0"), 7, &["down0 is down", "ip link set down0 up"]);
     lan.refuses(&on("port0"), 7, &["port0", "is a port of"]);
     lan.refuses(&on("lo"), 7, &["loopback"]);
     lan.refuses(&conf(&json!({"master": null})), 7, &["no default route"]);
@@ -35,6 +35,31 @@ fn unusable_masters_are_refused_in_advance() {
         7,
         &["mtu", "1501", "1500 of eth1"],
     );
+}
+
+/// A master without power is in a passing state: containers wait for it as the host does.
+#[test]
+fn a_master_that_is_down_comes_up_later() {
+    for keys in [
+        json!({}),
+        json!({"mode": "private"}),
+        json!({"hostAccess": true}),
+    ] {
+        let lan = Lan::new();
+        lan.host.sh("ip link set eth1 down");
+        let conf = conf(&keys);
+        let status = lan.status(&conf);
+        status.ok();
+        assert!(
+            status.stderr.contains("is down: its containers"),
+            "{}",
+            status.stderr
+        );
+        let (container, _) = lan.add(&conf);
+        lan.host.sh("ip link set eth1 up");
+        assert!(container.reaches(crate::lan::MACHINE4), "{keys}");
+        lan.call("DEL", &conf, &container).ok();
+    }
 }
 
 #[test]
@@ -382,7 +407,7 @@ fn a_refused_way_to_a_container_spares_the_first() {
     second["ipam"]["addresses"] = json!([{"address": result["ips"][0]["address"]}]);
     let error = lan.call("ADD", &second, &lan.host.container()).error();
     let msg = error["msg"].as_str().unwrap();
-    assert!(msg.contains("held by"), "{error}");
+    assert!(msg.contains("is that of net/"), "{error}");
     before.assert_same(&lan.host, "the refused one");
     let mut check = first;
     check["prevResult"] = result;

@@ -1,4 +1,4 @@
-//! Real runtimes: Podman (CNI backend) and containerd's ctr, each in a throw-away host.
+//! Real runtimes: Podman (CNI backend), containerd's ctr and its CRI, each in a throw-away host.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,13 +7,19 @@ use weft_testkit::{Feature, Suite, require};
 
 /// Runs a script of checks in a throw-away host; it prints PASS and FAIL lines.
 fn checks(script: &str, conflist: &str, dual_stack: bool) {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtimes");
     let bin = Suite::weft().bin_dir;
+    let with_others = format!("{}:/usr/lib/cni", bin.display());
+    checks_with(&with_others, script, conflist, dual_stack);
+}
+
+/// The same with the plugins of these directories.
+fn checks_with(bin_dirs: &str, script: &str, conflist: &str, dual_stack: bool) {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtimes");
     let mut command = Command::new(here.join("isolated-host.sh"));
     command
         .arg(here.join(script))
         .arg(here.join(conflist))
-        .env("WEFT_BIN_DIR", format!("{}:/usr/lib/cni", bin.display()))
+        .env("WEFT_BIN_DIR", bin_dirs)
         .env("WEFT_RT_COVER", "/var/lib/weft")
         .env("WEFT_STATE_CMD", "/opt/cni/bin/weft store dump");
     if dual_stack {
@@ -39,6 +45,11 @@ fn podman_runs_containers_on_weft_with_both_families() {
 }
 
 #[test]
+fn podman_publishes_ports_of_a_container_in_two_networks() {
+    checks("podman-two-networks.sh", "weft-dual.conflist", true);
+}
+
+#[test]
 fn podman_runs_containers_on_a_macvlan() {
     checks("podman.sh", "weft-macvlan.conflist", false);
 }
@@ -61,4 +72,11 @@ fn ctr_runs_containers_on_weft() {
 #[test]
 fn ctr_runs_containers_on_weft_with_both_families() {
     checks("ctr.sh", "weft-dual.conflist", true);
+}
+
+/// As on a Kubernetes node: containerd itself calls a plugin named `loopback`, and there is none but Weft's.
+#[test]
+fn containerds_cri_runs_pods_with_no_other_plugins() {
+    let bin = Suite::weft().bin_dir;
+    checks_with(bin.to_str().unwrap(), "cri.sh", "weft-dual.conflist", true);
 }

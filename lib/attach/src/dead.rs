@@ -11,6 +11,9 @@ use crate::error::{AttachError, Users};
 use crate::host::Host;
 use crate::namespaces;
 
+/// What the kernel takes at most to remove the interfaces of a namespace that has ended.
+const CLEAN_UP: Duration = Duration::from_millis(700);
+
 /// Does something again as long as what is in its way is a dead container's, which ends then.
 pub(crate) fn retry<T>(
     host: &mut Host,
@@ -18,13 +21,23 @@ pub(crate) fn retry<T>(
 ) -> Result<T, AttachError> {
     /// Each time at least one container has ended; who needs more has several things to ask for.
     const ATTEMPTS: u32 = 16;
-    for _ in 0..ATTEMPTS {
+    /// Interfaces without a pair on the host show only in the refusal that the kernel has not removed them yet.
+    const PAUSE: Duration = Duration::from_millis(20);
+    let mut attempts = 0;
+    let mut last_end = None;
+    while attempts < ATTEMPTS {
         let error = match work(host) {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
         match end_blockers(host, &error) {
-            Ok(true) => {}
+            Ok(true) => {
+                attempts += 1;
+                last_end = Some(Instant::now());
+            }
+            Ok(false) if last_end.is_some_and(|end| end.elapsed() < CLEAN_UP) => {
+                std::thread::sleep(PAUSE);
+            }
             Ok(false) => return Err(error),
             Err(failure) => {
                 tracing::warn!(%failure, "a dead container is in the way and could not be ended");
@@ -114,7 +127,7 @@ pub(crate) fn find_dead<'a>(
     let deadline = Instant::now()
         + match patience {
             Patience::None => Duration::ZERO,
-            Patience::UntilLinksAreGone => Duration::from_millis(700),
+            Patience::UntilLinksAreGone => CLEAN_UP,
         };
     let mut dead = Vec::new();
     for record in gone {

@@ -222,7 +222,8 @@ fn labels(object: &Fields<'_>) -> BTreeMap<String, String> {
 fn addresses(object: &Fields<'_>) -> Option<Vec<IpNetwork>> {
     const MUST: &str = "must be an address or a prefix";
     /// The word for everything is no prefix, but a selector of its own.
-    const WHOLE: &str = "must be an address or a prefix; \"any\" stands in place of the whole object";
+    const WHOLE: &str =
+        "must be an address or a prefix; \"any\" stands in place of the whole object";
     let must = |value: &Value| if value == "any" { WHOLE } else { MUST };
     let mut networks: Vec<IpNetwork> = match object.value("cidr") {
         Some(value @ Value::String(_)) => vec![object.parsed("cidr", must(value))?],
