@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod address_rules;
 mod bad_input;
 mod bandwidth;
 mod bridge;
@@ -20,16 +21,20 @@ mod conformance;
 mod crash;
 mod dead_holders;
 mod dependencies;
+mod dhcp;
 mod docs;
 mod examples;
 mod firewall;
 mod firewall_state;
 mod first_packet;
+mod foreign_rules;
 mod gateway;
 mod host;
+mod host_settings;
 mod ipam;
 mod ipvlan;
 mod isolation;
+mod kubernetes;
 mod lan;
 mod layers;
 mod leaving;
@@ -37,6 +42,7 @@ mod localhost;
 mod macvlan;
 mod masquerade;
 mod neighbours;
+mod odd_calls;
 mod policy;
 mod portmap;
 mod put_back;
@@ -47,4 +53,5 @@ mod spoofing;
 mod store;
 mod tuning;
 mod two_networks;
+mod untranslated;
 mod vlan;
