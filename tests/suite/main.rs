@@ -19,6 +19,7 @@ mod commands;
 mod concurrency;
 mod conformance;
 mod crash;
+mod crash_shared;
 mod dead_holders;
 mod dependencies;
 mod dhcp;
