@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weft_testkit::{Call, HostState};
 
-use crate::lan::{Lan, addresses};
+use crate::lan::{Lan, MACHINE4, addresses};
 
 const PLUGINS: &str = "/usr/lib/cni";
 
@@ -110,7 +110,7 @@ fn a_container_on_a_master_gets_a_lease() {
             address.starts_with("192.168.60.15") || address.starts_with("192.168.60.16"),
             "{result}"
         );
-        assert!(container.reaches(crate::lan::MACHINE4));
+        assert!(container.reaches(MACHINE4));
         if let Some(mac) = keys.get("mac") {
             let leases = std::fs::read_to_string(lan.host.dir().join("leases")).unwrap();
             assert!(
@@ -125,6 +125,27 @@ fn a_container_on_a_master_gets_a_lease() {
         assert!(!container.succeeds("ip link show eth0"));
         before.assert_same(&lan.host, &format!("{keys}"));
     }
+}
+
+/// The same on a bridge that leads to the LAN.
+#[test]
+fn a_container_on_a_bridge_gets_a_lease() {
+    let lan = Lan::new();
+    let dhcp = Dhcp::start(&lan);
+    lan.host.sh(
+        "ip addr flush dev eth1 && ip link add theirs0 type bridge && ip link set eth1 master theirs0 && \
+         ip link set theirs0 up",
+    );
+    let conf = dhcp.conf(&json!({"type": "weft-bridge", "bridge": "theirs0"}));
+    let container = lan.host.container();
+    let result = call(&lan, "ADD", &conf, &container).ok();
+    assert!(
+        addresses(&result)[0].starts_with("192.168.60.1"),
+        "{result}"
+    );
+    assert!(container.reaches(MACHINE4));
+    call(&lan, "DEL", &conf, &container).ok();
+    assert!(!container.has_interface("eth0"));
 }
 
 /// No server answers: nothing is left of the interface.

@@ -422,6 +422,12 @@ fn firewall() {
     on_a_bridge("firewall", &[]);
 }
 
+/// What services do on such a node is in kubernetes.rs.
+#[test]
+fn kubernetes() {
+    on_a_bridge("kubernetes", &[]);
+}
+
 #[test]
 fn policy() {
     on_a_bridge("policy", &[]);

@@ -61,6 +61,49 @@ fn closed(from: &Container, addresses: &[&str], how: &str) {
     }
 }
 
+/// The example for a node: allowed by a service's address and directly, closed otherwise, and out.
+#[test]
+fn the_example_serves_a_node() {
+    let net = Net::new();
+    let outside = weft_testkit::Outside::join(&net.host);
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../conflist-examples/kubernetes.conflist");
+    let list: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let mut conf = list["plugins"][0].clone();
+    conf["cniVersion"] = "1.0.0".into();
+    conf["name"] = list["name"].clone();
+    let ((server, result), (client, _)) = (net.add(&conf), net.add(&conf));
+    let pod = result["ips"][0]["address"]
+        .as_str()
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap();
+    let to = |port: u16| {
+        format!("nft add rule ip svc pre ip daddr 10.96.0.1 tcp dport {port} dnat to {pod}:{port}")
+    };
+    net.host.sh(&format!(
+        "nft add table ip svc && \
+         nft 'add chain ip svc pre {{ type nat hook prerouting priority dstnat; }}' && {} && {}",
+        to(80),
+        to(81)
+    ));
+    let _servers = (
+        Server::tcp(&server, 80, "open"),
+        Server::tcp(&server, 81, "secret"),
+    );
+    each_bridge_filter(&net, |how| {
+        let direct = format!("{pod}:80");
+        reached(&client, &["10.96.0.1:80", &direct], how);
+        let secret = format!("{pod}:81");
+        closed(&client, &["10.96.0.1:81", &secret], how);
+    });
+    assert!(client.reaches("192.0.2.1"), "out");
+    let _beyond = Server::tcp(outside.machine(), 80, "outside");
+    let seen = client.run(|| ask_tcp("192.0.2.1:80"));
+    assert_eq!(seen.as_deref(), Some("outside 192.0.2.2"));
+}
+
 fn pods(net: &Net, keys: &Value) -> [(Container, Value); 3] {
     let conf = network(net, 1, keys);
     [net.add(&conf), net.add(&conf), net.add(&conf)]
