@@ -94,3 +94,76 @@ fn neighbours_do_not_reach_localhost() {
         "control: without the guard"
     );
 }
+
+/// A container of one family that is published for both ends of the loopback: what can be served is, and the rest is
+/// told of.
+#[test]
+fn what_cannot_be_published_beside_what_can_is_passed_over() {
+    let net = Net::new();
+    let (container, result) = net.add(&net.conf(&json!({})));
+    let _server = Server::tcp(&container, 80, "c");
+    let entry = |ip: &str| json!({"hostPort": 8080, "containerPort": 80, "hostIP": ip});
+    net.host
+        .sh("ip addr add 2001:db8::7/128 dev lo && ip link set lo up");
+    for (ports, passed_over) in [
+        (json!([entry("127.0.0.1"), entry("::1")]), "::1"),
+        (json!([entry("::1"), entry("127.0.0.1")]), "::1"),
+        (
+            json!([entry("127.0.0.1"), entry("2001:db8::7")]),
+            "2001:db8::7",
+        ),
+    ] {
+        let conf = portmap(&ports, &result);
+        let outcome = net.call("ADD", &conf, &container);
+        outcome.ok();
+        assert!(outcome.stderr.contains(passed_over), "{}", outcome.stderr);
+        assert!(
+            net.host.run(|| ask_tcp("127.0.0.1:8080")).is_some(),
+            "{ports}"
+        );
+        net.call("CHECK", &conf, &container).ok();
+        net.call("DEL", &conf, &container).ok();
+    }
+    // Alone it would serve nobody.
+    for ip in ["::1", "2001:db8::7"] {
+        let error = net
+            .call("ADD", &portmap(&json!([entry(ip)]), &result), &container)
+            .error();
+        assert!(error["msg"].as_str().unwrap().contains(ip), "{error}");
+    }
+}
+
+/// The host's own resolver has 127.0.0.53, and a container that publishes port 53 for everybody does not take it away,
+/// whoever comes first.
+#[test]
+fn the_rest_of_the_loopback_network_is_the_hosts() {
+    for is_first in [true, false] {
+        let net = Net::new();
+        net.host.sh("ip link set lo up");
+        let outside = weft_testkit::Outside::join(&net.host);
+        let (container, result) = net.add(&net.conf(&json!({"ipMasq": true})));
+        let resolver = || {
+            net.host.run(|| {
+                let socket = UdpSocket::bind("127.0.0.53:53").unwrap();
+                socket
+                    .set_read_timeout(Some(std::time::Duration::from_secs(2)))
+                    .unwrap();
+                socket
+            })
+        };
+        let before = is_first.then(resolver);
+        let ports = json!([{"hostPort": 53, "containerPort": 53, "protocol": "udp"}]);
+        net.call("ADD", &portmap(&ports, &result), &container).ok();
+        let resolver = before.unwrap_or_else(resolver);
+        let _server = Server::udp(&container, 53, "pod");
+        let ask = |address: &str| net.host.run(|| crate::services::ask_udp(address));
+        assert!(ask("127.0.0.1:53").unwrap().starts_with("pod"));
+        let client = net.host.run(|| UdpSocket::bind("127.0.0.1:0").unwrap());
+        client.send_to(b"x", "127.0.0.53:53").unwrap();
+        assert!(resolver.recv(&mut [0; 8]).is_ok(), "the resolver is asked");
+        let beyond = outside
+            .machine()
+            .run(|| crate::services::ask_udp("192.0.2.2:53"));
+        assert_eq!(beyond.as_deref(), Some("pod 192.0.2.1"));
+    }
+}

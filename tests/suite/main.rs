@@ -45,6 +45,7 @@ mod masquerade;
 mod neighbours;
 mod odd_calls;
 mod policy;
+mod policy_names;
 mod portmap;
 mod put_back;
 mod runtimes;

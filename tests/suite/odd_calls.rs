@@ -325,3 +325,22 @@ fn any_is_no_prefix() {
         assert!(msg.contains("in place of the whole object"), "{msg}");
     }
 }
+
+/// The kernel's EXFULL is told in words.
+#[test]
+fn a_full_bridge_says_how_many_ports_it_has() {
+    let net = Net::new();
+    let ports = "ip link add full0 type bridge; ip link set full0 up; \
+         sysctl -qw net.ipv6.conf.full0.accept_ra=0; \
+         for i in $(seq 512); do echo link add p$i master full0 type veth peer name q$i; done | ip -batch - && \
+         for i in $(seq 511); do echo link set q$i master full0; done | ip -batch -";
+    net.host.sh(ports);
+    let conf = net.conf(&json!({"bridge": "full0"}));
+    let before = HostState::of(&net.host);
+    let error = net.call("ADD", &conf, &net.host.container()).error();
+    assert!(
+        error["msg"].as_str().unwrap().contains("1023 ports"),
+        "{error}"
+    );
+    before.assert_same(&net.host, "a refused ADD");
+}

@@ -504,7 +504,7 @@ fn wrong_mappings_are_refused_at_once() {
         ),
         (
             json!([{"hostPort": 80, "containerPort": 80, "hostIP": "2001:db8::9"}]),
-            "no address",
+            "no IPv6 address",
         ),
         (
             json!([{"hostPort": 80, "containerPort": 80}, {"hostPort": 80, "containerPort": 81}]),

@@ -368,22 +368,21 @@ fn pass_over(
     ports: &[PortRecord],
     id: &AttachmentId,
 ) -> Result<(), AttachError> {
-    let at = mapping.host_ip.map(|ip| ip.to_string()).unwrap_or_default();
-    let (name, why) = match mapping.host_ip {
-        Some(ip) if is_ipv6_loopback(ip) => (
-            format!("port {} at {at}", mapping.host_port),
-            "cannot be published: the kernel forwards nothing from there; use 127.0.0.1".to_owned(),
-        ),
-        _ => (
-            format!("port {}", mapping.host_port),
-            format!("{} has no address of that family to lead to", id.ifname),
-        ),
+    let at = mapping.host_ip.map(|ip| format!(" at {ip}"));
+    let name = format!("port {}{}", mapping.host_port, at.unwrap_or_default());
+    let why = match mapping.host_ip {
+        Some(ip) if is_ipv6_loopback(ip) => {
+            "cannot be published: the kernel forwards nothing from there; use 127.0.0.1".to_owned()
+        }
+        Some(IpAddr::V4(_)) => format!("{} has no IPv4 address to lead to", id.ifname),
+        Some(IpAddr::V6(_)) => format!("{} has no IPv6 address to lead to", id.ifname),
+        None => format!("{} has no address to lead to", id.ifname),
     };
     let is_served = ports
         .iter()
         .any(|port| (port.protocol, port.host_port) == (mapping.protocol, mapping.host_port));
     if is_served {
-        tracing::warn!("portMappings: {name} {why}");
+        tracing::warn!("portMappings: {name} is passed over: {why}");
         return Ok(());
     }
     Err(AttachError::Conflict {

@@ -143,3 +143,59 @@ impl Transaction<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::{BackendKind, Store, StoreConfig};
+
+    /// What an older Weft has written is found by the first call of this one that writes.
+    #[test]
+    fn a_store_without_indexes_gets_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(StoreConfig {
+            dir: dir.path().join("state"),
+            backend: BackendKind::Redb,
+            lock_timeout: std::time::Duration::from_secs(20),
+            boot_id: None,
+        });
+        let id = AttachmentId {
+            network: "net".try_into().unwrap(),
+            container_id: "c".try_into().unwrap(),
+            ifname: "eth0".try_into().unwrap(),
+        };
+        let record = AttachmentRecord::new(id.clone(), "test");
+        let found = || {
+            store
+                .read(|transaction| transaction.attachments_of_id(&id.container_id))
+                .unwrap()
+                .len()
+        };
+        store
+            .write(|transaction| transaction.insert_attachment(&record))
+            .unwrap();
+        assert_eq!(found(), 1, "the control");
+        store
+            .write(|transaction| {
+                transaction.delete(container_key(&id));
+                transaction.delete(marker_key());
+                Ok::<_, StoreError>(())
+            })
+            .unwrap();
+        let is_indexed = || {
+            store
+                .read(|transaction| transaction.get_bytes(&container_key(&id)))
+                .unwrap()
+                .is_some()
+        };
+        assert_eq!(
+            (is_indexed(), found()),
+            (false, 1),
+            "as an older Weft has left it"
+        );
+        store.write(|_| Ok::<_, StoreError>(())).unwrap();
+        assert_eq!((is_indexed(), found()), (true, 1));
+    }
+}
