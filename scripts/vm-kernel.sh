@@ -32,7 +32,7 @@ make_initrd() {
   cp "$(command -v busybox)" "$tree/bin/"
   for module in virtio_pci virtio_console 9pnet_virtio 9p overlay; do
     modprobe -d "$1" -S "$2" --show-depends "$module"
-  done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r module; do
+  done | sed -n 's/^insmod \(.*\.ko\).*/\1/p' | awk '!seen[$0]++' | while read -r module; do
     cp "$module" "$tree/"
     echo "insmod /${module##*/}"
   done >"$tree/modules"

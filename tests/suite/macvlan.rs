@@ -52,10 +52,33 @@ fn a_master_that_is_down_comes_up_later() {
             status.stderr
         );
         let (container, _) = lan.add(&conf);
+        let state = lan.host.sh("ip -o link show eth1");
+        assert!(
+            !state.contains(",UP"),
+            "that is the administrator's: {state}"
+        );
         lan.host.sh("ip link set eth1 up");
         assert!(container.reaches(MACHINE4), "{keys}");
         lan.call("DEL", &conf, &container).ok();
     }
+}
+
+/// The interface for a tag comes up with its master.
+#[test]
+fn vlan_interfaces_wait_for_a_master_that_is_down() {
+    let name = "macvlan::vlan_interfaces_wait_for_a_master_that_is_down";
+    if !require(Feature::Vlan8021q, name) {
+        return;
+    }
+    let lan = Lan::new();
+    lan.tag();
+    lan.host.sh("ip link set eth1 down");
+    let conf = conf(&json!({"vlan": 100}));
+    let (container, _) = lan.add(&conf);
+    lan.host.sh("ip link set eth1 up");
+    assert!(container.reaches(MACHINE4));
+    lan.call("DEL", &conf, &container).ok();
+    assert!(!lan.host.succeeds("ip link show eth1.100"));
 }
 
 #[test]

@@ -155,8 +155,10 @@ impl ChildSide {
         };
         let parent = self.parent.name();
         let index = match created.container_link {
-            true => self.parent.link().map_or(0, |link| link.index),
             false => self.make_link(host, plans, record, inside, created)?,
+            true if child_plan.link_in_container => self.parent.master.index,
+            // There since the interface was made: only looked up.
+            true => parent::ensure(host, &self.parent, child_plan.vlan, created)?,
         };
         // In passthru mode the kernel gives the parent's; another one is set afterwards, and the
         // kernel takes it back from the parent with the interface.

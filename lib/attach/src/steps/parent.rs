@@ -195,7 +195,8 @@ pub(crate) fn ensure(
     created: &mut Created,
 ) -> Result<u32, AttachError> {
     if let Some(there) = parent.link() {
-        if !there.is_up {
+        // Whether the master is up is the administrator's; on one that is down nothing else can be.
+        if parent.vlan.is_some() && !there.is_up && parent.master.is_up {
             let mut batch = Batch::new();
             link::set_up(there.index, &mut batch);
             host.route()?.commit(batch)?;
@@ -214,7 +215,8 @@ pub(crate) fn ensure(
         mac: None,
         mtu: parent.master.mtu,
         netns: None,
-        up: true,
+        // On a master that is down it comes up with that.
+        up: parent.master.is_up,
     };
     new.create(&mut batch);
     let change = Change {
