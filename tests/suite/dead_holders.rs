@@ -150,6 +150,53 @@ fn a_network_that_has_another_name_is_found() {
     Published::new(&net, &new, &tcp(8080, 80));
 }
 
+/// The DEL that follows a failed ADD removes nothing of the network that has the interface.
+#[test]
+fn a_failed_adds_del_spares_the_interface_that_is_there() {
+    let net = Net::new();
+    let one = net.conf(&json!({"ipMasq": true}));
+    let published = Published::new(&net, &one, &tcp(8080, 80));
+    let other = net.conf(&json!({"name": "other", "bridge": "wtest1"}));
+    assert_eq!(net.call("ADD", &other, &published.container).code(), 106);
+    let mut ports = published.ports.clone();
+    ports["name"] = "other".into();
+    ports["runtimeConfig"]["portMappings"][0]["hostPort"] = 9090.into();
+    for conf in [&ports, &other] {
+        net.call("DEL", conf, &published.container).ok();
+    }
+    assert_eq!(recorded(&net), published.container.id());
+    assert!(published.container.has_interface("eth0"));
+    let mut check = published.ports.clone();
+    check["name"] = one["name"].clone();
+    net.call("CHECK", &check, &published.container).ok();
+}
+
+/// An id that is given again is another container: its port does not lead to the dead one's address.
+#[test]
+fn an_id_given_again_does_not_share_ports() {
+    let net = Net::new();
+    let one = net.conf(&json!({}));
+    let mut first = Published::new(&net, &one, &tcp(8080, 80));
+    let id = first.container.id().to_owned();
+    let mut two = net.conf(&json!({"name": "two", "bridge": "wtest1"}));
+    two["ipam"]["ranges"] = json!([[{"subnet": "10.2.0.0/24"}]]);
+    let again = net.host.container();
+    let call = |verb: &str, conf: &Value| {
+        Call::new(&net.suite, verb, conf)
+            .container(&again)
+            .id(&id)
+            .on(&net.host)
+    };
+    let mut ports = portmap(&tcp(8080, 80), &call("ADD", &two).ok());
+    ports["name"] = "two".into();
+    assert_eq!(call("ADD", &ports).code(), 112, "the first one lives");
+    first.container.kill();
+    call("ADD", &ports).ok();
+    let map = net.host.sh("nft list map inet weft published4");
+    assert!(map.contains(": 10.2.0.2 . 80"), "{map}");
+    call("CHECK", &ports).ok();
+}
+
 #[test]
 fn gc_ends_the_dead_of_every_network() {
     let net = Net::new();

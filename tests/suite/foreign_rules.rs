@@ -105,6 +105,32 @@ add chain ip other forward { type filter hook forward priority 0; }
 add rule ip other forward ip saddr 10.0.0.0/8 reject",
     ),
     (
+        "a verdict map of states",
+        "F
+add rule ip other forward ct state vmap { established : accept, related : accept, new : accept, invalid : drop }",
+    ),
+    (
+        "a limit that returns before a drop",
+        "add table ip other
+add chain ip other calm
+add chain ip other forward { type filter hook forward priority 0; }
+add rule ip other calm limit rate 1000/second return
+add rule ip other calm drop
+add rule ip other forward jump calm",
+    ),
+    (
+        "marked, and accepted by the mark",
+        "F
+add rule ip other forward meta mark set 1
+add rule ip other forward meta mark 1 accept",
+    ),
+    (
+        "addresses that nobody has",
+        "add table ip other
+add chain ip other forward { type filter hook forward priority 0; }
+add rule ip other forward ip daddr { 192.168.0.0/16, 198.51.100.0/24, 203.0.113.0/24 } drop",
+    ),
+    (
         "the other family alone",
         "add table ip6 other
 add chain ip6 other forward { type filter hook forward priority 0; policy drop; }",
@@ -216,4 +242,56 @@ fn closed_networks_stay_closed() {
     net.call("ADD", &firewall(&conf, &result), &container).ok();
     assert!(container.cannot_reach("192.0.2.1"));
     drop(outside);
+}
+
+/// An admission lifts no drop that somebody has set on purpose, and is not repeated.
+#[test]
+fn drops_on_purpose_stay() {
+    for (rules, what) in [
+        (
+            "iptables-nft -A FORWARD -s 10.1.0.2 -j DROP",
+            "a quarantine",
+        ),
+        (
+            "iptables-nft -P FORWARD DROP && iptables-nft -A FORWARD -i wtest1 -j DROP",
+            "the bridge",
+        ),
+    ] {
+        let net = Net::new();
+        let _outside = Outside::join(&net.host);
+        let conf = network(&net, 1, &json!({"ipMasq": true}));
+        let (container, result) = net.add(&conf);
+        net.host.sh(rules);
+        let before = net.host.sh("iptables-nft -S FORWARD");
+        net.call("ADD", &firewall(&conf, &result), &container).ok();
+        ok(&weft(&net.suite, &net.host, &["firewall", "reload"]));
+        assert_eq!(net.host.sh("iptables-nft -S FORWARD"), before, "{what}");
+        assert!(container.cannot_reach("192.0.2.1"), "{what}");
+    }
+}
+
+/// DOCKER-USER counts only where packets come to it, and one pair of rules is enough.
+#[test]
+fn an_admission_is_where_packets_pass_and_once() {
+    let net = Net::new();
+    let _outside = Outside::join(&net.host);
+    net.host
+        .sh("iptables-nft -P FORWARD DROP && iptables-nft -N DOCKER-USER");
+    let conf = network(&net, 1, &json!({"ipMasq": true}));
+    let containers: Vec<_> = (0..3)
+        .map(|_| {
+            let (container, result) = net.add(&conf);
+            net.call("ADD", &firewall(&conf, &result), &container).ok();
+            container
+        })
+        .collect();
+    ok(&weft(&net.suite, &net.host, &["firewall", "reload"]));
+    assert!(containers.iter().all(|one| one.reaches("192.0.2.1")));
+    assert_eq!(
+        net.host
+            .sh("iptables-nft -S")
+            .matches("weft admits")
+            .count(),
+        2
+    );
 }

@@ -121,6 +121,27 @@ fn a_device_comes_back_although_its_name_is_taken() {
     );
 }
 
+/// A device that came back when its container's namespace ended, chosen by its MAC: the dead container ends first, so the
+/// device has its own name again and nothing of it is taken from the next one.
+#[test]
+fn a_device_that_came_back_is_found_by_its_mac() {
+    let lan = Lan::new();
+    lan.host.sh("ip link set eth1 address 02:00:00:00:44:01");
+    let conf = device(&json!({"hwaddr": "02:00:00:00:44:01"}));
+    let (mut first, _) = lan.add(&conf);
+    // As the kernel gives back hardware: with the name it had inside.
+    first.sh(&format!(
+        "ip link set eth0 netns {}",
+        lan.host.netns_path().display()
+    ));
+    first.kill();
+    let (second, _) = lan.add(&conf);
+    Call::weft(&lan.suite, &["gc"]).on(&lan.host);
+    assert!(second.has_interface("eth0"), "it is the living one's");
+    lan.call("DEL", &conf, &second).ok();
+    assert!(lan.host.succeeds("ip link show eth1"), "its own name");
+}
+
 /// A virtual device goes with its namespace; whatever is left of it is cleaned.
 #[test]
 fn a_device_that_went_with_its_namespace() {

@@ -102,7 +102,11 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
         &mut created,
     );
     let applied = applied.and_then(|interfaces| {
-        source_routes::ensure(&mut inside, siblings.iter().chain([&record]))?;
+        // What is wrong with another interface is no reason against this one.
+        if let Err(error) = source_routes::ensure(&mut inside, siblings.iter()) {
+            tracing::warn!(%error, "answers of another interface of the container may leave by this one");
+        }
+        source_routes::ensure(&mut inside, std::iter::once(&record))?;
         Ok(interfaces)
     });
     drop(obeyed);

@@ -72,7 +72,7 @@ fn blockers(host: &Host, error: &AttachError) -> Result<Vec<AttachmentRecord>, A
             StoreError::AddressTaken { holder, .. }
             | StoreError::AddressOnSegment { holder, .. }
             | StoreError::PortTaken { holder, .. } => Users::One((**holder).clone()),
-            StoreError::Exhausted { network, .. } => return in_pool(host, network),
+            StoreError::Exhausted { .. } => return with_addresses(host),
             _ => return Ok(Vec::new()),
         },
         AttachError::InUse { users, .. } => (**users).clone(),
@@ -97,13 +97,10 @@ fn blockers(host: &Host, error: &AttachError) -> Result<Vec<AttachmentRecord>, A
     })?)
 }
 
-fn in_pool(host: &Host, pool: &str) -> Result<Vec<AttachmentRecord>, AttachError> {
+/// Those that have addresses: one of another network may have what is missing, where both are on one bridge.
+fn with_addresses(host: &Host) -> Result<Vec<AttachmentRecord>, AttachError> {
     let mut all = host.store.read(|transaction| transaction.attachments())?;
-    let has_address = |record: &AttachmentRecord| {
-        let mut addresses = record.addresses.iter();
-        addresses.any(|one| one.pool.as_deref() == Some(pool))
-    };
-    all.retain(has_address);
+    all.retain(|record| !record.addresses.is_empty());
     Ok(all)
 }
 

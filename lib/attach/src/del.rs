@@ -10,7 +10,7 @@ use weft_store::{AttachmentRecord, HostLink, StoreError, Transaction};
 use crate::error::AttachError;
 use crate::host::Host;
 use crate::ipam::{DelegateIpam, foreign_type};
-use crate::names::{alias, alternative_name, host_link_name};
+use crate::names::{alias, alternative_name, config_digest, host_link_name};
 use crate::ruleset;
 use crate::steps::{
     bandwidth, child, connections, device, host_access, idle, leaving, links, source_routes, tuning,
@@ -68,6 +68,8 @@ pub struct Target<'a> {
     pub ifname: Option<&'a IfName>,
     /// The path of the container's namespace, where to look for what has no record.
     pub netns: Option<&'a str>,
+    /// The configuration, for a network that has another name by now.
+    pub input: &'a [u8],
 }
 
 impl<'a> Target<'a> {
@@ -81,6 +83,7 @@ impl<'a> Target<'a> {
             container,
             ifname: ifname.as_ref(),
             netns: request.env.get("CNI_NETNS"),
+            input: &request.input,
         }
     }
 
@@ -113,7 +116,9 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// A network may have got another name since: the interface of the container in this namespace is the same.
+    /// A network may have got another name since: the interface of the container in this namespace is the same, and so is
+    /// all of the configuration but the name. (A DEL also follows an ADD that failed because another network's interface
+    /// was there: that one is not meant.)
     fn records_of_renamed(
         &self,
         transaction: &Transaction<'_>,
@@ -122,8 +127,13 @@ impl<'a> Target<'a> {
             return Ok(Vec::new());
         };
         let mut found = transaction.attachments_of_id(self.container)?;
+        if found.is_empty() {
+            return Ok(found);
+        }
+        let digest = config_digest(self.input);
         found.retain(|record| {
             Some(&record.id.ifname) == self.ifname
+                && record.config_digest == digest
                 && record.netns.as_ref().is_some_and(|one| one.path == netns)
         });
         Ok(found)

@@ -153,9 +153,17 @@ pub(crate) fn alternative_name(id: &AttachmentId) -> String {
     format!("weft{}", id.short_hash(11))
 }
 
-/// A digest of a configuration, to tell whether it changed.
+/// A digest of a configuration, to tell whether it is the same: without the network's name and what is of one call.
 pub fn config_digest(input: &[u8]) -> String {
-    hex(&digest(&[input]), 16)
+    const OTHERS: [&str; 5] = ["name", "cniVersion", "runtimeConfig", "prevResult", "args"];
+    let mut conf: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(input).unwrap_or_default();
+    conf.retain(|key, _| {
+        let is_other = OTHERS.iter().any(|other| key.eq_ignore_ascii_case(other));
+        !is_other && !key.starts_with("cni.dev/")
+    });
+    let rest = serde_json::Value::Object(conf).to_string();
+    hex(&digest(&[rest.as_bytes()]), 16)
 }
 
 #[cfg(test)]

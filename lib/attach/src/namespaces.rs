@@ -69,7 +69,37 @@ pub(crate) fn gone<'a>(
             path.is_none_or(|path| open(path, netns).is_none())
         })
     });
+    // With a pair of interfaces the host's end tells. Others could live on where only another mount namespace shows them.
+    if gone.iter().any(|record| record.host_links.is_empty()) {
+        let hidden = bound_elsewhere();
+        gone.retain(|record| {
+            let is_hidden = |netns: &NetnsRecord| hidden.contains(&netns.ino);
+            !record.host_links.is_empty() || !record.netns.as_ref().is_some_and(is_hidden)
+        });
+    }
     gone
+}
+
+/// The inode numbers of the network namespaces that are bound to a path in other mount namespaces.
+fn bound_elsewhere() -> BTreeSet<u64> {
+    let own = std::fs::read_link("/proc/self/ns/mnt").unwrap_or_default();
+    let mut looked_at = BTreeSet::from([own]);
+    let mut found = BTreeSet::new();
+    for process in processes() {
+        let Ok(mounts) = std::fs::read_link(process.join("ns/mnt")) else {
+            continue;
+        };
+        if looked_at.insert(mounts) {
+            let text = std::fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+            found.extend(text.lines().filter_map(bound_inode));
+        }
+    }
+    found
+}
+
+fn bound_inode(line: &str) -> Option<u64> {
+    let root = line.split(' ').nth(3)?;
+    root.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// Every namespace that can be seen, once.
@@ -87,15 +117,19 @@ pub(crate) fn all() -> Vec<NetNs> {
 pub(crate) fn visible() -> Vec<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut paths: Vec<PathBuf> = mounts.lines().filter_map(bound_namespace).collect();
+    paths.extend(processes().map(|process| process.join("ns/net")));
+    paths
+}
+
+/// The directories of the processes.
+fn processes() -> impl Iterator<Item = PathBuf> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let is_process = |path: &PathBuf| {
         path.file_name()
             .and_then(|name| name.to_str())
             .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    let processes = entries.map(|entry| entry.path()).filter(is_process);
-    paths.extend(processes.map(|process| process.join("ns/net")));
-    paths
+    entries.map(|entry| entry.path()).filter(is_process)
 }
 
 /// The mount point in a line of proc_pid_mountinfo(5) that binds a network namespace.

@@ -108,7 +108,7 @@ fn add_once(
                 why: "is published for this attachment already: DEL comes first".to_owned(),
             });
         }
-        let served = served_by_others(transaction, &id)?;
+        let served = served_by_others(transaction, &record)?;
         part.nft
             .retain(|element| !served.contains(&key_of(element)));
         record.ports.clone_from(&parts.ports);
@@ -140,10 +140,12 @@ fn key_of(element: &NftRecord) -> ElementKey {
 /// first interface serves them, and another one when that goes.
 fn served_by_others(
     transaction: &Transaction<'_>,
-    id: &AttachmentId,
+    own: &AttachmentRecord,
 ) -> Result<BTreeSet<ElementKey>, StoreError> {
-    let others = transaction.attachments_of_id(&id.container_id)?;
-    let others = others.iter().filter(|record| record.id != *id);
+    let others = transaction.attachments_of_id(&own.id.container_id)?;
+    let others = others
+        .iter()
+        .filter(|record| record.id != own.id && record.is_of_container(own));
     Ok(others
         .flat_map(|record| &record.nft)
         .filter(|element| ruleset::is_way_in(element))
@@ -173,7 +175,7 @@ pub(crate) fn succeed(host: &mut Host, id: &AttachmentId) -> Result<(), AttachEr
         let Some(mut record) = transaction.attachment(id)? else {
             return Ok(None);
         };
-        let served = served_by_others(transaction, id)?;
+        let served = served_by_others(transaction, &record)?;
         let there: BTreeSet<ElementKey> = record.nft.iter().map(key_of).collect();
         let elements = record.ports.iter().map(ruleset::port_element);
         let missing: Vec<NftRecord> = elements
@@ -516,8 +518,12 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Publishing) -> Result<
     let id = request.attachment_id()?;
     let mut found = Differences::default();
     let (record, standing_by) = host.store.read(|transaction| {
-        let served = served_by_others(transaction, &id)?;
-        Ok::<_, StoreError>((transaction.attachment(&id)?, served))
+        let record = transaction.attachment(&id)?;
+        let served = match &record {
+            Some(record) => served_by_others(transaction, record)?,
+            None => BTreeSet::new(),
+        };
+        Ok::<_, StoreError>((record, served))
     })?;
     for object in record.iter().flat_map(|record| &record.shared) {
         if let SharedObject::RouteLocalnet { link } = object

@@ -43,7 +43,7 @@ impl Transaction<'_> {
     pub fn insert_attachment(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
         self.refuse_duplicate(&record.id)?;
         self.refuse_on_segment(record)?;
-        self.claim_ports(&record.id, &record.ports)?;
+        self.claim_ports(record)?;
         for object in &record.shared {
             self.acquire_shared(object)?;
         }
@@ -64,7 +64,7 @@ impl Transaction<'_> {
         let published = before.as_ref().map_or(&[][..], |before| &before.ports);
         if *published != *record.ports {
             self.release_ports(&record.id, published)?;
-            self.claim_ports(&record.id, &record.ports)?;
+            self.claim_ports(record)?;
         }
         // Acquired first: what both have is never idle in between.
         for object in &record.shared {

@@ -146,8 +146,6 @@ impl Transaction<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
     use crate::{BackendKind, Store, StoreConfig};
 

@@ -97,15 +97,12 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// [`StoreError::PortTaken`] with the holder.
-    pub(crate) fn claim_ports(
-        &mut self,
-        id: &AttachmentId,
-        ports: &[PortRecord],
-    ) -> Result<(), StoreError> {
+    pub(crate) fn claim_ports(&mut self, own: &AttachmentRecord) -> Result<(), StoreError> {
+        let id = &own.id;
         let value = self.encode(id)?;
-        for run in runs(ports) {
+        for run in runs(&own.ports) {
             for claim in self.claims_on(&run, id)? {
-                if !self.is_together(&claim, id)? {
+                if !self.is_together(&claim, own)? {
                     return Err(StoreError::PortTaken {
                         port: claim.port.to_string(),
                         holder: Box::new(claim.holder),
@@ -151,11 +148,12 @@ impl Transaction<'_> {
     }
 
     /// Whether a claim is another attachment's of the same container, to the same port inside.
-    fn is_together(&self, claim: &Claim, id: &AttachmentId) -> Result<bool, StoreError> {
-        if claim.holder.container_id != id.container_id {
+    fn is_together(&self, claim: &Claim, own: &AttachmentRecord) -> Result<bool, StoreError> {
+        if claim.holder.container_id != own.id.container_id {
             return Ok(false);
         }
-        let Some(record) = self.attachment(&claim.holder)? else {
+        let record = self.attachment(&claim.holder)?;
+        let Some(record) = record.filter(|record| record.is_of_container(own)) else {
             return Ok(false);
         };
         let wanted = &claim.port;

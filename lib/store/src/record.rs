@@ -107,6 +107,13 @@ impl AttachmentRecord {
         both.is_some_and(|(own, other)| own.is_same(other))
     }
 
+    /// Whether both are one container's. Its id alone says that only where no namespace is known: ids are given again.
+    pub fn is_of_container(&self, other: &Self) -> bool {
+        let both = self.netns.as_ref().zip(other.netns.as_ref());
+        self.id.container_id == other.id.container_id
+            && both.is_none_or(|(own, other)| own.is_same(other))
+    }
+
     /// Whether weft-firewall keeps its container apart from others.
     pub fn is_kept_apart(&self) -> bool {
         self.firewall.as_ref().is_some_and(|one| !one.is_open)

@@ -87,18 +87,29 @@ pub(crate) fn dropping(
     }
     let packets = packets(host, behind)?;
     let nft = host.nft()?;
+    let comment = comment(&behind.link);
     for chain in chains {
-        let rules = Rules::read(nft, chain.table)?;
-        let mut passing = packets
+        let raw = nft.rules(&chain.table)?;
+        let rules = Rules::of(chain.table, &raw);
+        let passing = packets
             .iter()
             .filter(|packet| is_of_family(&chain.table, packet.family()));
-        if passing.any(|packet| rules.fate(nft, &chain, packet) == Fate::Dropped) {
-            let names = nft.chain_names(&chain.table)?;
-            let place = match names.iter().any(|name| name == FOR_THE_ADMINISTRATOR) {
+        let fates: Vec<Fate> = passing
+            .map(|packet| rules.fate(nft, &chain, packet))
+            .collect();
+        // What a rule drops on purpose stays dropped.
+        if fates.contains(&Fate::DroppedByDefault) && !fates.contains(&Fate::Dropped) {
+            let place = match rules.leads_to(&chain.name, FOR_THE_ADMINISTRATOR) {
                 true => FOR_THE_ADMINISTRATOR.to_owned(),
                 false => chain.name.clone(),
             };
-            found.push((chain, place));
+            // A second pair would help no more.
+            let is_there = raw
+                .iter()
+                .any(|rule| rule.chain == place && rule.comment() == comment);
+            if !is_there {
+                found.push((chain, place));
+            }
         }
     }
     Ok(found)

@@ -6,17 +6,26 @@ use weft_kernel::nft::{
     Attribute, Element, ForeignChain, Key, NftSocket, RawRule, Set, SetKind, Table, interned,
 };
 
-use super::machine::{Outcome, Step, try_rule};
+use super::machine::{Outcome, Step, is_for_all, leads_to, try_rule};
 use super::packet::Packet;
 use crate::error::AttachError;
+
+impl Fate {
+    /// Whether it does not pass.
+    pub(crate) fn is_dropped(self) -> bool {
+        matches!(self, Self::Dropped | Self::DroppedByDefault)
+    }
+}
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It passes.
     Passes,
-    /// It is dropped.
+    /// A rule about it drops it.
     Dropped,
+    /// No rule lets it through, and what none is about is dropped: by the policy or by a rule for all.
+    DroppedByDefault,
     /// A rule that is not understood decides.
     Unknown,
 }
@@ -49,6 +58,14 @@ impl Rules {
         Ok(Self::of(table, &nft.rules(&table)?))
     }
 
+    /// Whether every packet comes from a chain to another one, if no rule before sends it elsewhere.
+    pub(crate) fn leads_to(&self, from: &str, to: &str) -> bool {
+        let rules = self.chains.get(from).into_iter().flatten();
+        rules
+            .filter(|rule| is_for_all(rule))
+            .any(|rule| leads_to(rule).as_deref() == Some(to))
+    }
+
     /// What a base chain of the table does with a packet.
     pub(crate) fn fate(&self, nft: &mut NftSocket, chain: &ForeignChain, packet: &Packet) -> Fate {
         let mut look = Look {
@@ -57,16 +74,20 @@ impl Rules {
             packet,
             may_pass: false,
             may_be_dropped: false,
+            is_by_default: false,
             depth: 0,
         };
         let end = look.chain(&chain.name, true);
-        let (passes, dropped) = match end {
-            Some(Outcome::Accept) => (true, false),
-            Some(Outcome::Drop) => (false, true),
-            _ => (!chain.drops, chain.drops),
+        let (passes, dropped, by_default) = match end {
+            Some(Outcome::Accept) => (true, false, false),
+            Some(Outcome::Drop) => (false, true, look.is_by_default),
+            Some(Outcome::Any) => (true, true, false),
+            _ => (!chain.drops, chain.drops, chain.drops),
         };
         match (passes || look.may_pass, dropped || look.may_be_dropped) {
             (true, false) => Fate::Passes,
+            // A rule that may drop it as well is more than a default.
+            (false, true) if by_default && !look.may_be_dropped => Fate::DroppedByDefault,
             (false, true) => Fate::Dropped,
             _ => Fate::Unknown,
         }
@@ -81,6 +102,8 @@ struct Look<'a> {
     may_pass: bool,
     /// A rule that may match drops it.
     may_be_dropped: bool,
+    /// The rule that dropped it was for all.
+    is_by_default: bool,
     depth: u32,
 }
 
@@ -97,8 +120,9 @@ impl Look<'_> {
             return None;
         }
         let mut end = None;
+        let mut is_certain = is_certain;
         for rule in rules.chains.get(name).into_iter().flatten() {
-            end = self.rule(rule, is_certain);
+            end = self.rule(rule, &mut is_certain);
             if end.is_some() {
                 break;
             }
@@ -107,7 +131,8 @@ impl Look<'_> {
         end.filter(|end| *end != Outcome::Return)
     }
 
-    fn rule(&mut self, rule: &Rule, is_certain: bool) -> Option<Outcome> {
+    /// What a rule does. `is_certain` ends where it may have sent the packet away.
+    fn rule(&mut self, rule: &Rule, is_certain: &mut bool) -> Option<Outcome> {
         let Self {
             rules, nft, packet, ..
         } = self;
@@ -117,19 +142,29 @@ impl Look<'_> {
         let Step::Verdict(outcome) = step else {
             return None;
         };
-        let is_certain = is_certain && is_known;
+        let is_sure = *is_certain && is_known;
         let end = match outcome {
-            Outcome::Jump(chain) => self.chain(&chain, is_certain)?,
-            Outcome::Goto(chain) => self.chain(&chain, is_certain).unwrap_or(Outcome::Return),
+            Outcome::Jump(chain) => self.chain(&chain, is_sure)?,
+            Outcome::Goto(chain) => self.chain(&chain, is_sure).unwrap_or(Outcome::Return),
+            Outcome::Drop => {
+                self.is_by_default = is_sure && is_for_all(rule);
+                Outcome::Drop
+            }
             end => end,
         };
-        if is_certain {
+        if end == Outcome::Any {
+            // A verdict map or a queue: anything, or nothing at all.
+            (self.may_pass, self.may_be_dropped) = (true, true);
+            *is_certain = false;
+            return None;
+        }
+        if is_sure {
             return Some(end);
         }
         match end {
             Outcome::Accept => self.may_pass = true,
             Outcome::Drop => self.may_be_dropped = true,
-            _ => {}
+            _ => *is_certain = false,
         }
         None
     }

@@ -29,6 +29,8 @@ pub(super) enum Outcome {
     Return,
     Jump(String),
     Goto(String),
+    /// What cannot be told: one of several, or none.
+    Any,
 }
 
 /// Looks into a set by its name: whether it has a key, if that can be told.
@@ -121,7 +123,7 @@ fn step(
     sets: &mut Sets<'_>,
 ) -> Step {
     match name {
-        "counter" | "log" | "notrack" | "objref" => Step::Next,
+        "counter" | "log" | "notrack" => Step::Next,
         "meta" => load(
             registers,
             data,
@@ -167,8 +169,6 @@ fn meta(key: u32, packet: &Packet) -> Option<Vec<u8>> {
     let is_ipv4 = packet.family() == IpFamily::V4;
     Some(match key {
         1 => if is_ipv4 { [0x08, 0x00] } else { [0x86, 0xdd] }.to_vec(),
-        // Nobody has marked it.
-        3 => vec![0; 4],
         4 => packet.input.index.to_ne_bytes().to_vec(),
         5 => packet.output.index.to_ne_bytes().to_vec(),
         6 => packet.input.name_bytes(),
@@ -201,7 +201,6 @@ fn connection(key: u32, packet: &Packet) -> Option<Vec<u8>> {
     match key {
         0 => Some(state(packet).to_ne_bytes().to_vec()),
         1 => Some(vec![u8::from(packet.is_answer)]),
-        3 => Some(vec![0; 4]),
         _ => None,
     }
 }
@@ -269,6 +268,11 @@ fn lookup(data: &[Attribute], registers: &mut Registers, sets: &mut Sets<'_>) ->
     const INVERTED: u32 = 1;
     // A map's value could be anything.
     if let Some(register) = number(data, 3) {
+        /// NFT_REG_VERDICT: the value decides.
+        const VERDICT: u32 = 0;
+        if register == VERDICT {
+            return Step::Verdict(Outcome::Any);
+        }
         registers.forget(register);
         return Step::Unknown;
     }
@@ -310,7 +314,7 @@ fn immediate(data: &[Attribute], registers: &mut Registers) -> Step {
         Some(-4) => Outcome::Goto(chain()),
         Some(-5) => Outcome::Return,
         // A queue, for example.
-        _ => return Step::Unknown,
+        _ => Outcome::Any,
     })
 }
 
@@ -347,6 +351,25 @@ fn xt_target(data: &[Attribute]) -> Step {
     match name.strip_suffix(&[0]).unwrap_or(name) {
         b"REJECT" => Step::Verdict(Outcome::Drop),
         b"LOG" | b"NFLOG" | b"TRACE" | b"CT" | b"MARK" | b"CONNMARK" => Step::Next,
-        _ => Step::Unknown,
+        _ => Step::Verdict(Outcome::Any),
     }
+}
+
+/// Whether a rule is for every packet: what stands at the end of a chain in place of a policy.
+pub(super) fn is_for_all(rule: &[(String, Vec<Attribute>)]) -> bool {
+    const WITHOUT_CONDITION: [&str; 5] = ["counter", "log", "immediate", "reject", "target"];
+    rule.iter()
+        .all(|(name, _)| WITHOUT_CONDITION.contains(&name.as_str()))
+}
+
+/// The chain that a rule without conditions jumps to.
+pub(super) fn leads_to(rule: &[(String, Vec<Attribute>)]) -> Option<String> {
+    rule.iter()
+        .filter(|(name, _)| name == "immediate")
+        .find_map(
+            |(_, data)| match immediate(data, &mut Registers([None; 80])) {
+                Step::Verdict(Outcome::Jump(chain)) => Some(chain),
+                _ => None,
+            },
+        )
 }

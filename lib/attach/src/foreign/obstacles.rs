@@ -7,7 +7,7 @@ use weft_kernel::link;
 use weft_kernel::nft::{Family, ForeignChain, Table};
 use weft_store::{AttachmentRecord, SharedObject};
 
-use super::evaluate::{Fate, Rules};
+use super::evaluate::Rules;
 use super::packet::{Interface, Packet};
 use crate::error::AttachError;
 use crate::host::Host;
@@ -148,7 +148,7 @@ pub fn obstacles(host: &mut Host, networks: &[Behind]) -> Result<Vec<Obstacle>, 
             let mut passing = packets
                 .iter()
                 .filter(|packet| is_of_family(&chain.table, packet.family()));
-            if passing.any(|packet| rules.fate(nft, chain, packet) == Fate::Dropped) {
+            if passing.any(|packet| rules.fate(nft, chain, packet).is_dropped()) {
                 let names = nft.chain_names(&chain.table)?;
                 found.push(Obstacle {
                     chain: format!(

@@ -29,10 +29,10 @@ const PORTS: [u16; 2] = [40_000, 80];
 impl Packet {
     /// What a container sends to begin a connection with outside, and what is answered.
     pub(crate) fn pair(link: &Interface, outside: &Interface, address: IpAddr) -> [Self; 2] {
-        // For documentation: RFC 5737, RFC 9637.
+        // Somewhere in the Internet. Nothing is sent there; what is reserved for documentation is often dropped.
         let beyond: IpAddr = match IpFamily::of(address) {
-            IpFamily::V4 => Ipv4Addr::new(198, 51, 100, 1).into(),
-            IpFamily::V6 => Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 1).into(),
+            IpFamily::V4 => Ipv4Addr::new(9, 9, 9, 9).into(),
+            IpFamily::V6 => Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 0xfe).into(),
         };
         let sent = Self {
             input: link.clone(),

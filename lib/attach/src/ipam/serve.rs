@@ -78,6 +78,7 @@ pub fn serve_del(host: &mut Host, request: &Request) -> Result<(), AttachError> 
         container: &container,
         ifname,
         netns: None,
+        input: &request.input,
     };
     // An IPAM plugin has no rules to look for.
     detach_container(host, target, &CniResult::default())

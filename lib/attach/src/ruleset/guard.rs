@@ -165,8 +165,10 @@ fn past_the_gateway() -> Vec<Expression> {
 /// routed but bridged. What a routed port sends to one receiver was for the gateway where it came in, so only such a
 /// packet can be here, and the `inet` table, which sees it next, judges it as it judges what is routed.
 fn between_rules() -> Vec<Vec<Expression>> {
+    // To one receiver: what goes to everybody would pass by the host's judgement.
     let reached = |ether: &[u8], destination: Expression, words: u32, set: &Set| {
-        vec![
+        let mut rule = is_unicast().to_vec();
+        rule.extend([
             ether_type(FIRST),
             is(ether),
             destination,
@@ -174,7 +176,8 @@ fn between_rules() -> Vec<Vec<Expression>> {
             destination_port(FIRST + words + 1),
             is_in(set),
             ACCEPT,
-        ]
+        ]);
+        rule
     };
     // Not what goes to everybody: it would hear its own questions.
     let mut to_itself = is_unicast().to_vec();

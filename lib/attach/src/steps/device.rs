@@ -58,11 +58,26 @@ fn refuse_used(host: &mut Host, found: &Link) -> Result<(), AttachError> {
         let mut parents = record.parent.iter().filter(|parent| !parent.in_container);
         parents.any(|parent| parent.name == found.name)
     };
-    if let Some(user) = host.all_attachments()?.iter().find(|one| is_parent(one)) {
+    // One that came back when its container's namespace ended still has the name it is found by: that one ends first.
+    let was_had_by = |record: &AttachmentRecord| {
+        let names = &found.alternative_names;
+        let mut devices = record.device.iter();
+        devices.any(|device| names.contains(&device.alternative_name))
+    };
+    let records = host.all_attachments()?;
+    let mut users = records.iter().filter_map(|record| {
+        let why = match (is_parent(record), was_had_by(record)) {
+            (true, _) => "has containers on it",
+            (_, true) => "is recorded as another container's",
+            _ => return None,
+        };
+        Some((record, why))
+    });
+    if let Some((user, why)) = users.next() {
         return Err(AttachError::InUse {
             key: "device",
             name: found.name.clone(),
-            why: format!("has containers on it: {}", user.id),
+            why: format!("{why}: {}", user.id),
             users: Box::new(Users::One(user.id.clone())),
         });
     }
