@@ -72,7 +72,7 @@ check_soon "b is unharmed" pings "$B_WWW" $OUTSIDE4
 check "stop b" cri stop "$B"
 leak_check "two pods"
 
-# The node's network is down for pods while no ADD would be served, and comes back without a restart of containerd.
+# The port is free for the next pod.
 pod c 8080
 check_soon "hostPort again" fetch_outside $HOST4:8080
 check "stop c" cri stop "$POD"

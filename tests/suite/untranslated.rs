@@ -50,8 +50,9 @@ fn what_is_invalid_does_not_leave() {
             let listening = scope.spawn(|| outside.machine().sh(capture));
             std::thread::sleep(std::time::Duration::from_millis(800));
             let send = format!("python3 {} 192.0.2.1 2001:db8::1", file.path().display());
-            container.sh(&send);
+            // The control first: what is caught of it says that the capture had begun.
             net.host.sh(&send);
+            container.sh(&send);
             listening.join().unwrap()
         });
         assert!(caught.contains("192.0.2.2.4001"), "the control: {caught}");

@@ -47,6 +47,11 @@ fn the_vlans_gateway_comes_and_goes() {
     let mut check = conf.clone();
     check["prevResult"] = result;
     net.call("CHECK", &check, &container).ok();
+    // As an ADD leaves it that is killed before it is up: the next one brings it up.
+    net.host.sh("ip link set wtest0.100 down");
+    let (next, _) = net.add(&conf);
+    assert!(next.reaches("10.1.0.1"));
+    net.del(&conf, &next);
     net.del(&conf, &container);
     before.assert_same(&net.host, "cleanup of a VLAN's gateway");
 }

@@ -27,6 +27,10 @@ pub(crate) fn ensure(
     created: &mut Created,
 ) -> Result<Link, AttachError> {
     if let Some(found) = link::find(host.route()?, name)? {
+        if !found.is_up && found.alias == ALIAS {
+            // Whoever made it was killed before this, or is about to do it.
+            bring_up(host, name)?;
+        }
         return Ok(found);
     }
     let (bridge_index, mtu) = bridge;
@@ -53,14 +57,7 @@ pub(crate) fn ensure(
     match host.route()?.commit(batch) {
         Ok(()) => {
             created.vlan_gateway = Some(name.to_owned());
-            router_advertisements::ignore(name);
-            let mut batch = Batch::new();
-            let up = Change {
-                up: true,
-                ..Change::default()
-            };
-            up.apply(name, &mut batch);
-            host.route()?.commit(batch)?;
+            bring_up(host, name)?;
             let settings = VlanSettings {
                 native: Some(vlan),
                 trunk: &[],
@@ -78,6 +75,18 @@ pub(crate) fn ensure(
         name: name.to_owned(),
         why: "vanished while it was being made".to_owned(),
     })
+}
+
+/// Brings the interface up, deaf to what containers advertise.
+fn bring_up(host: &mut Host, name: &str) -> Result<(), AttachError> {
+    router_advertisements::ignore(name);
+    let mut batch = Batch::new();
+    let up = Change {
+        up: true,
+        ..Change::default()
+    };
+    up.apply(name, &mut batch);
+    Ok(host.route()?.commit(batch)?)
 }
 
 /// Deletes the interface if Weft made it.
