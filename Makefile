@@ -4,9 +4,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 OUT := target/bin
-# Names of one file.
-PLUGINS := weft-bandwidth weft-bridge weft-firewall weft-host weft-ipam weft-ipvlan weft-loopback weft-macvlan weft-portmap \
-	weft-tuning loopback
 # Static programs start sooner; proc macros need the explicit target.
 # CPUID traps in virtual machines (tens of microseconds each), so sha2 is told not to ask.
 STATIC := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static \
@@ -25,14 +22,12 @@ deps: ## install what building and testing need (Debian packages, Rust's musl ta
 .PHONY: build
 build: ## the static release program under all its names, and nothing else, in target/bin
 	@mkdir -p $(OUT)
-	@find $(OUT) -mindepth 1 $(PLUGINS:%=! -name %) ! -name weft -delete
 	@target=$$(scripts/target.sh) && \
 	$(STATIC) cargo build --locked --release --target $$target -p weft && \
 	built=target/$$target/release/weft && \
 	{ cmp -s $$built $(OUT)/weft || { cp $$built $(OUT)/.new && mv $(OUT)/.new $(OUT)/weft; }; } && \
-	for plugin in $(PLUGINS); do \
-		[ $(OUT)/$$plugin -ef $(OUT)/weft ] || \
-		{ ln $(OUT)/weft $(OUT)/.new && mv $(OUT)/.new $(OUT)/$$plugin; } || exit 1; done
+	$(OUT)/weft plugins link $(OUT) && \
+	find $(OUT) -mindepth 1 ! -samefile $(OUT)/weft -delete
 
 .PHONY: demo
 demo: deps build ## two containers on a bridge, from set-up to clean-up
@@ -59,7 +54,7 @@ conformance: build ## the conformance suite on Weft, or on BIN=/usr/lib/cni
 	@$(PRIVATELY) cargo run --locked --quiet -p weft-tests --bin weft-conform -- $(or $(BIN),$(OUT))
 
 .PHONY: bench
-bench: deps build ## Weft beside the reference plugins, ratios of one run
+bench: release ## Weft beside the reference plugins, ratios of one run
 	@$(PRIVATELY) cargo run --locked --quiet --release -p weft-tests --bin weft-bench -- $(BENCH)
 
 .PHONY: bench-vm
@@ -75,10 +70,12 @@ soak: build ## the storm of concurrent calls, ten times as long
 fuzz: ## a short run of each fuzz target; SECONDS_EACH=600 for a longer one
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)
 
-.PHONY: order
-order: deps ## write anew which functions the linker puts next to each other (cli/order.ld)
+.PHONY: release
+release: deps ## the program as it is published: as build, with the functions that calls run next to each other
 	@scripts/deps.sh valgrind
-	@$(STATIC) scripts/order.sh
+	@$(STATIC) scripts/order.sh target/order.ld
+	@WEFT_LINK_ORDER=$(CURDIR)/target/order.ld $(MAKE) --no-print-directory build
+	@readelf -SW $(OUT)/weft | grep -q " .text.order "
 
 .PHONY: docs
 docs: build ## write the generated pages of docs/

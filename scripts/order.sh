@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Writes cli/order.ld, the functions that calls of the plugins run, so that the linker puts them next
+# Writes a script for the linker: the functions that calls of the plugins run, put next
 # to each other: every page that a short process touches is a page fault. The calls are those of a
 # chain as Podman writes it and of a closed network, watched by valgrind, on a host of their own (a
 # network namespace).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+output=$1
 
 # As make builds it, but with the names of its functions.
 target=$(scripts/target.sh)
@@ -12,7 +13,7 @@ program=$PWD/target/order/$target/release/weft
 if [ -z "${WEFT_ORDER_HOST:-}" ]; then
   cargo build --quiet --locked --release --target "$target" -p weft --target-dir target/order \
     --config 'profile.release.strip="none"'
-  exec env WEFT_ORDER_HOST=1 unshare --net --mount --propagation private "$0"
+  exec env WEFT_ORDER_HOST=1 unshare --net --mount --propagation private "$0" "$output"
 fi
 
 mount -t tmpfs tmpfs /run
@@ -93,8 +94,7 @@ for name, size in sizes.items():
     of[one] |= kinds[name]
     (run if kinds[name] else idle)[one] += size
 kept = [one for one in of if of[one] and idle[one] <= run[one]]
-print("/* Written by `make order`: first what every kind of call runs, last what one does. For a linker that takes\n"
-      "   no scripts: WEFT_LINK_ORDER=no. */")
+print("/* First what every kind of call runs, last what one does. */")
 print("SECTIONS\n{\n  .text.order :\n  {")
 for one in sorted(kept, key=lambda one: (-len(of[one]), sorted(of[one]), one)):
     print(f"    *(.text.{one} .text.unlikely.{one})")
@@ -102,4 +102,4 @@ print("  }\n}\nINSERT BEFORE .text;")
 print(f"{len(kept)} functions of {run.total() + idle.total():,} bytes: {sum(run[one] for one in kept):,} are run,",
       f"{sum(idle[one] for one in kept):,} come with them", file=sys.stderr)
 EOF
-cp /run/order.ld cli/order.ld
+cp /run/order.ld "$output"

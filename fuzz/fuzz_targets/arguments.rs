@@ -15,6 +15,6 @@ fuzz_target!(|text: &str| {
     if let Ok(conf) = NetConf::parse(CONF) {
         let env = Env::from_pairs([("CNI_ARGS", text), ("CNI_CONTAINERID", text)]);
         let _ = env.container();
-        let _ = weft_bridge::BRIDGE.validate(&Request { env, conf, input: CONF.to_vec() });
+        let _ = weft_plugin_bridge::BRIDGE.validate(&Request { env, conf, input: CONF.to_vec() });
     }
 });

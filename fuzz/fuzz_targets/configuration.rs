@@ -11,6 +11,6 @@ fuzz_target!(|input: &[u8]| {
         let _ = conf.prev_result();
         let _ = conf.valid_attachments();
         let request = Request { env: Env::default(), conf, input: input.to_vec() };
-        let _ = weft_bridge::BRIDGE.validate(&request);
+        let _ = weft_plugin_bridge::BRIDGE.validate(&request);
     }
 });

@@ -104,25 +104,3 @@ fn collecting_by_hand_spares_the_living() {
     assert!(!before.differences(&HostState::of(&host)).is_empty());
     assert!(!container.succeeds("ip link show eth0"));
 }
-
-/// The linker takes names that it does not find for none. A compiler that names functions otherwise, or
-/// a list that is too old, shows in how much of the program it still puts in order.
-#[test]
-fn what_calls_run_is_in_one_place() {
-    let program = Suite::weft().bin_dir.join("weft");
-    let mut command = Command::new("readelf");
-    let sections = ok(&command.args(["-SW"]).arg(program).output().unwrap());
-    let section = |name: &str| {
-        let words = sections.lines().find_map(|line| {
-            let (_, words) = line.split_once(name)?;
-            words.starts_with(' ').then_some(words)
-        });
-        let size = words.and_then(|words| words.split_whitespace().nth(3));
-        size.map_or(0, |size| u64::from_str_radix(size, 16).unwrap())
-    };
-    let [ordered, others] = [".text.order", ".text"].map(section);
-    assert!(
-        ordered > 1 << 20 && others > ordered,
-        "{ordered} bytes in order, {others} not: run `make order`"
-    );
-}

@@ -2,9 +2,7 @@
 //! step, and the other one done meanwhile, nothing stays of what has left.
 
 use serde_json::{Value, json};
-use weft_testkit::{
-    Call, Container, HostState, Outcome, SystemCall, stopped_at, stopped_at_each, system_calls,
-};
+use weft_testkit::{Call, Container, HostState, Outcome, SystemCall, stopped_at, system_calls};
 
 use crate::commands::{ok, weft};
 use crate::leaving::Net;
@@ -63,8 +61,8 @@ impl Net {
             assert!(succeeded || do_others(), "{at:?}");
             end(&format!("stopped at {at:?}"));
         }
-        // The store's lock is held in a few of them.
-        assert!(between * 3 >= all.len(), "{between} of {}", all.len());
+        // A lock is held in the others.
+        assert!(between > 0, "none of {}", all.len());
     }
 }
 
@@ -171,44 +169,4 @@ fn an_apply_during_which_one_comes_back() {
     let others = [new.del.clone(), new.add.clone()];
     new.net
         .stop_at_each(&new.apply, &others, &|| new.prepare(), &end);
-}
-
-/// It goes once its elements are put back, and comes back when it has been seen that they are nobody's:
-/// what is taken out then is what it has added itself.
-#[test]
-fn an_apply_during_which_one_goes_and_later_comes_back() {
-    let new = NewRules::new();
-    let host = &new.net.host;
-    let is_send = |call: &&SystemCall| ["sendmsg", "sendto"].contains(&call.name.as_str());
-    new.prepare();
-    let (_, undisturbed) = system_calls(&new.apply, host);
-    let mut came_back = 0;
-    for gone_at in undisturbed.iter().filter(|call| call.name == "flock") {
-        new.prepare();
-        let go = |_| drop(new.del.on(host));
-        let (outcome, calls) = stopped_at_each(&new.apply, host, &[gone_at], go);
-        require(&outcome);
-        // Who has to take something out has more to say to the kernel.
-        if calls.iter().filter(is_send).count() <= undisturbed.iter().filter(is_send).count() {
-            continue;
-        }
-        let since = calls.iter().skip_while(|call| *call != gone_at);
-        for back_at in since.filter(is_send) {
-            new.prepare();
-            let mut back = false;
-            let go_and_come = |stops| match stops {
-                0 => drop(new.del.on(host).ok()),
-                _ => back = new.add.on(host).is_success(),
-            };
-            let (outcome, _) = stopped_at_each(&new.apply, host, &[gone_at, back_at], go_and_come);
-            require(&outcome);
-            came_back += usize::from(back);
-            if !back {
-                new.add.on(host).ok();
-            }
-            new.net
-                .assert_right(&format!("gone at {gone_at:?}, back at {back_at:?}"));
-        }
-    }
-    assert!(came_back > 10, "{came_back} times");
 }

@@ -5,40 +5,7 @@ use std::path::Path;
 
 use weft_cni::{CniError, Code, Plugin};
 
-/// The plugins, each called by its own name.
-const ALL: [&dyn Plugin; 10] = [
-    &weft_bridge::BRIDGE,
-    &weft_macvlan::MACVLAN,
-    &weft_ipvlan::IPVLAN,
-    &weft_host::HOST,
-    &weft_ipam::WeftIpam,
-    &weft_portmap::PORTMAP,
-    &weft_firewall::FIREWALL,
-    &weft_tuning::TUNING,
-    &weft_bandwidth::BANDWIDTH,
-    &weft_loopback::Loopback,
-];
-/// The names of the reference plugins whose configurations they take: who installs Weft in their place changes no
-/// configuration, and containerd's CRI runs a plugin called `loopback` whatever is configured.
-const OTHER_NAMES: [(&str, &dyn Plugin); 11] = [
-    ("bridge", &weft_bridge::BRIDGE),
-    ("macvlan", &weft_macvlan::MACVLAN),
-    ("ipvlan", &weft_ipvlan::IPVLAN),
-    ("host-device", &weft_host::HOST),
-    ("host-local", &weft_ipam::WeftIpam),
-    ("static", &weft_ipam::WeftIpam),
-    ("portmap", &weft_portmap::PORTMAP),
-    ("firewall", &weft_firewall::FIREWALL),
-    ("tuning", &weft_tuning::TUNING),
-    ("bandwidth", &weft_bandwidth::BANDWIDTH),
-    ("loopback", &weft_loopback::Loopback),
-];
-
-/// The plugin of a reference plugin's name.
-pub(crate) fn by_other_name(name: &str) -> Option<&'static dyn Plugin> {
-    let found = OTHER_NAMES.into_iter().find(|(other, _)| *other == name);
-    found.map(|(_, plugin)| plugin)
-}
+use crate::plugins::{by_other_name, by_own_name, names};
 
 /// The command line's own name, whatever the environment says: it may be run inside a plugin's.
 const COMMAND_LINE: &str = "weft";
@@ -58,10 +25,10 @@ pub(crate) enum Program {
 pub(crate) fn program(called: Option<OsString>, is_call: bool) -> Program {
     let called = called.unwrap_or_default();
     let name = Path::new(&called).file_name().unwrap_or_default();
-    let own = ALL.into_iter().find(|plugin| name == plugin.name());
+    let text = name.to_str().unwrap_or_default();
     // Only for a runtime: people may call the command line what they like.
-    let other = || by_other_name(name.to_str().filter(|_| is_call)?);
-    match own.or_else(other) {
+    let other = || by_other_name(text).filter(|_| is_call);
+    match by_own_name(text).or_else(other) {
         Some(plugin) => Program::Plugin(plugin),
         None if is_call && name != COMMAND_LINE => {
             Program::Unknown(unknown(&name.to_string_lossy()))
@@ -71,9 +38,7 @@ pub(crate) fn program(called: Option<OsString>, is_call: bool) -> Program {
 }
 
 fn unknown(name: &str) -> CniError {
-    let own = ALL.into_iter().map(Plugin::name);
-    let others = OTHER_NAMES.iter().map(|(other, _)| *other);
-    let names = own.chain(others).collect::<Vec<_>>().join(", ");
+    let names = names().join(", ");
     CniError::new(
         Code::InvalidEnvironment,
         format!("{name}: Weft has no plugin of this name"),
@@ -86,6 +51,7 @@ fn unknown(name: &str) -> CniError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugins::ALL;
 
     fn called(name: &str, is_call: bool) -> Program {
         program(Some(name.into()), is_call)
@@ -100,11 +66,11 @@ mod tests {
             };
             assert_eq!(found.name(), plugin.name());
         }
-        for (name, plugin) in OTHER_NAMES {
+        for (name, plugin) in [("bridge", "weft-bridge"), ("static", "weft-ipam")] {
             let Program::Plugin(found) = called(&format!("/opt/cni/bin/{name}"), true) else {
                 panic!("{name} is not a plugin");
             };
-            assert_eq!(found.name(), plugin.name());
+            assert_eq!(found.name(), plugin);
         }
         assert!(matches!(called("weft", true), Program::CommandLine));
         assert!(matches!(called("a-copy", false), Program::CommandLine));

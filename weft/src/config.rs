@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use serde_json::Value;
-use weft_attach::ipam::{IPAM_KEYS, IpamConfig, is_own_type};
+use weft_attach::delegate::is_own_type;
 use weft_cni::conf::{Fields, NetConf, Problems};
 use weft_cni::runtime::ConfList;
 use weft_cni::{CniError, Request, SpecVersion};
+use weft_ipam::{IPAM_KEYS, IpamConfig};
 
 use crate::cni::environment;
 use crate::output;
-use crate::plugins::known;
+use crate::plugins::by_type;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -93,9 +94,9 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
     };
     let mut texts = Vec::new();
     let problems = Problems::default();
-    let plugin = known(kind);
+    let plugin = by_type(kind);
     if let Some(plugin) = plugin {
-        conf.fields(plugin.keys, &problems);
+        conf.fields(plugin.declaration().keys, &problems);
     }
     let path = environment().plugin_path();
     if conf

@@ -1,11 +1,11 @@
 //! `weft doctor`: what on this host keeps containers from working, and what to do.
 
 use anyhow::{Result, bail};
-use weft_attach::Host;
 use weft_attach::doctor::findings;
-use weft_attach::firewall_state::differences;
-use weft_attach::policy::read_files;
 use weft_cni::CniError;
+use weft_firewall::differences::differences;
+use weft_firewall::policy::read_files;
+use weft_node::Host;
 
 use crate::cni::environment;
 use crate::output;
@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
             list.into_iter()
                 .map(|one| format!("store: {}: weft store rebuild makes it anew", one.text)),
         ),
-        Err(error) => found.push(CniError::from(weft_attach::AttachError::from(error)).msg),
+        Err(error) => found.push(CniError::from(weft_node::WeftError::from(error)).msg),
     }
     if let Err(error) = read_files(&host.policy_dir) {
         found.push(format!("policies: {}: weft policy check", error.msg));

@@ -5,10 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use weft_attach::Host;
-use weft_attach::firewall_state::{differences, dropped_frames, in_expected, reload};
-use weft_attach::policy::{Selector, World};
 use weft_cni::CniError;
+use weft_firewall::differences::{differences, dropped_frames, in_expected, reload};
+use weft_firewall::policy::{Selector, World};
+use weft_node::Host;
 use weft_store::AttachmentRecord;
 
 use crate::cni::environment;

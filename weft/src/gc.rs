@@ -1,8 +1,9 @@
 //! `weft gc`: what dead containers have left, of every network.
 
 use anyhow::Result;
-use weft_attach::{Host, gc_all};
+use weft_attach::gc_all;
 use weft_cni::CniError;
+use weft_node::Host;
 
 use crate::cni::environment;
 use crate::output;

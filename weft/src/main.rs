@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod firewall;
 mod gc;
+mod links;
 mod network;
 mod output;
 mod plugins;
@@ -45,6 +46,9 @@ enum Command {
     Doctor,
     /// End what dead containers have left, of every network, with or without its configuration
     Gc,
+    /// List the plugins, and give the program the names by which runtimes call them
+    #[command(subcommand)]
+    Plugins(links::Verb),
     /// Let closed networks reach each other
     #[command(subcommand)]
     Network(network::Verb),
@@ -70,6 +74,7 @@ fn command_line() -> ExitCode {
         Command::Firewall(verb) => firewall::run(&verb),
         Command::Doctor => doctor::run(),
         Command::Gc => gc::run(),
+        Command::Plugins(verb) => links::run(&verb),
         Command::Network(verb) => network::run(&verb),
         Command::Store(verb) => store::run(&verb),
     };

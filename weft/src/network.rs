@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use weft_attach::Host;
-use weft_attach::policy::apply;
-use weft_attach::policy::{Connections, reachable_networks};
 use weft_cni::{CniError, NetworkName};
+use weft_firewall::policy::{Connections, reachable_networks};
+use weft_node::Host;
 
 use crate::cni::environment;
 use crate::output;
@@ -67,7 +66,7 @@ fn change(host: &mut Host, pair: &Pair, connects: bool) -> Result<()> {
         }
     })
     .map_err(CniError::from)?;
-    let applied = apply(host).map_err(CniError::from)?;
+    let applied = weft_firewall::apply(host).map_err(CniError::from)?;
     let mut others = Vec::new();
     let reach = reachable_networks(host).map_err(CniError::from)?;
     for name in [&pair.from, &pair.to] {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use weft_attach::Host;
-use weft_attach::policy::{
-    self, Party, PortMatch, Rule, Selector, World, apply, probe, read_file, read_files,
-};
 use weft_cni::CniError;
+use weft_firewall::policy::{
+    self, Party, PortMatch, Rule, Selector, World, probe, read_file, read_files,
+};
+use weft_node::Host;
 use weft_store::AttachmentRecord;
 
 use crate::cni::environment;
@@ -48,7 +48,7 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
     match verb {
         Verb::Check { files } => check(&mut host, files),
         Verb::Apply => {
-            let applied = apply(&mut host).map_err(CniError::from)?;
+            let applied = weft_firewall::apply(&mut host).map_err(CniError::from)?;
             output::line(&format!(
                 "{} rules in force; {} containers concerned, {} connections ended",
                 applied.rules, applied.changed, applied.ended

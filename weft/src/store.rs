@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use weft_attach::Host;
 use weft_cni::CniError;
+use weft_node::Host;
 use weft_store::StoreError;
 
 use crate::cni::environment;
@@ -20,7 +20,7 @@ pub(crate) enum Verb {
 }
 
 fn cni_error(error: StoreError) -> CniError {
-    weft_attach::AttachError::from(error).into()
+    weft_node::WeftError::from(error).into()
 }
 
 pub(crate) fn run(verb: &Verb) -> Result<()> {

@@ -10,18 +10,18 @@ mod undo;
 
 use weft_cni::CniResult;
 use weft_cni::result::Interface;
-use weft_store::{AttachmentRecord, FileLock, Sharing};
+use weft_firewall::policy::{self, Policies};
+use weft_firewall::ruleset;
+use weft_ipam::remember;
+use weft_node::{Container, Host, WeftError, with_cleanup_failure};
+use weft_store::{AttachmentRecord, FileLock, LINKS_LOCK, POLICY_LOCK, Sharing};
 
 use crate::dead;
-use crate::error::{AttachError, with_cleanup_failure};
-use crate::host::{Container, Host};
-use crate::ipam::remember;
+use crate::del::idle;
 use crate::plan::{DevicePlan, Ipam, LinkPlan, Plan};
-use crate::policy::{self, POLICY_LOCK, Policies};
-use crate::ruleset;
-use crate::steps::container::Settings;
-use crate::steps::idle::{self, LINKS_LOCK};
-use crate::steps::{Created, container, source_routes};
+use crate::steps::container::{self, Settings};
+use crate::steps::{Created, source_routes};
+
 pub(crate) use device::shared as shared_device;
 use record::{Recorded, record};
 use result::result;
@@ -32,11 +32,11 @@ use undo::undo;
 ///
 /// # Errors
 /// Any; everything that was done is undone then, and failures of that are part of the error.
-pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
+pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
     dead::retry(host, |host| add_once(host, plan))
 }
 
-fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
+fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
     let is_host_network = plan.settings.link.is_host_network();
     plan.require_expressible()?;
     if let LinkPlan::Device(DevicePlan::Moved(_)) = &plan.settings.link {
@@ -55,7 +55,7 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
         Ipam::None | Ipam::Store(_) | Ipam::Given(_) => Some(lock_links(host)?),
     };
     let side = Side::look(host, plan, &mut inside)?;
-    let policies = Policies::read(host, plan)?;
+    let policies = Policies::read(host, plan.closed_network())?;
     let mut created = Created::default();
     let recorded = match record(host, plan, &mut inside, &side, &policies, &mut created) {
         Ok(recorded) => recorded,
@@ -129,10 +129,13 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, AttachError> {
 /// first: what it is a member of may be another thing then.
 ///
 /// The lock keeps the rules as they are until its elements are in the kernel.
-fn obey(host: &mut Host, record: &mut AttachmentRecord) -> Result<Option<FileLock>, AttachError> {
+fn obey(host: &mut Host, record: &mut AttachmentRecord) -> Result<Option<FileLock>, WeftError> {
     /// Somebody may change them again and again.
     const ATTEMPTS: u32 = 20;
-    let is_concerned = record.nft.iter().any(|one| policy::is_member_set(&one.set));
+    let is_concerned = record
+        .nft
+        .iter()
+        .any(|one| ruleset::is_member_set(&one.set));
     if !is_concerned && record.isolation.is_none() {
         return Ok(None);
     }
@@ -142,13 +145,13 @@ fn obey(host: &mut Host, record: &mut AttachmentRecord) -> Result<Option<FileLoc
             return Ok(Some(lock));
         }
         drop(lock);
-        policy::apply(host)?;
+        weft_firewall::apply(host)?;
         let id = record.id.clone();
         if let Some(there) = host.store.read(|transaction| transaction.attachment(&id))? {
             *record = there;
         }
     }
-    Err(AttachError::Conflict {
+    Err(WeftError::Conflict {
         key: "policy",
         name: record.id.network.to_string(),
         why: "rules have changed again and again meanwhile: try once more".to_owned(),
@@ -156,7 +159,7 @@ fn obey(host: &mut Host, record: &mut AttachmentRecord) -> Result<Option<FileLoc
 }
 
 /// Held until everything is made: who removes what is unused waits for it.
-fn lock_links(host: &Host) -> Result<FileLock, AttachError> {
+fn lock_links(host: &Host) -> Result<FileLock, WeftError> {
     Ok(host.store.named_lock(LINKS_LOCK, Sharing::Shared)?)
 }
 
@@ -169,7 +172,7 @@ fn apply(
     side: &Side,
     settings: Settings<'_>,
     created: &mut Created,
-) -> Result<Vec<Interface>, AttachError> {
-    ruleset::add_elements(host, record)?;
+) -> Result<Vec<Interface>, WeftError> {
+    weft_firewall::add_elements(host, record)?;
     side.apply(host, plan, record, inside, settings, created)
 }

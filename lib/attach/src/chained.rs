@@ -1,43 +1,34 @@
 //! What all plugins do alike that add something to an interface that another one has made.
 
-pub(crate) mod record;
+mod ends;
+pub mod record;
+
+pub use ends::Ends;
 
 use ipnetwork::IpNetwork;
-use weft_cni::{CniError, CniResult, Plugin, Request};
+use weft_cni::{CniError, CniResult, Declaration, Plugin, Request};
+use weft_node::{Host, WeftError};
 
-use crate::error::AttachError;
-use crate::host::Host;
-
-/// A chained plugin: its name, how it reads its configuration, and what it does with it.
+/// A chained plugin: its declaration, how it reads its configuration, and what it does with it.
 #[derive(Debug, Clone, Copy)]
 pub struct ChainedPlugin<T> {
-    /// The executable's name.
-    pub name: &'static str,
+    /// Its names and keys.
+    pub declaration: Declaration,
     /// Reads the configuration; every problem is in the error.
     pub read: fn(&Request) -> Result<T, CniError>,
     /// Adds what is wanted and returns the result of the plugins before; everything is as it was if
     /// it fails.
-    pub add: fn(&mut Host, &'static str, &Request, &T) -> Result<CniResult, AttachError>,
+    pub add: fn(&mut Host, &'static str, &Request, &T) -> Result<CniResult, WeftError>,
     /// Takes back what the records say. Without any there is nothing.
-    pub del: fn(&mut Host, &Request) -> Result<(), AttachError>,
+    pub del: fn(&mut Host, &Request) -> Result<(), WeftError>,
     /// Compares the kernel and the records with what is wanted.
-    pub check: fn(&mut Host, &Request, &T) -> Result<(), AttachError>,
+    pub check: fn(&mut Host, &Request, &T) -> Result<(), WeftError>,
     /// Whether it works with nf_tables.
     pub needs_nft: bool,
 }
 
-impl<T> ChainedPlugin<T> {
-    /// Checks a configuration without a container.
-    ///
-    /// # Errors
-    /// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
-    pub fn validate(&self, request: &Request) -> Result<(), CniError> {
-        (self.read)(request).map(drop)
-    }
-}
-
 /// The addresses of the container's interface in the result of the plugins before.
-pub(crate) fn own_addresses(result: &CniResult, ifname: &str) -> Vec<IpNetwork> {
+pub fn own_addresses(result: &CniResult, ifname: &str) -> Vec<IpNetwork> {
     let is_own = |index: Option<usize>| match index {
         None => true,
         Some(index) => result
@@ -58,15 +49,19 @@ fn host(request: &Request) -> Result<Host, CniError> {
 }
 
 impl<T> Plugin for ChainedPlugin<T> {
-    fn name(&self) -> &'static str {
-        self.name
+    fn declaration(&self) -> &Declaration {
+        &self.declaration
+    }
+
+    fn validate(&self, request: &Request) -> Result<(), CniError> {
+        (self.read)(request).map(drop)
     }
 
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {
         let wanted = (self.read)(request)?;
         Ok((self.add)(
             &mut host(request)?,
-            self.name,
+            self.name(),
             request,
             &wanted,
         )?)

@@ -3,22 +3,20 @@
 use ipnetwork::IpNetwork;
 use weft_cni::result::Route;
 use weft_cni::{AttachmentId, CniError, CniResult, Code, Request};
+use weft_firewall::ruleset;
+use weft_ipam::network_of;
 use weft_kernel::bridge::PortOptions;
 use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::{address, link, vlan};
+use weft_node::names::{network_owner, owner};
+use weft_node::{Container, Host, WeftError, namespaces};
 use weft_store::{AttachmentRecord, ContainerLink, HostLink, SharedObject};
 
-use crate::error::AttachError;
-use crate::host::{Container, Host};
-use crate::ipam::{DelegateIpam, foreign_type, network_of};
-use crate::names::{network_owner, owner};
-use crate::namespaces;
+use crate::delegate::{DelegateIpam, foreign_type};
 use crate::plan::{BridgePlan, LinkPlan, Settings};
-use crate::ruleset;
 use crate::steps::container::spec;
 use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
 use crate::steps::parent::mode_words;
-use crate::steps::users::gateway_link;
 use crate::steps::veth::{VlanSettings, expected_vlans};
 use crate::steps::{host_access, source_routes};
 
@@ -39,8 +37,8 @@ pub fn require_prev_result(request: &Request) -> Result<CniResult, CniError> {
 /// since.
 ///
 /// # Errors
-/// [`AttachError::Differs`] with every difference.
-pub fn check(host: &mut Host, request: &Request, settings: &Settings) -> Result<(), AttachError> {
+/// [`WeftError::Differs`] with every difference.
+pub fn check(host: &mut Host, request: &Request, settings: &Settings) -> Result<(), WeftError> {
     let prev = require_prev_result(request)?;
     let id = request.attachment_id()?;
     if let Some(plugin) = foreign_type(request) {
@@ -52,7 +50,7 @@ pub fn check(host: &mut Host, request: &Request, settings: &Settings) -> Result<
         if let Some(record) = &record {
             found.leases(transaction, record)?;
         }
-        Ok::<_, AttachError>(record)
+        Ok::<_, WeftError>(record)
     })?;
     let Some(record) = record else {
         found.add("no record of it in Weft's store");
@@ -88,19 +86,24 @@ pub fn check(host: &mut Host, request: &Request, settings: &Settings) -> Result<
 }
 
 /// What CHECK found.
-#[derive(Default)]
-pub(crate) struct Differences(Vec<String>);
+#[derive(Default, Debug)]
+pub struct Differences(Vec<String>);
 
 impl Differences {
-    pub(crate) fn add(&mut self, text: impl Into<String>) {
+    /// Notes one.
+    pub fn add(&mut self, text: impl Into<String>) {
         self.0.push(text.into());
     }
 
-    pub(crate) fn into_result(self, id: &AttachmentId) -> Result<(), AttachError> {
+    /// Nothing, or all of them as one error.
+    ///
+    /// # Errors
+    /// [`WeftError::Differs`].
+    pub fn into_result(self, id: &AttachmentId) -> Result<(), WeftError> {
         if self.0.is_empty() {
             return Ok(());
         }
-        Err(AttachError::Differs {
+        Err(WeftError::Differs {
             id: id.to_string(),
             differences: self.0,
         })
@@ -110,7 +113,7 @@ impl Differences {
         &mut self,
         transaction: &weft_store::Transaction<'_>,
         record: &AttachmentRecord,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         for one in &record.addresses {
             let Some(pool) = &one.pool else { continue };
             let lease = transaction.lease_of(pool, one.address.ip())?;
@@ -125,7 +128,7 @@ impl Differences {
         &mut self,
         host: &mut Host,
         (port, is_guarded): (&HostLink, bool),
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         let socket = host.route()?;
         let Some(there) = link::find(socket, &port.name)? else {
             self.add(format!("host interface {} is missing", port.name));
@@ -181,7 +184,7 @@ impl Differences {
         host: &mut Host,
         record: &AttachmentRecord,
         plan: &BridgePlan,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         if !record.host_links.is_empty() && plan.isolation != record.isolation {
             let (actual, wanted) = (record.isolation, plan.isolation);
             self.add(format!("isolation is {actual} instead of {wanted}"));
@@ -200,7 +203,7 @@ impl Differences {
         host: &mut Host,
         port: &HostLink,
         keep_default: bool,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         if port.vlan.is_none() && port.trunk.is_empty() {
             return Ok(());
         }
@@ -224,7 +227,7 @@ impl Differences {
         Ok(())
     }
 
-    fn elements(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+    fn elements(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
         let own = owner(&record.id);
         for element in &record.nft {
             if !ruleset::element_is_right(host, element, Some(&own))? {
@@ -249,8 +252,8 @@ impl Differences {
     }
 
     /// Gateway addresses and forwarding.
-    fn gateway(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
-        let Some(holder) = record.host_links.first().and_then(gateway_link) else {
+    fn gateway(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
+        let Some(holder) = record.host_links.first().and_then(HostLink::gateway_link) else {
             return Ok(());
         };
         let there = match link::find(host.route()?, &holder)? {
@@ -270,7 +273,7 @@ impl Differences {
     }
 
     /// What the container's interface sits on, and the host's way to it.
-    fn parent(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+    fn parent(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
         if let Some(parent) = record.parent.as_ref().filter(|parent| !parent.in_container) {
             match link::find(host.route()?, &parent.name)? {
                 None => self.add(format!("master {} is missing", parent.name)),
@@ -292,7 +295,7 @@ impl Differences {
         own: &ContainerLink,
         record: &AttachmentRecord,
         parent_index: Option<u32>,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         let Some(parent) = &record.parent else {
             return Ok(());
         };
@@ -323,7 +326,7 @@ impl Differences {
         own: &ContainerLink,
         record: &AttachmentRecord,
         prev: &CniResult,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         let Some(there) = link::find(&mut inside.route, &own.name)? else {
             self.add(format!(
                 "interface {} is missing in the container",
@@ -382,7 +385,7 @@ impl Differences {
         index: u32,
         record: &AttachmentRecord,
         prev: &CniResult,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         let wanted = if prev.routes.is_empty() {
             &record.routes
         } else {
@@ -420,7 +423,7 @@ impl Differences {
 }
 
 /// The index of the parent on the host.
-fn parent_index(host: &mut Host, record: &AttachmentRecord) -> Result<Option<u32>, AttachError> {
+fn parent_index(host: &mut Host, record: &AttachmentRecord) -> Result<Option<u32>, WeftError> {
     let Some(parent) = record.parent.as_ref().filter(|parent| !parent.in_container) else {
         return Ok(None);
     };

@@ -7,15 +7,16 @@ use serde_json::Value;
 use weft_cni::args::CniArgs;
 use weft_cni::conf::{Fields, KeySpec, Problems};
 use weft_cni::{IfName, Request};
+use weft_ipam::IpamConfig;
 use weft_kernel::Mac;
 use weft_kernel::address::DuplicateDetection;
 use weft_store::Isolation;
 
-use crate::ipam::{DelegateIpam, IpamConfig, is_own_type};
+use crate::delegate::{DelegateIpam, is_own_type};
 use crate::plan::{ChildPlan, HostAccess, Ipam, Mtu};
 
 /// The name of an interface of the host.
-pub fn link_name(fields: &Fields<'_>, key: &str) -> Option<String> {
+pub fn link_name(fields: &Fields<'_>, key: KeySpec) -> Option<String> {
     let text = fields.string(key).filter(|text| !text.is_empty())?;
     match IfName::try_from(text) {
         Ok(name) => Some(name.to_string()),
@@ -29,17 +30,17 @@ pub fn link_name(fields: &Fields<'_>, key: &str) -> Option<String> {
 /// `mtu`: a number of bytes, or "auto", or 0 for the same.
 pub fn mtu(fields: &Fields<'_>) -> Mtu {
     if fields
-        .value("mtu")
+        .value(CHILD_MTU)
         .and_then(Value::as_str)
         .is_some_and(|text| text == "auto")
     {
         return Mtu::Auto;
     }
-    match fields.number("mtu", 0..=65_535) {
+    match fields.number(CHILD_MTU, 0..=65_535) {
         None | Some(0) => Mtu::Auto,
         // RFC 791: what every IPv4 link has to carry.
         Some(bytes) if bytes < 68 => {
-            fields.invalid("mtu", &bytes, "must be at least 68");
+            fields.invalid(CHILD_MTU, &bytes, "must be at least 68");
             Mtu::Auto
         }
         Some(bytes) => Mtu::Bytes(bytes),
@@ -48,7 +49,7 @@ pub fn mtu(fields: &Fields<'_>) -> Mtu {
 
 /// `enabledad`.
 pub fn detection(fields: &Fields<'_>) -> DuplicateDetection {
-    match fields.boolean("enabledad") {
+    match fields.boolean(DETECTION) {
         Some(true) => DuplicateDetection::Run,
         _ => DuplicateDetection::Skip,
     }
@@ -62,7 +63,7 @@ pub fn mac(request: &Request, args: &CniArgs, fields: &Fields<'_>) -> Option<Mac
         ("runtimeConfig.mac", request.conf.runtime_config("mac")),
         ("args.cni.mac", request.conf.args_cni("mac")),
         ("CNI_ARGS MAC", environment.as_ref()),
-        ("mac", fields.value("mac")),
+        (MAC.name, fields.value(MAC)),
     ];
     let is_given = |value: &&Value| value.as_str().is_none_or(|text| !text.is_empty());
     let (path, value) = sources
@@ -94,7 +95,7 @@ pub fn ipam(request: &Request, args: &CniArgs, problems: &Problems) -> Ipam {
 }
 
 /// A value that is one of a few words.
-pub fn word<T: FromStr<Err = ()>>(fields: &Fields<'_>, key: &str, must: &str) -> Option<T> {
+pub fn word<T: FromStr<Err = ()>>(fields: &Fields<'_>, key: KeySpec, must: &str) -> Option<T> {
     let text = fields.string(key).filter(|text| !text.is_empty())?;
     let word = text.parse().ok();
     if word.is_none() {
@@ -106,37 +107,33 @@ pub fn word<T: FromStr<Err = ()>>(fields: &Fields<'_>, key: &str, must: &str) ->
 /// `hostAccess`.
 pub fn host_access(fields: &Fields<'_>) -> HostAccess {
     const MUST: &str = "must be true, false, an address, or an address per family";
-    let list = match fields.value("hostAccess") {
-        Some(Value::Array(_)) => fields.parsed_list::<IpAddr>("hostAccess", MUST),
+    let list = match fields.value(HOST_ACCESS) {
+        Some(Value::Array(_)) => fields.parsed_list::<IpAddr>(HOST_ACCESS, MUST),
         Some(Value::String(text)) if text.contains(['.', ':']) => {
-            fields.parsed("hostAccess", MUST).into_iter().collect()
+            fields.parsed(HOST_ACCESS, MUST).into_iter().collect()
         }
         _ => {
-            return match fields.boolean("hostAccess") {
+            return match fields.boolean(HOST_ACCESS) {
                 Some(true) => HostAccess::Parent,
                 _ => HostAccess::None,
             };
         }
     };
-    if list.is_empty() && fields.value("hostAccess").is_some_and(Value::is_array) {
+    if list.is_empty() && fields.value(HOST_ACCESS).is_some_and(Value::is_array) {
         fields.invalid(
-            "hostAccess",
+            HOST_ACCESS,
             &"[]",
             "must name an address, or be true or false",
         );
     }
     for ip in &list {
         if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
-            fields.invalid("hostAccess", ip, "must be an address that others can have");
+            fields.invalid(HOST_ACCESS, ip, "must be an address that others can have");
         }
     }
     for is_ipv4 in [true, false] {
         if list.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count() > 1 {
-            fields.invalid(
-                "hostAccess",
-                &"",
-                "must have one address per family at most",
-            );
+            fields.invalid(HOST_ACCESS, &"", "must have one address per family at most");
         }
     }
     HostAccess::Addresses(list)
@@ -198,19 +195,24 @@ impl FromStr for IngressPolicy {
 pub fn ingress_policy(fields: &Fields<'_>) -> Option<IngressPolicy> {
     word(
         fields,
-        "ingressPolicy",
+        INGRESS_POLICY,
         "must be open, same-bridge or isolated",
     )
 }
 
 /// `isolation`.
 pub fn isolation(fields: &Fields<'_>) -> Option<Isolation> {
-    word(fields, "isolation", "must be none, peer, mesh or full")
+    word(fields, ISOLATION, "must be none, peer, mesh or full")
 }
 
 /// Refuses what only a bridge's frames, which pass the host, can be held to.
 pub fn refuse_isolation(fields: &Fields<'_>) {
-    for key in ["isolation", "antiSpoof", "policy", "ingressPolicy"] {
+    for key in [
+        ISOLATION.name,
+        ANTI_SPOOF.name,
+        "policy",
+        INGRESS_POLICY.name,
+    ] {
         let is_off = match fields.value(key) {
             None | Some(Value::Bool(false)) => true,
             Some(Value::String(text)) => matches!(text.as_str(), "" | "none" | "open" | "false"),
@@ -289,6 +291,13 @@ pub const DETECTION: KeySpec = KeySpec::new(
     "boolean",
     "false",
     "wait for duplicate detection of IPv6 addresses",
+);
+/// `mac`: with [`mac`] read.
+pub const MAC: KeySpec = KeySpec::new(
+    "mac",
+    "MAC address",
+    "derived",
+    "the container's MAC; also CNI_ARGS MAC, args.cni.mac, runtimeConfig.mac",
 );
 /// `sysctl`.
 pub const SYSCTL: KeySpec = KeySpec::new(

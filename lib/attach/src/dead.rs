@@ -4,21 +4,19 @@
 use std::time::{Duration, Instant};
 
 use weft_kernel::link;
+use weft_node::{Host, Users, WeftError, namespaces};
 use weft_store::{AttachmentRecord, StoreError};
 
 use crate::del::detach;
-use crate::error::{AttachError, Users};
-use crate::host::Host;
-use crate::namespaces;
 
 /// What the kernel takes at most to remove the interfaces of a namespace that has ended.
 const CLEAN_UP: Duration = Duration::from_millis(700);
 
 /// Does something again as long as what is in its way is a dead container's, which ends then.
-pub(crate) fn retry<T>(
+pub fn retry<T>(
     host: &mut Host,
-    mut work: impl FnMut(&mut Host) -> Result<T, AttachError>,
-) -> Result<T, AttachError> {
+    mut work: impl FnMut(&mut Host) -> Result<T, WeftError>,
+) -> Result<T, WeftError> {
     /// Each time at least one container has ended; who needs more has several things to ask for.
     const ATTEMPTS: u32 = 16;
     /// Interfaces without a pair on the host show only in the refusal that the kernel has not removed them yet.
@@ -49,7 +47,7 @@ pub(crate) fn retry<T>(
 }
 
 /// Ends those that are in the way if they are dead. Whether there were any.
-fn end_blockers(host: &mut Host, error: &AttachError) -> Result<bool, AttachError> {
+fn end_blockers(host: &mut Host, error: &WeftError) -> Result<bool, WeftError> {
     let blockers = blockers(host, error)?;
     let dead = find_dead(host, &blockers, Patience::UntilLinksAreGone)?;
     if dead.is_empty() {
@@ -65,9 +63,9 @@ fn end_blockers(host: &mut Host, error: &AttachError) -> Result<bool, AttachErro
 }
 
 /// The attachments that an error says are in the way.
-fn blockers(host: &Host, error: &AttachError) -> Result<Vec<AttachmentRecord>, AttachError> {
+fn blockers(host: &Host, error: &WeftError) -> Result<Vec<AttachmentRecord>, WeftError> {
     let users = match error {
-        AttachError::Store(error) => match error {
+        WeftError::Store(error) => match error {
             StoreError::AttachmentExists { id, .. } => Users::One(id.clone()),
             StoreError::AddressTaken { holder, .. }
             | StoreError::AddressOnSegment { holder, .. }
@@ -75,7 +73,7 @@ fn blockers(host: &Host, error: &AttachError) -> Result<Vec<AttachmentRecord>, A
             StoreError::Exhausted { .. } => return with_addresses(host),
             _ => return Ok(Vec::new()),
         },
-        AttachError::InUse { users, .. } => (**users).clone(),
+        WeftError::InUse { users, .. } => (**users).clone(),
         _ => return Ok(Vec::new()),
     };
     let is_user = |record: &AttachmentRecord| match &users {
@@ -98,7 +96,7 @@ fn blockers(host: &Host, error: &AttachError) -> Result<Vec<AttachmentRecord>, A
 }
 
 /// Those that have addresses: one of another network may have what is missing, where both are on one bridge.
-fn with_addresses(host: &Host) -> Result<Vec<AttachmentRecord>, AttachError> {
+fn with_addresses(host: &Host) -> Result<Vec<AttachmentRecord>, WeftError> {
     let mut all = host.store.read(|transaction| transaction.attachments())?;
     all.retain(|record| !record.addresses.is_empty());
     Ok(all)
@@ -106,7 +104,7 @@ fn with_addresses(host: &Host) -> Result<Vec<AttachmentRecord>, AttachError> {
 
 /// How long the kernel's clean-up of a namespace is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub enum Patience {
     /// Not at all.
     None,
     /// A moment: the links of a namespace go some milliseconds after its last process.
@@ -115,11 +113,11 @@ pub(crate) enum Patience {
 
 /// Which of them are dead beyond doubt: the namespace is neither where it was nor anywhere else, and the pair of
 /// interfaces, which lives as long as the namespace does, is gone too.
-pub(crate) fn find_dead<'a>(
+pub fn find_dead<'a>(
     host: &mut Host,
     records: &'a [AttachmentRecord],
     patience: Patience,
-) -> Result<Vec<&'a AttachmentRecord>, AttachError> {
+) -> Result<Vec<&'a AttachmentRecord>, WeftError> {
     let gone = namespaces::gone(records.iter().filter(|record| record.netns.is_some()));
     let deadline = Instant::now()
         + match patience {
@@ -139,7 +137,7 @@ fn are_links_gone(
     host: &mut Host,
     record: &AttachmentRecord,
     deadline: Instant,
-) -> Result<bool, AttachError> {
+) -> Result<bool, WeftError> {
     const PAUSE: Duration = Duration::from_millis(10);
     for port in &record.host_links {
         while link::find(host.route()?, &port.name)?.is_some() {

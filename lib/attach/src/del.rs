@@ -1,27 +1,29 @@
 //! DEL: from a record, else from names that derive from the identity, else from prevResult.
 
+pub mod idle;
+pub(crate) mod leaving;
+pub(crate) mod take_out;
+pub(crate) mod users;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use weft_cni::{AttachmentId, CniResult, ContainerId, IfName, NetworkName, Request};
+use weft_firewall::{connections, ruleset};
 use weft_kernel::NetNs;
+use weft_node::names::{alias, alternative_name, config_digest, host_link_name};
+use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, HostLink, StoreError, Transaction};
 
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::ipam::{DelegateIpam, foreign_type};
-use crate::names::{alias, alternative_name, config_digest, host_link_name};
-use crate::ruleset;
-use crate::steps::{
-    bandwidth, child, connections, device, host_access, idle, leaving, links, source_routes, tuning,
-};
+use crate::delegate::{DelegateIpam, foreign_type};
+use crate::steps::{bandwidth, child, device, host_access, links, source_routes, tuning};
 
 /// Detaches what the request names. Whatever is absent already is fine; nothing stops at the
 /// first failure.
 ///
 /// # Errors
 /// Only what could not be removed.
-pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+pub fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let names = request.env.container()?;
     let mut errors = Vec::new();
     let target = Target::of(request, &names);
@@ -38,9 +40,9 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     // After everything that names the addresses: they are somebody else's at once.
     for plugin in delegates {
         let outcome = DelegateIpam::new(&plugin, request).del();
-        errors.extend(outcome.err().map(AttachError::from));
+        errors.extend(outcome.err().map(WeftError::from));
     }
-    AttachError::collect("DEL", errors)
+    WeftError::collect("DEL", errors)
 }
 
 /// The IPAM plugins that have to be told: the configuration's, and that of the ADD if the
@@ -96,11 +98,8 @@ impl<'a> Target<'a> {
         })
     }
 
-    pub(crate) fn read_records(
-        &self,
-        host: &mut Host,
-    ) -> Result<Vec<AttachmentRecord>, StoreError> {
-        host.read_to_remove(|transaction| self.records_in(transaction))
+    pub(crate) fn read_records(&self, host: &Host) -> Result<Vec<AttachmentRecord>, StoreError> {
+        host.store.read(|transaction| self.records_in(transaction))
     }
 
     pub(crate) fn records_in(
@@ -149,7 +148,7 @@ pub fn detach_container(
     host: &mut Host,
     target: Target<'_>,
     prev: &CniResult,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let records = target.read_records(host);
     detach_records(host, target, records, prev)
 }
@@ -159,7 +158,7 @@ fn detach_records(
     target: Target<'_>,
     records: Result<Vec<AttachmentRecord>, StoreError>,
     prev: &CniResult,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let records = match records {
         Ok(records) => records,
         // A store that cannot be read keeps no container from being removed: what the kernel no
@@ -184,7 +183,7 @@ fn detach_records(
         tracing::warn!(%error, "DEL leaves what another one has noted");
     }
     errors.extend(idle::remove_idle(host).err());
-    AttachError::collect("DEL", errors)
+    WeftError::collect("DEL", errors)
 }
 
 /// Without a record there can still be a link, whose name derives from the identity or, in the
@@ -195,7 +194,7 @@ fn remove_derived(
     id: &AttachmentId,
     netns: Option<&str>,
     prev: &CniResult,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let name = host_link_name(id);
     let mut errors = Vec::new();
     if weft_kernel::link::find(host.route()?, &name)?.is_some() {
@@ -211,7 +210,7 @@ fn remove_derived(
         errors.extend(child::delete_unrecorded(&netns, &|alias| alias == own).err());
         errors.extend(device::rescue(&netns, &alternative_name(id)).err());
     }
-    AttachError::collect("DEL without a record", errors)
+    WeftError::collect("DEL without a record", errors)
 }
 
 /// Removes everything that the records name: elements after the links that they guard, the records
@@ -220,7 +219,7 @@ fn remove_derived(
 ///
 /// # Errors
 /// Only what could not be removed; a record of which something remains stays.
-pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), AttachError> {
+pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), WeftError> {
     let mut errors = Vec::new();
     let names: Vec<String> = records
         .iter()
@@ -249,5 +248,5 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
         }
         errors.extend(connections::end_of_gone(host, records).err());
     }
-    AttachError::collect("removing an attachment", errors)
+    WeftError::collect("removing an attachment", errors)
 }

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use weft_cni::delegate::{Execution, find};
 use weft_cni::{CniError, CniResult, Code, Request};
 
-use super::OWN_TYPE;
-
+/// The IPAM type that Weft's interface plugins serve themselves.
+pub const OWN_TYPE: &str = "weft-ipam";
 /// Names of the reference's IPAM plugins that Weft answers to as well.
-const OTHER_NAMES: [&str; 2] = ["host-local", "static"];
+pub const OTHER_NAMES: [&str; 2] = ["host-local", "static"];
 
 /// Whether an IPAM type is Weft's own: by its name, or because what has a reference plugin's name in `CNI_PATH` is
 /// Weft.

@@ -3,22 +3,20 @@
 use std::collections::BTreeSet;
 
 use ipnetwork::IpNetwork;
+use weft_firewall::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
 use weft_kernel::link;
-use weft_store::AttachmentRecord;
+use weft_node::{Host, WeftError};
+use weft_store::{AttachmentRecord, HostLink};
 
 use crate::dead::{Patience, find_dead};
-use crate::error::AttachError;
-use crate::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
-use crate::host::Host;
 use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
-use crate::steps::users::gateway_link;
 use crate::steps::{host_access, subnets};
 
 /// Everything that was found, each with what to do.
 ///
 /// # Errors
 /// The kernel's and the stores'.
-pub fn findings(host: &mut Host) -> Result<Vec<String>, AttachError> {
+pub fn findings(host: &mut Host) -> Result<Vec<String>, WeftError> {
     let records = host.all_attachments()?;
     let mut found = dead(host, &records)?;
     let networks = Behind::of(&records);
@@ -55,7 +53,7 @@ pub fn findings(host: &mut Host) -> Result<Vec<String>, AttachError> {
     Ok(found)
 }
 
-fn dead(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, AttachError> {
+fn dead(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, WeftError> {
     let dead = find_dead(host, records, Patience::None)?;
     let text = |record: &&AttachmentRecord| {
         format!(
@@ -67,10 +65,10 @@ fn dead(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, At
 }
 
 /// Bridges that are missing or down, and gateway addresses that they lack.
-fn bridges(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, AttachError> {
+fn bridges(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, WeftError> {
     let mut found = BTreeSet::new();
     for record in records {
-        let Some(name) = record.host_links.first().and_then(gateway_link) else {
+        let Some(name) = record.host_links.first().and_then(HostLink::gateway_link) else {
             continue;
         };
         let Some(there) = link::find(host.route()?, &name)? else {

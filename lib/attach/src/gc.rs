@@ -4,20 +4,16 @@ use std::collections::BTreeSet;
 
 use weft_cni::conf::ValidAttachments;
 use weft_cni::{AttachmentId, NetworkName, Request};
+use weft_firewall::{policy, ruleset};
 use weft_kernel::{NetNs, link};
-use weft_store::{AttachmentRecord, NftRecord, SharedObject, Sharing};
+use weft_node::names::{host_link_of_owner, id_of_alias, network_owner, owner};
+use weft_node::{Host, WeftError, namespaces};
+use weft_store::{AttachmentRecord, LINKS_LOCK, NftRecord, SharedObject, Sharing};
 
 use crate::dead::{Patience, find_dead};
-use crate::del::detach;
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::ipam::{DelegateIpam, foreign_type};
-use crate::names::{host_link_of_owner, id_of_alias, network_owner, owner};
-use crate::namespaces;
-use crate::policy;
-use crate::ruleset;
-use crate::steps::idle::LINKS_LOCK;
-use crate::steps::{child, host_access, idle, leaving, links, users};
+use crate::del::{detach, idle, leaving, users};
+use crate::delegate::{DelegateIpam, foreign_type};
+use crate::steps::{child, host_access, links};
 
 /// How long a sticky lease outlives its last use.
 const STICKY_DAYS: u64 = 30;
@@ -37,7 +33,7 @@ pub struct GcScope {
 ///
 /// # Errors
 /// All failures together.
-pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), AttachError> {
+pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), WeftError> {
     let scope = GcScope {
         network: request.conf.name.clone(),
         valid: request.conf.valid_attachments()?,
@@ -47,16 +43,16 @@ pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), Att
     errors.extend(collect(host, &scope).err());
     if let Some(plugin) = foreign_type(request) {
         let outcome = DelegateIpam::new(plugin, request).forward("GC");
-        errors.extend(outcome.err().map(AttachError::from));
+        errors.extend(outcome.err().map(WeftError::from));
     }
-    AttachError::collect("garbage collection", errors)
+    WeftError::collect("garbage collection", errors)
 }
 
 /// Collects what is provably dead, of every network of every store: no configuration is needed. What ended.
 ///
 /// # Errors
 /// All failures together.
-pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, AttachError> {
+pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, WeftError> {
     let own = host.store.clone();
     let stores: Vec<_> = std::iter::once(own.clone()).chain(own.siblings()).collect();
     let mut errors = Vec::new();
@@ -82,7 +78,7 @@ pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, AttachError> {
         ended.extend(before.into_iter().filter(|record| !is_left(record)));
     }
     host.store = own;
-    AttachError::collect("garbage collection", errors)?;
+    WeftError::collect("garbage collection", errors)?;
     Ok(ended)
 }
 
@@ -91,10 +87,12 @@ pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, AttachError> {
 ///
 /// # Errors
 /// All failures together.
-pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
+pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), WeftError> {
     let mut errors = Vec::new();
     errors.extend(leaving::finish_left_over(host).err());
-    let records = host.read_to_remove(|transaction| transaction.attachments_of(&scope.network))?;
+    let records = host
+        .store
+        .read(|transaction| transaction.attachments_of(&scope.network))?;
     let stale: Vec<&AttachmentRecord> = match &scope.valid {
         ValidAttachments::Only(valid) => {
             let unlisted = |record: &&AttachmentRecord| !is_listed(valid, &record.id);
@@ -117,7 +115,7 @@ pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
     errors.extend(idle::remove_idle(host).err());
     host.sticky
         .expire(std::time::Duration::from_secs(STICKY_DAYS * 86_400));
-    AttachError::collect("garbage collection", errors)
+    WeftError::collect("garbage collection", errors)
 }
 
 fn is_listed(valid: &BTreeSet<(String, String)>, id: &AttachmentId) -> bool {
@@ -126,7 +124,7 @@ fn is_listed(valid: &BTreeSet<(String, String)>, id: &AttachmentId) -> bool {
 
 /// Links that carry an identity of this network without a record. An ADD writes its record before
 /// it makes links, so there is no ADD under way that they could belong to.
-fn remove_orphaned_links(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
+fn remove_orphaned_links(host: &mut Host, scope: &GcScope) -> Result<(), WeftError> {
     let carrying: Vec<(String, AttachmentId)> = link::list(host.route()?)?
         .into_iter()
         .filter_map(|link| Some((link.name, id_of_alias(&link.alias)?)))
@@ -144,14 +142,14 @@ fn remove_orphaned_links(host: &mut Host, scope: &GcScope) -> Result<(), AttachE
                 orphans.push(name);
             }
         }
-        Ok::<_, AttachError>(orphans)
+        Ok::<_, WeftError>(orphans)
     })?;
     links::delete(host, &orphans)
 }
 
 /// Interfaces on a parent that have lost their record are seen by nobody but their container: every
 /// namespace there is has to be looked into.
-fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), AttachError> {
+fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), WeftError> {
     // A lost record alone is no proof of death.
     let ValidAttachments::Only(valid) = &scope.valid else {
         return Ok(());
@@ -171,12 +169,12 @@ fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), AttachError
     for netns in namespaces::all() {
         errors.extend(child::delete_orphans(&netns, &home, &is_orphan).err());
     }
-    AttachError::collect("looking into the containers", errors)
+    WeftError::collect("looking into the containers", errors)
 }
 
 /// The host's interfaces on parents where no record needs one. They are listed before the records
 /// are read: an ADD writes its record first.
-fn remove_orphaned_access(host: &mut Host) -> Result<(), AttachError> {
+fn remove_orphaned_access(host: &mut Host) -> Result<(), WeftError> {
     for link in host_access::all(host)? {
         host_access::mend(host, &link, host_access::Extent::All)?;
         let object = SharedObject::HostAccess { link };
@@ -191,7 +189,7 @@ fn remove_orphaned_access(host: &mut Host) -> Result<(), AttachError> {
 
 /// Elements whose owner has neither record nor link, and those of this network if nobody is in it any more: a
 /// record that is lost opens nothing, for what guards a link stays with it. Under the links lock: who is about to add some, or has found one to be there already, is not disturbed.
-fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), AttachError> {
+fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), WeftError> {
     if !host.nft()?.has_table(&ruleset::NAT)? {
         return Ok(());
     }

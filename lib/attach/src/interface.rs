@@ -1,36 +1,30 @@
 //! What all interface plugins do alike, whatever their interface is.
 
-use weft_cni::{CniError, CniResult, Plugin, Request};
+use weft_cni::{CniError, CniResult, Declaration, Plugin, Request};
+use weft_node::Host;
 
-use crate::host::Host;
 use crate::plan::{LinkPlan, Plan, Settings};
 
-/// An interface plugin: its name, and how it reads its configuration. The rest is in this crate.
+/// An interface plugin: its declaration, and how it reads its configuration. The rest is in this crate.
 #[derive(Debug, Clone, Copy)]
 pub struct InterfacePlugin {
-    /// The executable's name.
-    pub name: &'static str,
+    /// Its names and keys.
+    pub declaration: Declaration,
     /// Reads the configuration; every problem is in the error.
     pub read: fn(&Request) -> Result<Settings, CniError>,
 }
 
-impl InterfacePlugin {
-    /// Checks a configuration without a container.
-    ///
-    /// # Errors
-    /// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
-    pub fn validate(&self, request: &Request) -> Result<(), CniError> {
-        (self.read)(request).map(drop)
-    }
-}
-
 impl Plugin for InterfacePlugin {
-    fn name(&self) -> &'static str {
-        self.name
+    fn declaration(&self) -> &Declaration {
+        &self.declaration
+    }
+
+    fn validate(&self, request: &Request) -> Result<(), CniError> {
+        (self.read)(request).map(drop)
     }
 
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {
-        let plan = Plan::new(self.name, request, (self.read)(request)?)?;
+        let plan = Plan::new(self.name(), request, (self.read)(request)?)?;
         let mut host = Host::new(&request.env, Some(&request.conf))?;
         Ok(crate::add(&mut host, &plan)?)
     }

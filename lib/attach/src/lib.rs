@@ -5,50 +5,31 @@
 //! found and removed, so a failed or killed ADD is cleaned by the same code as a DEL.
 
 mod add;
-pub mod bandwidth;
-mod chained;
+pub mod chained;
 mod check;
 pub mod conf;
-mod dead;
-mod del;
+pub mod dead;
+pub mod del;
+pub mod delegate;
 pub mod doctor;
-mod ends;
-mod error;
-pub mod firewall;
-pub mod firewall_state;
-mod foreign;
-mod gc;
-mod host;
+pub mod gc;
 mod interface;
-pub mod ipam;
-mod names;
-mod namespaces;
 mod plan;
-pub mod policy;
-pub mod portmap;
 mod rebuild;
-mod ruleset;
 mod status;
-mod steps;
+pub mod steps;
 mod sysctls;
-pub mod tuning;
 
 pub use add::add;
 pub use chained::ChainedPlugin;
-pub use check::{check, require_prev_result};
-pub use del::{Target, del, detach_container};
-pub use error::{AttachError, Users};
-pub use foreign::obstacles;
-pub use gc::{GcScope, collect, gc, gc_all};
-pub use host::Host;
+pub use check::{Differences, check, require_prev_result};
+pub use del::del;
+pub use gc::{gc, gc_all};
 pub use interface::InterfacePlugin;
-pub use names::{config_digest, host_link_name, owner};
 pub use plan::{
-    BridgePlan, ChildPlan, DevicePlan, DeviceSelector, Given, HostAccess, Ipam, LinkPlan,
-    Masquerade, Mtu, Plan, Settings,
+    BridgePlan, ChildPlan, DevicePlan, DeviceSelector, Given, HostAccess, Ipam, LinkPlan, Mtu,
+    Plan, Settings,
 };
 pub use rebuild::{RebuildReport, rebuild};
-pub use ruleset::Limits;
-pub use status::status;
+pub use status::{ipam_status, status};
 pub use sysctls::Sysctls;
-pub use weft_store::Isolation;

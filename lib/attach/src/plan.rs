@@ -6,11 +6,10 @@ mod device;
 mod labels;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use ipnetwork::IpNetwork;
 use weft_cni::result::{Dns, IpConfig, Route};
 use weft_cni::{AttachmentId, CniError, CniResult, Request, SpecVersion};
+use weft_firewall::ruleset::Masquerade;
 use weft_kernel::Mac;
 use weft_kernel::address::DuplicateDetection;
 
@@ -18,9 +17,10 @@ pub use bridge::BridgePlan;
 pub use child::{ChildPlan, HostAccess};
 pub use device::{DevicePlan, DeviceSelector};
 
-use crate::ipam::IpamConfig;
-use crate::names::config_digest;
 use crate::sysctls::Sysctls;
+use weft_ipam::IpamConfig;
+use weft_node::names::config_digest;
+use weft_store::NetworkRecord;
 
 /// One attachment to be made.
 #[derive(Debug, Clone)]
@@ -46,6 +46,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The attachment's network, if it is closed.
+    pub(crate) fn closed_network(&self) -> Option<NetworkRecord> {
+        match &self.settings.link {
+            LinkPlan::Bridge(bridge) => bridge.closed_network(),
+            LinkPlan::Child(_) | LinkPlan::Device(_) => None,
+        }
+    }
+
     /// The plan of an ADD.
     ///
     /// # Errors
@@ -145,7 +153,7 @@ pub enum Ipam {
     /// From Weft's store, in the same transaction as the record.
     Store(Box<IpamConfig>),
     /// From another plugin.
-    Delegate(crate::ipam::DelegateIpam),
+    Delegate(crate::delegate::DelegateIpam),
     /// From the plugin before in the chain.
     Given(Given),
 }
@@ -159,15 +167,4 @@ pub struct Given {
     pub routes: Vec<Route>,
     /// Resolver settings.
     pub dns: Dns,
-}
-
-/// How the source address of traffic to outside is rewritten.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Masquerade {
-    /// Destinations that see the container's own address.
-    pub exclude: Vec<IpNetwork>,
-    /// Instead of the outgoing interface's address, this one (one per family at most).
-    pub to: Vec<IpAddr>,
-    /// IPv6 addresses are left alone.
-    pub ipv4_only: bool,
 }

@@ -7,20 +7,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use weft_cni::AttachmentId;
+use weft_firewall::ruleset;
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::{NetNs, address};
+use weft_node::names::{id_of_alias, network_owner, owner};
+use weft_node::{Host, WeftError, namespaces};
 use weft_store::{
-    AddressRecord, AttachmentRecord, ContainerLink, Holder, HostLink, NftRecord, Pool,
+    AddressRecord, AttachmentRecord, ContainerLink, Holder, HostLink, LINKS_LOCK, NftRecord, Pool,
     SharedObject, Sharing, StoreError, Transaction,
 };
 
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::names::{id_of_alias, network_owner, owner};
-use crate::namespaces;
-use crate::ruleset;
-use crate::steps::idle::LINKS_LOCK;
 use crate::steps::isolation;
 
 /// What a rebuild did.
@@ -39,7 +36,7 @@ pub struct RebuildReport {
 ///
 /// # Errors
 /// The kernel's and the store's; the old store is in its place then.
-pub fn rebuild(host: &mut Host) -> Result<RebuildReport, AttachError> {
+pub fn rebuild(host: &mut Host) -> Result<RebuildReport, WeftError> {
     // No ADD is under way while this is held: every recorded attachment is in the kernel.
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     let read = host.store.read(|transaction| transaction.attachments());
@@ -99,10 +96,7 @@ fn is_alive(record: &AttachmentRecord) -> bool {
 }
 
 /// An address that two attachments have is leased to the first; both keep it.
-fn fill(
-    transaction: &mut Transaction<'_>,
-    records: &[AttachmentRecord],
-) -> Result<(), AttachError> {
+fn fill(transaction: &mut Transaction<'_>, records: &[AttachmentRecord]) -> Result<(), WeftError> {
     for record in records {
         let mut record = record.clone();
         let (id, segment) = (record.id.clone(), record.segment());
@@ -134,7 +128,7 @@ struct Containers {
 }
 
 impl Containers {
-    fn find(host: &mut Host) -> Result<Self, AttachError> {
+    fn find(host: &mut Host) -> Result<Self, WeftError> {
         let mut by_id = BTreeMap::new();
         for path in namespaces::visible() {
             let Ok(netns) = NetNs::open(&path) else {
@@ -156,7 +150,7 @@ impl Containers {
         port: &Link,
         bridge: Option<&str>,
         elements: &BTreeMap<String, Vec<NftRecord>>,
-    ) -> Result<AttachmentRecord, AttachError> {
+    ) -> Result<AttachmentRecord, WeftError> {
         let owned = |owner: &str| elements.get(owner).cloned().unwrap_or_default();
         let nft = owned(&owner(&id));
         let of_network = owned(&network_owner(&id.network));

@@ -2,15 +2,15 @@
 
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, ContainerId, IfName, Request};
+use weft_firewall::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
+use weft_ipam::{IpamConfig, is_exhausted};
 use weft_kernel::child::{ChildKind, has_driver};
 use weft_kernel::nft::NftSocket;
+use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, HostLink, SharedObject};
 
 use crate::add::shared_device;
-use crate::error::AttachError;
-use crate::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
-use crate::host::Host;
-use crate::ipam::{DelegateIpam, IpamConfig, foreign_type, is_exhausted};
+use crate::delegate::{DelegateIpam, foreign_type};
 use crate::plan::{BridgePlan, ChildPlan, DevicePlan, Ipam, LinkPlan, Settings};
 use crate::steps::{bridge, device, gateway, parent, uplink};
 
@@ -18,8 +18,8 @@ use crate::steps::{bridge, device, gateway, parent, uplink};
 /// forwarding.
 ///
 /// # Errors
-/// [`AttachError::NotReady`] (codes 50 and 51), or what a delegate says.
-pub fn status(host: &mut Host, request: &Request, settings: &Settings) -> Result<(), AttachError> {
+/// [`WeftError::NotReady`] (codes 50 and 51), or what a delegate says.
+pub fn status(host: &mut Host, request: &Request, settings: &Settings) -> Result<(), WeftError> {
     let ipam = match &settings.ipam {
         Ipam::Store(config) => Some(&**config),
         Ipam::None | Ipam::Delegate(_) | Ipam::Given(_) => None,
@@ -53,13 +53,13 @@ fn child_status(
     host: &mut Host,
     plan: &ChildPlan,
     records: &[AttachmentRecord],
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     for kind in [Some(plan.kind), plan.vlan.map(|id| ChildKind::Vlan { id })]
         .into_iter()
         .flatten()
     {
         if !has_driver(host.route()?, kind)? {
-            return Err(unavailable(AttachError::NoDriver(kind)));
+            return Err(unavailable(WeftError::NoDriver(kind)));
         }
     }
     // Another container's namespace cannot be looked into in advance.
@@ -91,7 +91,7 @@ fn bridge_status(
     records: &[AttachmentRecord],
     ipam: Option<&IpamConfig>,
     uses_nft: bool,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let existing = bridge::look(host, plan).map_err(unavailable)?;
     if let Some(name) = &plan.uplink {
         let index = existing.as_ref().map(|link| link.index);
@@ -146,7 +146,7 @@ fn behind(plan: &BridgePlan, records: &[AttachmentRecord], ipam: Option<&IpamCon
 
 /// Somebody else's chain drops what is forwarded. An ADD succeeds all the same, and with weft-firewall in the list
 /// it mends that.
-fn refuse_obstacles(host: &mut Host, behind: &Behind, is_used: bool) -> Result<(), AttachError> {
+fn refuse_obstacles(host: &mut Host, behind: &Behind, is_used: bool) -> Result<(), WeftError> {
     if has_legacy_rules() {
         tracing::warn!(
             "iptables-legacy has rules, which Weft does not see: if they drop what is forwarded, iptables-legacy \
@@ -173,11 +173,11 @@ fn refuse_obstacles(host: &mut Host, behind: &Behind, is_used: bool) -> Result<(
 }
 
 /// Whether there are addresses left; the attachments that the network has.
-pub(crate) fn ipam_status(
+pub fn ipam_status(
     host: &Host,
     request: &Request,
     ipam: Option<&IpamConfig>,
-) -> Result<Vec<AttachmentRecord>, AttachError> {
+) -> Result<Vec<AttachmentRecord>, WeftError> {
     let network = &request.conf.name;
     let (records, exhausted) = host
         .store
@@ -187,11 +187,11 @@ pub(crate) fn ipam_status(
                 (Some(config), Some(id)) => is_exhausted(config, &host.sticky, &id, transaction)?,
                 _ => None,
             };
-            Ok::<_, AttachError>((records, exhausted))
+            Ok::<_, WeftError>((records, exhausted))
         })
         .map_err(unavailable)?;
     match exhausted {
-        Some(reason) => Err(AttachError::NotReady {
+        Some(reason) => Err(WeftError::NotReady {
             reason,
             existing_suffer: false,
         }),
@@ -220,7 +220,7 @@ fn ignore_unknown_verb(error: weft_cni::CniError) -> Result<(), weft_cni::CniErr
 
 /// What the next ADD switches on is no reason to keep it from coming; that the answers' interface does not forward
 /// is the administrator's to mend.
-fn require_forwarding(host: &mut Host, behind: &Behind, is_used: bool) -> Result<(), AttachError> {
+fn require_forwarding(host: &mut Host, behind: &Behind, is_used: bool) -> Result<(), WeftError> {
     let addresses = behind.addresses.iter().map(|ip| IpNetwork::from(*ip));
     let families = gateway::families(addresses);
     let off = gateway::not_forwarding(host, &behind.link, &families).map_err(unavailable)?;
@@ -238,15 +238,15 @@ fn require_forwarding(host: &mut Host, behind: &Behind, is_used: bool) -> Result
     Ok(())
 }
 
-fn suffering(reason: String) -> Result<(), AttachError> {
-    Err(AttachError::NotReady {
+fn suffering(reason: String) -> Result<(), WeftError> {
+    Err(WeftError::NotReady {
         reason,
         existing_suffer: true,
     })
 }
 
-pub(crate) fn unavailable(error: AttachError) -> AttachError {
-    AttachError::NotReady {
+pub(crate) fn unavailable(error: WeftError) -> WeftError {
+    WeftError::NotReady {
         reason: error.to_string(),
         existing_suffer: false,
     }

@@ -1,27 +1,23 @@
 //! What attachments are made of, one kind of kernel object a file: how it is made, and how it goes.
 
-pub(crate) mod bandwidth;
+pub mod bandwidth;
 pub(crate) mod bridge;
 pub(crate) mod carrier;
 pub(crate) mod child;
-pub(crate) mod connections;
 pub(crate) mod container;
-pub(crate) mod default_route;
 pub(crate) mod device;
 pub(crate) mod gateway;
 pub(crate) mod host_access;
-pub(crate) mod idle;
-pub(crate) mod isolation;
-pub(crate) mod leaving;
+pub mod isolation;
 pub(crate) mod links;
 pub(crate) mod parent;
-pub(crate) mod route_localnet;
+pub mod ports;
+pub mod route_localnet;
 pub(crate) mod router_advertisements;
 pub(crate) mod source_routes;
 pub(crate) mod subnets;
-pub(crate) mod tuning;
+pub mod tuning;
 pub(crate) mod uplink;
-pub(crate) mod users;
 pub(crate) mod veth;
 pub(crate) mod vlan_gateway;
 

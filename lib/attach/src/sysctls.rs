@@ -9,9 +9,9 @@ use serde_json::Value;
 use weft_cni::Request;
 use weft_cni::conf::Fields;
 use weft_kernel::sysctl;
+use weft_node::{Container, WeftError};
 
-use crate::error::AttachError;
-use crate::host::Container;
+use crate::conf::SYSCTL;
 
 /// Parameters to be set, by name with slashes below `/proc/sys`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,10 +28,10 @@ impl Sysctls {
     /// Adds those of another object's key `sysctl`, which replace what is there. The administrator
     /// of the host may have said which are allowed.
     pub fn extend(&mut self, fields: &Fields<'_>, request: &Request) {
-        let Some(map) = fields.map("sysctl").filter(|map| !map.is_empty()) else {
+        let Some(map) = fields.map(SYSCTL).filter(|map| !map.is_empty()) else {
             return;
         };
-        let (path, problems) = (fields.at("sysctl"), fields.problems());
+        let (path, problems) = (fields.at(SYSCTL), fields.problems());
         // STATUS and GC have no interface: there only the rest can be judged.
         let ifname = request.env.get("CNI_IFNAME").unwrap_or_default();
         let ifname = if ifname.is_empty() { "IFNAME" } else { ifname };
@@ -72,7 +72,7 @@ impl Sysctls {
     }
 
     /// The same, owned.
-    pub(crate) fn to_list(&self) -> Vec<(String, String)> {
+    pub fn to_list(&self) -> Vec<(String, String)> {
         let pairs = self.iter();
         pairs
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -85,7 +85,7 @@ impl Sysctls {
     }
 
     /// Sets them in a container.
-    pub(crate) fn apply(&self, container: &Container) -> Result<(), AttachError> {
+    pub fn apply(&self, container: &Container) -> Result<(), WeftError> {
         if self.is_empty() {
             return Ok(());
         }

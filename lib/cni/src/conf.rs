@@ -8,6 +8,6 @@ mod fields;
 mod netconf;
 mod problem;
 
-pub use fields::{Fields, KeySpec, Path};
+pub use fields::{Fields, KeySpec, KeyTable, Path};
 pub use netconf::{NetConf, SPEC_KEYS, ValidAttachments};
 pub use problem::Problems;

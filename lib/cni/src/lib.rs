@@ -27,7 +27,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 pub use error::{CniError, Code};
 pub use id::{AttachmentId, ContainerId, IfName, NetworkName};
-pub use plugin::{Plugin, Request};
+pub use plugin::{Declaration, Plugin, Request};
 pub use result::CniResult;
 pub use run::{refuse, run};
 pub use version::SpecVersion;

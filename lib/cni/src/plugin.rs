@@ -1,6 +1,6 @@
 //! What a plugin is: five verbs over a parsed request.
 
-use crate::conf::NetConf;
+use crate::conf::{KeySpec, KeyTable, NetConf};
 use crate::env::Env;
 use crate::error::CniError;
 use crate::id::AttachmentId;
@@ -28,11 +28,38 @@ impl Request {
     }
 }
 
+/// What a plugin is called and which keys it takes. The registry of plugins, the names of the installed
+/// program, the reference page and the check of configurations are made from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Declaration {
+    /// The executable's name.
+    pub name: &'static str,
+    /// The reference plugins whose configurations it takes: a runtime may call it by their names.
+    pub other_names: &'static [&'static str],
+    /// What it is, for the reference page.
+    pub intro: &'static str,
+    /// The keys of its configuration.
+    pub keys: &'static [KeySpec],
+    /// The keys of objects in its configuration.
+    pub objects: &'static [KeyTable],
+}
+
 /// A CNI plugin. [`crate::run()`] has checked environment, version and configuration before any
 /// of these is called, and prints what they return.
-pub trait Plugin {
+pub trait Plugin: Sync {
+    /// Its names and keys.
+    fn declaration(&self) -> &Declaration;
+
     /// The executable's name.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        self.declaration().name
+    }
+
+    /// Reads a configuration without a container.
+    ///
+    /// # Errors
+    /// Code 7 with every problem; code 2 for unknown keys if the configuration is strict.
+    fn validate(&self, request: &Request) -> Result<(), CniError>;
 
     /// Attaches the container.
     ///

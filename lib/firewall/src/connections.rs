@@ -6,10 +6,9 @@ use std::net::IpAddr;
 
 use weft_kernel::address;
 use weft_kernel::conntrack::Connection;
+use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, PortRecord};
 
-use crate::error::AttachError;
-use crate::host::Host;
 use crate::ruleset;
 
 const UDP: u8 = 17;
@@ -28,7 +27,7 @@ fn leads_to(connection: &Connection, port: &PortRecord) -> bool {
 
 /// A port was published: what was sent to it on the host before, and is not answered by this
 /// container, ends. Only of UDP: a TCP connection was refused, or has another owner.
-pub(crate) fn end_stale(host: &mut Host, ports: &[PortRecord]) -> Result<(), AttachError> {
+pub fn end_stale(host: &mut Host, ports: &[PortRecord]) -> Result<(), WeftError> {
     let of_udp: Vec<&PortRecord> = ports.iter().filter(|port| port.protocol == UDP).collect();
     if of_udp.is_empty() {
         return Ok(());
@@ -46,10 +45,7 @@ pub(crate) fn end_stale(host: &mut Host, ports: &[PortRecord]) -> Result<(), Att
 
 /// Rules were put back after a time without: what began meanwhile is tracked as it was sent, and would go on so.
 /// Flows to published ports, and those by which outside would see a container's own address, end.
-pub(crate) fn end_untranslated(
-    host: &mut Host,
-    records: &[AttachmentRecord],
-) -> Result<(), AttachError> {
+pub fn end_untranslated(host: &mut Host, records: &[AttachmentRecord]) -> Result<(), WeftError> {
     let ports: Vec<PortRecord> = records.iter().flat_map(|one| one.ports.clone()).collect();
     let hidden: HashSet<IpAddr> = records
         .iter()
@@ -80,7 +76,7 @@ pub(crate) fn end_untranslated(
 }
 
 /// Ports are published no more: what came by them ends.
-pub(crate) fn end_published(host: &mut Host, ports: &[PortRecord]) -> Result<(), AttachError> {
+pub fn end_published(host: &mut Host, ports: &[PortRecord]) -> Result<(), WeftError> {
     if ports.is_empty() {
         return Ok(());
     }
@@ -96,10 +92,7 @@ fn came_by(connection: &Connection, port: &PortRecord) -> bool {
 /// Attachments go: what came by their ports ends, and everything to and from the addresses of those that
 /// were kept apart, so that it does not go on with whoever has them next. One look at the kernel's list
 /// for all of them.
-pub(crate) fn end_of_gone(
-    host: &mut Host,
-    records: &[&AttachmentRecord],
-) -> Result<(), AttachError> {
+pub fn end_of_gone(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), WeftError> {
     let mut addresses: HashSet<IpAddr> = records.iter().flat_map(|one| kept_apart(one)).collect();
     let mut ports: Vec<&PortRecord> = records
         .iter()
@@ -147,7 +140,7 @@ fn has_foreign_address(record: &AttachmentRecord) -> bool {
     record.addresses.is_empty() || record.addresses.iter().any(|one| one.pool.is_none())
 }
 
-fn end(host: &mut Host, is_wanted: &dyn Fn(&Connection) -> bool) -> Result<(), AttachError> {
+fn end(host: &mut Host, is_wanted: &dyn Fn(&Connection) -> bool) -> Result<(), WeftError> {
     let mut tracked = host.nft()?.conntrack();
     let found = tracked.find(is_wanted)?;
     Ok(tracked.delete(&found)?)

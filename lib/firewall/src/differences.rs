@@ -7,15 +7,12 @@ use std::collections::BTreeSet;
 
 use weft_kernel::NetNs;
 use weft_kernel::nft::{Key, NftSocket, Set, SetKind, Table};
-use weft_store::Sharing;
+use weft_node::{Host, WeftError};
+use weft_store::{LINKS_LOCK, Sharing};
 
-use crate::error::AttachError;
 use crate::foreign::admission;
-use crate::host::Host;
-use crate::policy;
 use crate::ruleset::{self, TABLES};
-use crate::steps::connections;
-use crate::steps::idle::LINKS_LOCK;
+use crate::{connections, policy, restore};
 
 /// A difference between what is and what should be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,11 +24,11 @@ pub struct Difference {
 }
 
 /// A namespace with nothing in it but the ruleset that should be.
-fn expected(host: &mut Host) -> Result<NetNs, AttachError> {
+fn expected(host: &mut Host) -> Result<NetNs, WeftError> {
     let home = NetNs::current()?;
     let netns = NetNs::create()?;
     let mut nft = NftSocket::open_in(&netns, &home)?;
-    ruleset::build(host, &mut nft)?;
+    restore::build(host, &mut nft)?;
     Ok(netns)
 }
 
@@ -39,7 +36,7 @@ fn expected(host: &mut Host) -> Result<NetNs, AttachError> {
 ///
 /// # Errors
 /// The stores' and the kernel's, and code 7 for policies that cannot be read.
-pub fn in_expected<T>(host: &mut Host, work: impl FnOnce() -> T) -> Result<T, AttachError> {
+pub fn in_expected<T>(host: &mut Host, work: impl FnOnce() -> T) -> Result<T, WeftError> {
     let netns = expected(host)?;
     Ok(netns.run(&NetNs::current()?, work)?)
 }
@@ -48,7 +45,7 @@ pub fn in_expected<T>(host: &mut Host, work: impl FnOnce() -> T) -> Result<T, At
 ///
 /// # Errors
 /// As [`in_expected`].
-pub fn differences(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
+pub fn differences(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     let home = NetNs::current()?;
     let netns = expected(host)?;
     let wanted = lines(&mut NftSocket::open_in(&netns, &home)?)?;
@@ -72,7 +69,7 @@ pub fn differences(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
 }
 
 /// Chains of others that drop the packets of networks which weft-firewall is to let through.
-fn not_admitted(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
+fn not_admitted(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     let mut missing = Vec::new();
     for behind in admission::admitted(&host.all_attachments()?) {
         for (chain, place) in admission::dropping(host, &behind)? {
@@ -88,14 +85,14 @@ fn not_admitted(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
 }
 
 /// Lets those networks through.
-fn admit(host: &mut Host) -> Result<(), AttachError> {
+fn admit(host: &mut Host) -> Result<(), WeftError> {
     for behind in admission::admitted(&host.all_attachments()?) {
         admission::ensure(host, &behind)?;
     }
     Ok(())
 }
 
-fn is_needed(host: &Host) -> Result<bool, AttachError> {
+fn is_needed(host: &Host) -> Result<bool, WeftError> {
     let needs = |record: &weft_store::AttachmentRecord| {
         !record.nft.is_empty() || !record.isolation.is_none() || record.is_kept_apart()
     };
@@ -103,7 +100,7 @@ fn is_needed(host: &Host) -> Result<bool, AttachError> {
 }
 
 /// Everything of both tables, a line each.
-fn lines(nft: &mut NftSocket) -> Result<BTreeSet<String>, AttachError> {
+fn lines(nft: &mut NftSocket) -> Result<BTreeSet<String>, WeftError> {
     let mut lines = BTreeSet::new();
     for table in TABLES {
         let name = format!("{} {}", table.family.as_str(), table.name);
@@ -134,7 +131,7 @@ fn lines(nft: &mut NftSocket) -> Result<BTreeSet<String>, AttachError> {
     Ok(lines)
 }
 
-fn rules(nft: &mut NftSocket, table: &Table, name: &str) -> Result<Vec<String>, AttachError> {
+fn rules(nft: &mut NftSocket, table: &Table, name: &str) -> Result<Vec<String>, WeftError> {
     let mut lines = Vec::new();
     let mut last = String::new();
     let mut number = 0;
@@ -151,7 +148,7 @@ fn rules(nft: &mut NftSocket, table: &Table, name: &str) -> Result<Vec<String>, 
 }
 
 /// A key, a field after the other.
-pub(crate) fn key_text(set: &Set, bytes: &[u8]) -> String {
+pub fn key_text(set: &Set, bytes: &[u8]) -> String {
     fields_text(set.key, bytes)
 }
 
@@ -181,13 +178,13 @@ fn fields_text(fields: &[Key], mut bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// As [`in_expected`].
-pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
+pub fn reload(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     let before = match differences(host) {
         // Rules that cannot be read must not keep open what is closed without any.
-        Err(error @ AttachError::Cni(_)) if !has_tables(host)? => {
+        Err(error @ WeftError::Cni(_)) if !has_tables(host)? => {
             let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
             if is_needed(host)? {
-                ruleset::restore(host, None)?;
+                restore(host, None)?;
             }
             return Err(error);
         }
@@ -202,8 +199,8 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     // Tables that nobody needs go, unless the administrator has rules there.
     if is_needed(host)? || !ruleset::delete_tables(host)? {
-        ruleset::rebuild(host)?;
-        policy::apply(host)?;
+        restore::rebuild(host)?;
+        crate::apply(host)?;
         let records = host.all_attachments()?;
         connections::end_untranslated(host, &records)?;
     }
@@ -211,7 +208,7 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, AttachError> {
     Ok(before)
 }
 
-fn has_tables(host: &mut Host) -> Result<bool, AttachError> {
+fn has_tables(host: &mut Host) -> Result<bool, WeftError> {
     for table in TABLES {
         if !host.nft()?.has_table(&table)? {
             return Ok(false);
@@ -224,7 +221,7 @@ fn has_tables(host: &mut Host) -> Result<bool, AttachError> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn dropped_frames(host: &mut Host) -> Result<Vec<(String, u64)>, AttachError> {
+pub fn dropped_frames(host: &mut Host) -> Result<Vec<(String, u64)>, WeftError> {
     let set = ruleset::PORTS;
     let elements = host.nft()?.elements(&set)?;
     Ok(elements

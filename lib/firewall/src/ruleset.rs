@@ -9,32 +9,37 @@ mod by_set;
 mod elements;
 mod guard;
 mod isolation;
+mod key;
 mod limits;
-pub(crate) mod matching;
+mod masquerade;
+pub mod matching;
 mod published;
-mod put_back;
 mod remove;
 mod skeleton;
+mod tables;
 
-pub(crate) use apply::{
-    add_elements, all_sets, build, delete_tables, element_is_right, owners, rebuild,
-    records_by_owner, restore,
+pub use apply::{
+    Added, add_elements, all_sets, delete_tables, element_is_right, owners, records_by_owner,
 };
-pub(crate) use elements::{
-    Guarded, Untranslated, address_bytes_hex, element, endpoint_elements, is_translation,
-    network_elements,
+pub(crate) use apply::{SWAP_ATTEMPTS, add_interval, administrators_rules, elements_of};
+pub(crate) use by_set::BySet;
+pub use elements::{
+    Guarded, Untranslated, element, endpoint_elements, is_translation, network_elements,
 };
-pub(crate) use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local, routed_elements};
-pub(crate) use isolation::{
+pub use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local, routed_elements};
+pub use isolation::{
     CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, apart_elements,
     connection, home_elements, is_isolation, mode_of, network_elements as isolation_elements,
 };
+pub use key::address_bytes_hex;
 pub use limits::Limits;
-pub(crate) use limits::limit_elements;
-pub(crate) use published::{
+pub use limits::limit_elements;
+pub use masquerade::Masquerade;
+pub use published::{
     hairpin_element, hidden_element, is_published, is_way_in, opened_element, port_element,
     reached_element, reflected_element, self_element,
 };
-pub(crate) use put_back::{forget, settle, without};
-pub(crate) use remove::{remove_derived, remove_elements, remove_network_elements, sweep};
-pub(crate) use skeleton::{IPV4, IPV6, NAT, Protocol, TABLES};
+pub use remove::{remove_derived, remove_elements, remove_network_elements, sweep};
+pub(crate) use skeleton::create;
+pub(crate) use tables::MEMBERS;
+pub use tables::{FamilyLayout, IPV4, IPV6, NAT, TABLES, is_member_set, member_set};

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniError, Code};
+use weft_node::WeftError;
 use weft_store::{AddressRecord, Holder, LeaseRequest, StickyLeases, Transaction};
 
 use super::config::IpamConfig;
-use crate::error::AttachError;
 
 /// What a container has got.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub fn allocate(
     sticky: &StickyLeases,
     holder: Holder<'_>,
     transaction: &mut Transaction<'_>,
-) -> Result<Allocation, AttachError> {
+) -> Result<Allocation, WeftError> {
     let mut is_remembered = false;
     let pool = config.pool();
     let preferred = match &config.sticky_key {
@@ -128,7 +128,7 @@ pub fn is_exhausted(
     sticky: &StickyLeases,
     id: &AttachmentId,
     transaction: &mut Transaction<'_>,
-) -> Result<Option<String>, AttachError> {
+) -> Result<Option<String>, WeftError> {
     let unasked = IpamConfig {
         requested: Vec::new(),
         fixed: Vec::new(),
@@ -136,7 +136,7 @@ pub fn is_exhausted(
     };
     match allocate(&unasked, sticky, Holder::anywhere(id), transaction) {
         Ok(_) => Ok(None),
-        Err(AttachError::Store(error @ weft_store::StoreError::Exhausted { .. })) => {
+        Err(WeftError::Store(error @ weft_store::StoreError::Exhausted { .. })) => {
             Ok(Some(error.to_string()))
         }
         Err(error) => Err(error),

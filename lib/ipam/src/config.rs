@@ -7,11 +7,14 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 use weft_cni::args::CniArgs;
-use weft_cni::conf::{Fields, NetConf, Problems};
+use weft_cni::conf::{Fields, KeySpec, NetConf, Problems};
 use weft_cni::result::{Dns, Route};
 use weft_store::{Pool, Range};
 
-use super::keys::{DNS_KEYS, IPAM_KEYS, ROUTE_KEYS, STATIC_KEYS};
+use super::keys::{
+    ADDRESS, ADDRESSES, ADVMSS, COOL_DOWN, DATA_DIR, DNS, DNS_KEYS, DST, GATEWAY, GW, IPAM_KEYS,
+    MTU, PRIORITY, RESOLV_CONF, ROUTE_KEYS, ROUTES, SCOPE, STATIC_KEYS, STICKY, STICKY_KEY, TABLE,
+};
 use super::ranges::{read_sets, refuse_overlaps};
 
 pub(super) const IP: &str = "must be an IP address";
@@ -80,20 +83,20 @@ impl IpamConfig {
         let mut config = Self {
             sets: read_sets(conf, &fields),
             routes: fields
-                .objects("routes", &[ROUTE_KEYS])
+                .objects(ROUTES, &[ROUTE_KEYS])
                 .iter()
                 .filter_map(read_route)
                 .collect(),
             dns: read_dns(&fields),
             pool: Some(read_pool(conf, &fields)),
             sticky_key: read_sticky_key(&fields, args),
-            is_sticky: fields.value("stickyKey").is_some()
-                || fields.boolean("sticky").unwrap_or(false),
+            is_sticky: fields.value(STICKY_KEY).is_some()
+                || fields.boolean(STICKY).unwrap_or(false),
             ..Self::default()
         };
         refuse_overlaps(&config.sets, problems);
         let requests = read_requests(conf, args, problems);
-        let is_static = fields.value("addresses").is_some() || config.sets.is_empty();
+        let is_static = fields.value(ADDRESSES).is_some() || config.sets.is_empty();
         if is_static {
             config.fixed = read_fixed(&fields, args, &requests);
         } else {
@@ -131,29 +134,29 @@ impl IpamConfig {
 }
 
 fn read_route(fields: &Fields<'_>) -> Option<Route> {
-    let number = |key, max| {
+    let number = |key: KeySpec, max| {
         fields
             .number(key, 0..=max)
-            .filter(|n| *n > 0 || key == "scope")
+            .filter(|n| *n > 0 || key.name == SCOPE.name)
     };
     Some(Route {
-        dst: network_of(required_cidr(fields, "dst", PREFIX)?),
-        gw: fields.parsed("gw", IP),
-        mtu: number("mtu", 65536),
-        advmss: number("advmss", 65536),
-        priority: number("priority", u32::MAX),
-        table: number("table", u32::MAX),
-        scope: number("scope", 255),
+        dst: network_of(required_cidr(fields, DST, PREFIX)?),
+        gw: fields.parsed(GW, IP),
+        mtu: number(MTU, 65536),
+        advmss: number(ADVMSS, 65536),
+        priority: number(PRIORITY, u32::MAX),
+        table: number(TABLE, u32::MAX),
+        scope: number(SCOPE, 255),
     })
 }
 
 /// The network that a prefix names: `10.1.2.3/8` is `10.0.0.0/8`, as for the kernel.
-pub(crate) fn network_of(prefix: IpNetwork) -> IpNetwork {
+pub fn network_of(prefix: IpNetwork) -> IpNetwork {
     IpNetwork::new(prefix.network(), prefix.prefix()).unwrap_or(prefix)
 }
 
 /// A prefix that has to be there.
-pub(super) fn required_cidr(fields: &Fields<'_>, key: &str, must: &str) -> Option<IpNetwork> {
+pub(super) fn required_cidr(fields: &Fields<'_>, key: KeySpec, must: &str) -> Option<IpNetwork> {
     if fields.value(key).is_none() {
         fields.invalid(key, &"", "must be given");
     }
@@ -161,11 +164,11 @@ pub(super) fn required_cidr(fields: &Fields<'_>, key: &str, must: &str) -> Optio
 }
 
 fn read_dns(fields: &Fields<'_>) -> Dns {
-    let configured = fields.object("dns", &[DNS_KEYS]).map(|dns| Dns::read(&dns));
-    match (configured, fields.string("resolvConf")) {
+    let configured = fields.object(DNS, &[DNS_KEYS]).map(|dns| Dns::read(&dns));
+    match (configured, fields.string(RESOLV_CONF)) {
         (Some(dns), _) if !dns.is_empty() => dns,
         (_, Some(path)) => super::resolv_conf::read(Path::new(path)).unwrap_or_else(|error| {
-            fields.invalid("resolvConf", &path, &format!("cannot be read: {error}"));
+            fields.invalid(RESOLV_CONF, &path, &format!("cannot be read: {error}"));
             Dns::default()
         }),
         _ => Dns::default(),
@@ -173,18 +176,18 @@ fn read_dns(fields: &Fields<'_>) -> Dns {
 }
 
 fn read_pool(conf: &NetConf, fields: &Fields<'_>) -> Pool {
-    let name = match fields.string("dataDir") {
+    let name = match fields.string(DATA_DIR) {
         Some(dir) => format!("{}@{dir}", conf.name),
         None => conf.name.to_string(),
     };
     Pool {
         name,
-        cool_down: u64::from(fields.number("coolDown", 0..=86_400).unwrap_or(0)),
+        cool_down: u64::from(fields.number(COOL_DOWN, 0..=86_400).unwrap_or(0)),
     }
 }
 
 fn read_sticky_key(fields: &Fields<'_>, args: &CniArgs) -> Option<String> {
-    if let Some(key) = fields.string("stickyKey") {
+    if let Some(key) = fields.string(STICKY_KEY) {
         return Some(key.to_owned());
     }
     let pod = || {
@@ -194,7 +197,7 @@ fn read_sticky_key(fields: &Fields<'_>, args: &CniArgs) -> Option<String> {
             args.get("K8S_POD_NAME")?
         ))
     };
-    if fields.boolean("sticky").unwrap_or(false) {
+    if fields.boolean(STICKY).unwrap_or(false) {
         pod()
     } else {
         None
@@ -273,14 +276,14 @@ fn read_fixed(fields: &Fields<'_>, args: &CniArgs, requests: &Requests) -> Vec<S
     }
     let read = |item: &Fields<'_>| {
         let must = "must be an address with a prefix length";
-        let address = required_cidr(item, "address", must)?;
+        let address = required_cidr(item, ADDRESS, must)?;
         Some(StaticAddress {
             address,
-            gateway: item.parsed("gateway", IP),
+            gateway: item.parsed(GATEWAY, IP),
         })
     };
     fields
-        .objects("addresses", &[STATIC_KEYS])
+        .objects(ADDRESSES, &[STATIC_KEYS])
         .iter()
         .filter_map(read)
         .collect()

@@ -8,7 +8,7 @@ use weft_cni::conf::{Fields, NetConf, Problems};
 use weft_store::{Range, RangeError};
 
 use super::config::{IP, PREFIX, required_cidr};
-use super::keys::RANGE_KEYS;
+use super::keys::{EXCLUDE, GATEWAY, RANGE_END, RANGE_KEYS, RANGE_START, RANGES, SUBNET};
 
 /// The sets of ranges: the runtime's first, then `subnet`, then `ranges`.
 pub(super) fn read_sets(conf: &NetConf, fields: &Fields<'_>) -> Vec<Vec<Range>> {
@@ -20,10 +20,10 @@ pub(super) fn read_sets(conf: &NetConf, fields: &Fields<'_>) -> Vec<Vec<Range>> 
             fields.problems(),
         ));
     }
-    if fields.value("subnet").is_some() {
+    if fields.value(SUBNET).is_some() {
         sets.extend(read_range(fields).map(|range| vec![range]));
     }
-    if let Some(value) = fields.value("ranges") {
+    if let Some(value) = fields.value(RANGES) {
         sets.extend(read_set_list(value, "ipam.ranges", fields.problems()));
     }
     sets
@@ -70,10 +70,10 @@ fn read_set_list(value: &Value, path: &str, problems: &Problems) -> Vec<Vec<Rang
 }
 
 fn read_range(fields: &Fields<'_>) -> Option<Range> {
-    let subnet = required_cidr(fields, "subnet", PREFIX)?;
+    let subnet = required_cidr(fields, SUBNET, PREFIX)?;
     let ip = |key| fields.parsed::<IpAddr>(key, IP);
-    let (start, end, gateway) = (ip("rangeStart"), ip("rangeEnd"), ip("gateway"));
-    let exclude = fields.parsed_list::<IpNetwork>("exclude", "must be an address or a prefix");
+    let (start, end, gateway) = (ip(RANGE_START), ip(RANGE_END), ip(GATEWAY));
+    let exclude = fields.parsed_list::<IpNetwork>(EXCLUDE, "must be an address or a prefix");
     match Range::new(subnet, start, end, gateway, &exclude) {
         Ok(range) => Some(range),
         Err(RangeError::Outside(ip)) => {
@@ -86,15 +86,11 @@ fn read_range(fields: &Fields<'_>) -> Option<Range> {
             None
         }
         Err(RangeError::OtherFamily(ip)) => {
-            fields.invalid(
-                "gateway",
-                &ip,
-                &format!("must be of the family of {subnet}"),
-            );
+            fields.invalid(GATEWAY, &ip, &format!("must be of the family of {subnet}"));
             None
         }
         Err(error) => {
-            fields.invalid("subnet", &subnet, &error.to_string());
+            fields.invalid(SUBNET, &subnet, &error.to_string());
             None
         }
     }

@@ -6,10 +6,10 @@ use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::route;
 
-use crate::error::AttachError;
+use crate::error::WeftError;
 
 /// The interface by which packets to anywhere leave, IPv4's first.
-pub(crate) fn interface(socket: &mut RouteSocket) -> Result<Option<Link>, AttachError> {
+pub fn interface(socket: &mut RouteSocket) -> Result<Option<Link>, WeftError> {
     // Any address will do that nobody has a route of its own to: these are for documentation (RFC
     // 5737, RFC 9637).
     let anywhere: [IpAddr; 2] = [

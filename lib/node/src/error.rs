@@ -7,7 +7,7 @@ use weft_store::{SharedObject, StoreError};
 
 /// Why an attachment could not be made, checked or removed.
 #[derive(Debug, thiserror::Error)]
-pub enum AttachError {
+pub enum WeftError {
     /// The kernel.
     #[error("{}", .0.full_text())]
     Kernel(#[from] KernelError),
@@ -150,37 +150,37 @@ fn store_code(error: &StoreError) -> Code {
     }
 }
 
-impl From<AttachError> for CniError {
-    fn from(error: AttachError) -> Self {
+impl From<WeftError> for CniError {
+    fn from(error: WeftError) -> Self {
         let text = error.to_string();
         match error {
-            AttachError::Cni(error) => error,
-            AttachError::Kernel(error) => Self::new(kernel_code(&error), text),
-            AttachError::Store(error) => Self::new(store_code(&error), text),
-            AttachError::OwnNetns { .. } => Self::new(Code::InvalidNetns, text),
-            AttachError::InterfaceExists { .. } => Self::new(Code::InterfaceExists, text),
-            AttachError::Conflict { .. } | AttachError::InUse { .. } => {
+            WeftError::Cni(error) => error,
+            WeftError::Kernel(error) => Self::new(kernel_code(&error), text),
+            WeftError::Store(error) => Self::new(store_code(&error), text),
+            WeftError::OwnNetns { .. } => Self::new(Code::InvalidNetns, text),
+            WeftError::InterfaceExists { .. } => Self::new(Code::InterfaceExists, text),
+            WeftError::Conflict { .. } | WeftError::InUse { .. } => {
                 Self::new(Code::InvalidConfig, text)
             }
-            AttachError::BridgeFull { .. } => Self::new(Code::Kernel, text),
-            AttachError::NotYet => Self::new(Code::TryAgainLater, text),
-            AttachError::PortInUse { .. } => Self::new(Code::PortTaken, text),
-            AttachError::NoDriver(_) | AttachError::NoQueue { .. } => {
+            WeftError::BridgeFull { .. } => Self::new(Code::Kernel, text),
+            WeftError::NotYet => Self::new(Code::TryAgainLater, text),
+            WeftError::PortInUse { .. } => Self::new(Code::PortTaken, text),
+            WeftError::NoDriver(_) | WeftError::NoQueue { .. } => {
                 Self::new(Code::DriverMissing, text)
             }
-            AttachError::Differs { differences, .. } => {
+            WeftError::Differs { differences, .. } => {
                 let list = serde_json::json!(differences).to_string();
                 Self::new(Code::CheckFailed, text).with_details(list)
             }
-            AttachError::NotReady {
+            WeftError::NotReady {
                 existing_suffer: false,
                 ..
             } => Self::new(Code::Unavailable, text),
-            AttachError::NotReady {
+            WeftError::NotReady {
                 existing_suffer: true,
                 ..
             } => Self::new(Code::LimitedConnectivity, text),
-            AttachError::Several { what, errors } => {
+            WeftError::Several { what, errors } => {
                 let errors: Vec<Self> = errors.into_iter().map(Self::from).collect();
                 Self::from_list(Code::Incomplete, &what, &errors)
             }
@@ -188,9 +188,9 @@ impl From<AttachError> for CniError {
     }
 }
 
-impl AttachError {
+impl WeftError {
     /// Nothing, the only error, or all of them as one.
-    pub(crate) fn collect(what: &str, errors: Vec<Self>) -> Result<(), Self> {
+    pub fn collect(what: &str, errors: Vec<Self>) -> Result<(), Self> {
         let mut errors = errors;
         match errors.len() {
             0 => Ok(()),
@@ -204,10 +204,7 @@ impl AttachError {
 }
 
 /// The first error, with what failed while cleaning up after it.
-pub(crate) fn with_cleanup_failure(
-    error: AttachError,
-    cleanup: Option<AttachError>,
-) -> AttachError {
+pub fn with_cleanup_failure(error: WeftError, cleanup: Option<WeftError>) -> WeftError {
     match cleanup {
         None => error,
         Some(cleanup) => {

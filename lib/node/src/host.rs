@@ -8,12 +8,9 @@ use weft_cni::{CniError, Code};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::nft::NftSocket;
 use weft_kernel::{NetNs, host};
-use weft_store::{
-    AttachmentRecord, BackendKind, NetworkRecord, StickyLeases, Store, StoreConfig, StoreError,
-    Transaction,
-};
+use weft_store::{AttachmentRecord, BackendKind, NetworkRecord, StickyLeases, Store, StoreConfig};
 
-use crate::error::AttachError;
+use crate::error::WeftError;
 
 /// A host. Sockets are opened when first used and closed with it.
 #[derive(Debug)]
@@ -27,9 +24,7 @@ pub struct Host {
     /// Where the host's rules are.
     pub policy_dir: PathBuf,
     /// Whether tables of Weft's were missing and this call has made them.
-    pub(crate) has_made_tables: bool,
-    /// How often elements had been put back from the records before this call took any out.
-    pub(crate) restorations: Option<u64>,
+    pub has_made_tables: bool,
     route: Option<RouteSocket>,
     nft: Option<NftSocket>,
 }
@@ -69,7 +64,6 @@ impl Host {
             data_dir: env.data_dir(),
             policy_dir: env.policy_dir(),
             has_made_tables: false,
-            restorations: None,
             route: None,
             nft: None,
         })
@@ -80,7 +74,7 @@ impl Host {
     ///
     /// # Errors
     /// The stores'.
-    pub fn all_attachments(&self) -> Result<Vec<AttachmentRecord>, AttachError> {
+    pub fn all_attachments(&self) -> Result<Vec<AttachmentRecord>, WeftError> {
         let mut records = self.store.read(|transaction| transaction.attachments())?;
         for sibling in self.store.siblings() {
             records.extend(sibling.read(|transaction| transaction.attachments())?);
@@ -92,7 +86,7 @@ impl Host {
     ///
     /// # Errors
     /// The stores'.
-    pub fn all_networks(&self) -> Result<Vec<(String, NetworkRecord)>, AttachError> {
+    pub fn all_networks(&self) -> Result<Vec<(String, NetworkRecord)>, WeftError> {
         let mut networks = self.store.read(|transaction| transaction.networks())?;
         for sibling in self.store.siblings() {
             networks.extend(sibling.read(|transaction| transaction.networks())?);
@@ -100,25 +94,11 @@ impl Host {
         Ok(networks)
     }
 
-    /// Reads the records of what is to be removed, and how often elements have been put back so far.
-    pub(crate) fn read_to_remove<T>(
-        &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let (read, restorations) = self.store.read(|transaction| {
-            let read = work(transaction)?;
-            Ok::<_, StoreError>((read, transaction.restorations()?))
-        })?;
-        // The oldest count is the safe one.
-        self.restorations.get_or_insert(restorations);
-        Ok(read)
-    }
-
     /// The rtnetlink socket.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn route(&mut self) -> Result<&mut RouteSocket, AttachError> {
+    pub fn route(&mut self) -> Result<&mut RouteSocket, WeftError> {
         match &mut self.route {
             Some(socket) => Ok(socket),
             empty => Ok(empty.insert(RouteSocket::open()?)),
@@ -129,7 +109,7 @@ impl Host {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn nft(&mut self) -> Result<&mut NftSocket, AttachError> {
+    pub fn nft(&mut self) -> Result<&mut NftSocket, WeftError> {
         match &mut self.nft {
             Some(socket) => Ok(socket),
             empty => Ok(empty.insert(NftSocket::open()?)),
@@ -139,25 +119,25 @@ impl Host {
 
 /// The container's side of a verb.
 #[derive(Debug)]
-pub(crate) struct Container {
+pub struct Container {
     /// Its namespace.
-    pub(crate) netns: NetNs,
+    pub netns: NetNs,
     /// The namespace to come back to.
-    pub(crate) home: NetNs,
+    pub home: NetNs,
     /// A socket inside.
-    pub(crate) route: RouteSocket,
+    pub route: RouteSocket,
     /// It has other interfaces than the loopback interface, as far as has been looked.
-    pub(crate) has_others: bool,
+    pub has_others: bool,
 }
 
 impl Container {
     /// Opens the container's namespace. One that is the host's own is refused before anything is
     /// done, unless `may_be_own`.
-    pub(crate) fn open(path: &str, may_be_own: bool) -> Result<Self, AttachError> {
+    pub fn open(path: &str, may_be_own: bool) -> Result<Self, WeftError> {
         let netns = NetNs::open(Path::new(path))?;
         let home = NetNs::current()?;
         if netns == home && !may_be_own {
-            return Err(AttachError::OwnNetns {
+            return Err(WeftError::OwnNetns {
                 path: path.to_owned(),
             });
         }
@@ -171,7 +151,7 @@ impl Container {
     }
 
     /// The same of a namespace that has been found.
-    pub(crate) fn open_found(netns: NetNs) -> Result<Self, AttachError> {
+    pub fn open_found(netns: NetNs) -> Result<Self, WeftError> {
         let home = NetNs::current()?;
         let route = RouteSocket::open_in(&netns, &home)?;
         Ok(Self {
@@ -183,11 +163,11 @@ impl Container {
     }
 
     /// Refuses if the container is not in the host's namespace.
-    pub(crate) fn require_home(&self) -> Result<(), AttachError> {
+    pub fn require_home(&self) -> Result<(), WeftError> {
         if self.netns == self.home {
             return Ok(());
         }
-        Err(AttachError::Conflict {
+        Err(WeftError::Conflict {
             key: "CNI_NETNS",
             name: self.netns.path().display().to_string(),
             why: "is not the host's network namespace; for a container of its own name the \
@@ -197,7 +177,7 @@ impl Container {
     }
 
     /// Runs `work` inside the namespace (for what is not netlink: `/proc/sys`).
-    pub(crate) fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, AttachError> {
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, WeftError> {
         Ok(self.netns.run(&self.home, work)?)
     }
 }

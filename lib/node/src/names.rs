@@ -7,9 +7,9 @@ use weft_cni::{AttachmentId, NetworkName};
 use weft_kernel::Mac;
 
 /// Links marked with this group are about to be deleted, all at once.
-pub(crate) const DELETION_GROUP: u32 = 0x7765_6674;
+pub const DELETION_GROUP: u32 = 0x7765_6674;
 /// In front of the identity in a link's alias.
-pub(crate) const ALIAS_PREFIX: &str = "weft:";
+pub const ALIAS_PREFIX: &str = "weft:";
 
 /// IFALIASZ without the closing zero (linux/if.h).
 const ALIAS_BYTES: usize = 255;
@@ -25,7 +25,7 @@ pub fn host_link_name(id: &AttachmentId) -> String {
 
 /// The host end's alias, by which an attachment is recognised when its record is lost. Names too
 /// long for one are told by their digest, and cannot be read back.
-pub(crate) fn alias(id: &AttachmentId) -> String {
+pub fn alias(id: &AttachmentId) -> String {
     let alias = format!("{ALIAS_PREFIX}{id}");
     if alias.len() > ALIAS_BYTES {
         format!("{ALIAS_PREFIX}{}", id.short_hash(64))
@@ -35,7 +35,7 @@ pub(crate) fn alias(id: &AttachmentId) -> String {
 }
 
 /// Reads [`alias`] back.
-pub(crate) fn id_of_alias(alias: &str) -> Option<AttachmentId> {
+pub fn id_of_alias(alias: &str) -> Option<AttachmentId> {
     let mut parts = alias.strip_prefix(ALIAS_PREFIX)?.split('/');
     let (network, container, ifname) = (parts.next()?, parts.next()?, parts.next()?);
     Some(AttachmentId {
@@ -58,13 +58,13 @@ pub fn owner(id: &AttachmentId) -> String {
 }
 
 /// The name that the host end of the attachment with this mark has, if it has one.
-pub(crate) fn host_link_of_owner(owner: &str) -> Option<String> {
+pub fn host_link_of_owner(owner: &str) -> Option<String> {
     let digest = owner.strip_prefix("weft ")?.split(' ').next()?;
     Some(format!("veth{}", digest.get(..LINK_DIGITS)?))
 }
 
 /// The mark of a network on the elements that its attachments share.
-pub(crate) fn network_owner(network: &NetworkName) -> String {
+pub fn network_owner(network: &NetworkName) -> String {
     let network: String = network.as_str().chars().take(100).collect();
     format!("weft network {network}")
 }
@@ -79,13 +79,13 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// The host end's MAC.
-pub(crate) fn host_mac(id: &AttachmentId) -> Mac {
+pub fn host_mac(id: &AttachmentId) -> Mac {
     Mac::from_digest(&digest(&[b"host", &id.digest()]))
 }
 
 /// The container's MAC: with an address it derives from that, so that whoever gets the address
 /// next has the same MAC and nobody's ARP cache is stale.
-pub(crate) fn container_mac(id: &AttachmentId, address: Option<IpAddr>) -> Mac {
+pub fn container_mac(id: &AttachmentId, address: Option<IpAddr>) -> Mac {
     match address {
         Some(ip) => {
             let text = ip.to_string();
@@ -100,7 +100,7 @@ pub(crate) fn container_mac(id: &AttachmentId, address: Option<IpAddr>) -> Mac {
 }
 
 /// A bridge's MAC: stable on one machine, different on another that shares its segment.
-pub(crate) fn bridge_mac(name: &str, machine_id: &str) -> Mac {
+pub fn bridge_mac(name: &str, machine_id: &str) -> Mac {
     Mac::from_digest(&digest(&[
         b"bridge",
         name.as_bytes(),
@@ -109,7 +109,7 @@ pub(crate) fn bridge_mac(name: &str, machine_id: &str) -> Mac {
 }
 
 /// The bridge-side end of a VLAN gateway.
-pub(crate) fn vlan_gateway_port(link: &str) -> String {
+pub fn vlan_gateway_port(link: &str) -> String {
     format!(
         "veth{}",
         hex(&digest(&[b"vlan gateway", link.as_bytes()]), 11)
@@ -126,7 +126,7 @@ fn hex(digest: &[u8], digits: usize) -> String {
 }
 
 /// The interface for a parent's frames with one tag, as everybody names it, if that is not too long.
-pub(crate) fn vlan_link_name(parent: &str, id: u16) -> String {
+pub fn vlan_link_name(parent: &str, id: u16) -> String {
     let name = format!("{parent}.{id}");
     if name.len() <= NAME_BYTES {
         return name;
@@ -136,7 +136,7 @@ pub(crate) fn vlan_link_name(parent: &str, id: u16) -> String {
 }
 
 /// The host's own interface on a parent.
-pub(crate) fn host_access_name(parent: &str) -> String {
+pub fn host_access_name(parent: &str) -> String {
     let name = format!("weft-{parent}");
     if name.len() <= NAME_BYTES {
         return name;
@@ -149,7 +149,7 @@ pub(crate) fn host_access_name(parent: &str) -> String {
 
 /// A name that nobody else gives: that of an interface of the host besides its own while it is in a
 /// container, and of one on a parent until it is there.
-pub(crate) fn alternative_name(id: &AttachmentId) -> String {
+pub fn alternative_name(id: &AttachmentId) -> String {
     format!("weft{}", id.short_hash(11))
 }
 

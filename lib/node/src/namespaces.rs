@@ -8,7 +8,7 @@ use weft_kernel::{KernelError, NetNs};
 use weft_store::{AttachmentRecord, NetnsRecord};
 
 /// What to remember of a namespace.
-pub(crate) fn record(path: &str, netns: &NetNs, home: &NetNs) -> Result<NetnsRecord, KernelError> {
+pub fn record(path: &str, netns: &NetNs, home: &NetNs) -> Result<NetnsRecord, KernelError> {
     let (dev, ino) = netns.identity();
     Ok(NetnsRecord {
         path: path.to_owned(),
@@ -19,12 +19,12 @@ pub(crate) fn record(path: &str, netns: &NetNs, home: &NetNs) -> Result<NetnsRec
 }
 
 /// The same of the namespace at a path.
-pub(crate) fn record_at(path: &str) -> Result<NetnsRecord, KernelError> {
+pub fn record_at(path: &str) -> Result<NetnsRecord, KernelError> {
     record(path, &NetNs::open(Path::new(path))?, &NetNs::current()?)
 }
 
 /// Whether it is the namespace that is remembered: not a later one that has got its inode number.
-pub(crate) fn is_same(there: &NetNs, netns: &NetnsRecord) -> bool {
+pub fn is_same(there: &NetNs, netns: &NetnsRecord) -> bool {
     let cookie = || NetNs::current().and_then(|home| there.cookie(&home));
     there.identity() == (netns.dev, netns.ino)
         && (netns.cookie.is_none() || cookie().is_ok_and(|cookie| cookie == netns.cookie))
@@ -36,21 +36,19 @@ fn open(path: &Path, netns: &NetnsRecord) -> Option<NetNs> {
 }
 
 /// Whether the namespace is where it was.
-pub(crate) fn is_there(netns: &NetnsRecord) -> bool {
+pub fn is_there(netns: &NetnsRecord) -> bool {
     open(Path::new(&netns.path), netns).is_some()
 }
 
 /// The namespace, where it was or wherever it can be seen: its path goes before it does if a
 /// process lives on inside.
-pub(crate) fn find(netns: &NetnsRecord) -> Option<NetNs> {
+pub fn find(netns: &NetnsRecord) -> Option<NetNs> {
     open(Path::new(&netns.path), netns)
         .or_else(|| visible().iter().find_map(|path| open(path, netns)))
 }
 
 /// Those of records whose namespace is neither at its path nor to be seen anywhere else.
-pub(crate) fn gone<'a>(
-    records: impl Iterator<Item = &'a AttachmentRecord>,
-) -> Vec<&'a AttachmentRecord> {
+pub fn gone<'a>(records: impl Iterator<Item = &'a AttachmentRecord>) -> Vec<&'a AttachmentRecord> {
     let is_there = |record: &&AttachmentRecord| record.netns.as_ref().is_some_and(is_there);
     let mut gone: Vec<&AttachmentRecord> = records.filter(|one| !is_there(one)).collect();
     if gone.is_empty() {
@@ -103,7 +101,7 @@ fn bound_inode(line: &str) -> Option<u64> {
 }
 
 /// Every namespace that can be seen, once.
-pub(crate) fn all() -> Vec<NetNs> {
+pub fn all() -> Vec<NetNs> {
     let mut seen = BTreeSet::new();
     let open = |path: PathBuf| NetNs::open(&path).ok();
     visible()
@@ -114,7 +112,7 @@ pub(crate) fn all() -> Vec<NetNs> {
 }
 
 /// Namespaces that are bound to a path (`ip netns`, container runtimes), and those of processes.
-pub(crate) fn visible() -> Vec<PathBuf> {
+pub fn visible() -> Vec<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut paths: Vec<PathBuf> = mounts.lines().filter_map(bound_namespace).collect();
     paths.extend(processes().map(|process| process.join("ns/net")));

@@ -11,6 +11,17 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::StoreError;
 
+/// Held shared while a bridge or another shared object is used, exclusive while one is removed.
+pub const LINKS_LOCK: &str = "links";
+/// Held shared while an attachment becomes a member of what policies say, exclusive while the
+/// policies in force change.
+pub const POLICY_LOCK: &str = "policy";
+
+/// Held shared from the moment when elements are taken out of the kernel until no record names them
+/// any more, exclusive while elements are put into the kernel from the records: so nothing is put
+/// back that is about to have no record.
+pub const RULESET_LOCK: &str = "ruleset";
+
 /// How often a lock is asked for before it is waited for. It is held for some tens of microseconds,
 /// less than making the thread that waits takes; yielding lets the holder finish.
 const TRIES: u32 = 16;

@@ -184,6 +184,15 @@ pub struct HostLink {
     pub trunk: Vec<u16>,
 }
 
+impl HostLink {
+    /// The interface that holds the gateway addresses of this bridge port: the bridge, or the
+    /// interface of the port's VLAN. None for what is no port of a bridge.
+    pub fn gateway_link(&self) -> Option<String> {
+        let bridge = self.bridge.as_ref()?;
+        Some(segment_of_bridge(bridge, self.vlan))
+    }
+}
+
 /// The interface in the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -406,6 +415,23 @@ impl AddressRecord {
         self.subnet_prefix
             .and_then(|prefix| IpNetwork::new(self.address.ip(), prefix).ok())
             .unwrap_or(self.address)
+    }
+
+    /// The gateway: IPAM's, else the first address of the subnet, as the reference's bridge plugin
+    /// has it. None for a subnet without room for one, and for a container that has that address
+    /// itself.
+    pub fn gateway_or_first(&self) -> Option<IpAddr> {
+        let network = self.in_subnet();
+        let first = |network: IpNetwork| match network {
+            IpNetwork::V4(v4) if v4.prefix() < 31 => v4.nth(1).map(IpAddr::from),
+            IpNetwork::V6(v6) if v6.prefix() < 127 => Some(IpAddr::from(
+                (u128::from(v6.network()).saturating_add(1)).to_be_bytes(),
+            )),
+            IpNetwork::V4(_) | IpNetwork::V6(_) => None,
+        };
+        self.gateway
+            .or_else(|| first(network))
+            .filter(|gateway| *gateway != network.ip())
     }
 }
 

@@ -252,7 +252,10 @@ fn changes_beside_a_database_go_with_it() {
     attach(&store, "a", &[]).unwrap();
     attach(&store, "b", &[]).unwrap();
     assert!(changes.exists());
-    let aside = store.replace(|t| t.count_restoration()).unwrap().unwrap();
+    let aside = store
+        .replace(|t| t.put_idle(&SharedObject::Ruleset))
+        .unwrap()
+        .unwrap();
     assert!(aside.with_extension("damaged-1.delta").exists() && !changes.exists());
     assert!(store.read(|t| t.attachments()).unwrap().is_empty());
     attach(&store, "c", &[]).unwrap();

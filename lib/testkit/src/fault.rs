@@ -83,42 +83,29 @@ pub fn stopped_at<T>(
     at: &SystemCall,
     meanwhile: impl FnOnce() -> T,
 ) -> (Outcome, Option<T>) {
-    let mut meanwhile = Some(meanwhile);
-    let mut done = None;
-    let (outcome, _) = stopped_at_each(call, host, &[at], |_| {
-        done = meanwhile.take().map(|meanwhile| meanwhile());
-    });
-    (outcome, done)
-}
-
-/// The same for several system calls, which differ in name: does something else at each, told how many were
-/// before. Its outcome, and its system calls.
-pub fn stopped_at_each(
-    call: &Call,
-    host: &Host,
-    at: &[&SystemCall],
-    mut meanwhile: impl FnMut(usize),
-) -> (Outcome, Vec<SystemCall>) {
     let log = host.dir().join("stopped");
     fs::write(&log, "").unwrap();
-    let call = under_injection(call, "STOP", at, ["trace=all", log.to_str().unwrap()]);
+    let call = under_injection(call, "STOP", &[at], ["trace=all", log.to_str().unwrap()]);
+    let mut meanwhile = Some(meanwhile);
+    let mut done = None;
     let outcome = std::thread::scope(|scope| {
         let running = scope.spawn(|| call.on(host));
-        let mut stops = 0;
         while !running.is_finished() {
             let text = fs::read_to_string(&log).unwrap();
-            let stopped = |line: &&str| line.contains("stopped by SIGSTOP");
-            let line = text.lines().filter(stopped).nth(stops);
-            if let Some(pid) = line.and_then(|line| line.split(' ').next()?.parse().ok()) {
+            let line = text
+                .lines()
+                .find(|line| line.contains("stopped by SIGSTOP"));
+            if let Some(pid) = line.and_then(|line| line.split(' ').next()?.parse().ok())
+                && let Some(meanwhile) = meanwhile.take()
+            {
                 let _stopped = Stopped(Pid::from_raw(pid));
-                meanwhile(stops);
-                stops += 1;
+                done = Some(meanwhile());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         running.join().unwrap()
     });
-    (outcome, calls_in(&fs::read_to_string(&log).unwrap()))
+    (outcome, done)
 }
 
 /// A process that goes on when this is dropped. If a test has failed meanwhile it is killed: whoever waits

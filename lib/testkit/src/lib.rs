@@ -24,7 +24,7 @@ mod suite;
 
 pub use call::{Call, Outcome};
 pub use container::Container;
-pub use fault::{SystemCall, kill_at, stopped_at, stopped_at_each, system_calls};
+pub use fault::{SystemCall, kill_at, stopped_at, system_calls};
 pub use host::{Host, Outside};
 pub use require::{Feature, has, require};
 pub use snapshot::HostState;

@@ -6,20 +6,16 @@
 
 use std::net::IpAddr;
 
+use weft_attach::chained::Ends;
+use weft_attach::chained::record::{foreign, recorded, take_back, undo};
+use weft_attach::steps::bandwidth::{limit_receiving, limits_receiving, remove};
+use weft_attach::{Differences, require_prev_result};
 use weft_cni::{CniResult, Request};
+use weft_firewall::ruleset::{self, Limits};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::qdisc::{self, TokenBucket};
-use weft_store::{AttachmentRecord, BandwidthRecord, Sharing};
-
-use crate::chained::record::{foreign, recorded, take_back, undo};
-use crate::check::{Differences, require_prev_result};
-use crate::ends::Ends;
-use crate::error::AttachError;
-use crate::host::{Container, Host};
-use crate::namespaces;
-use crate::ruleset::{self, Limits};
-use crate::steps::bandwidth::{limit_receiving, limits_receiving, remove};
-use crate::steps::idle::LINKS_LOCK;
+use weft_node::{Container, Host, WeftError, namespaces};
+use weft_store::{AttachmentRecord, BandwidthRecord, LINKS_LOCK, Sharing};
 
 /// A rate in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,12 +67,12 @@ impl Bandwidth {
 ///
 /// # Errors
 /// Any; everything is as it was then.
-pub fn add(
+pub(crate) fn add(
     host: &mut Host,
     plugin: &str,
     request: &Request,
     wanted: &Bandwidth,
-) -> Result<CniResult, AttachError> {
+) -> Result<CniResult, WeftError> {
     let result = require_prev_result(request)?;
     if wanted.is_nothing() {
         return Ok(result);
@@ -104,7 +100,7 @@ pub fn add(
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         if record.bandwidth.is_some() {
-            return Err(AttachError::Conflict {
+            return Err(WeftError::Conflict {
                 key: "bandwidth",
                 name: id.to_string(),
                 why: "has limits already: weft-bandwidth can be in a list only once".to_owned(),
@@ -131,14 +127,14 @@ fn elements(
     ends: &Ends,
     result: &CniResult,
     ifname: &str,
-) -> Result<Vec<weft_store::NftRecord>, AttachError> {
+) -> Result<Vec<weft_store::NftRecord>, WeftError> {
     let limits = wanted.limits;
     if limits == Limits::default() {
         return Ok(Vec::new());
     }
     let port = ends.peer.as_ref().filter(|peer| peer.controller.is_some());
     let Some(port) = port else {
-        return Err(AttachError::Conflict {
+        return Err(WeftError::Conflict {
             key: "limits",
             name: ifname.to_owned(),
             why: "is no port of a bridge: its packets do not pass the host's firewall".to_owned(),
@@ -176,9 +172,9 @@ fn apply(
     ends: &Ends,
     part: &AttachmentRecord,
     wanted: &Bandwidth,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let mtu = ends.own.mtu;
-    ruleset::add_elements(host, part)?;
+    weft_firewall::add_elements(host, part)?;
     if let Some(rate) = wanted.egress {
         install(&mut inside.route, ends.own.index, rate.bucket(mtu))?;
     }
@@ -189,11 +185,11 @@ fn apply(
     }
 }
 
-fn install(socket: &mut RouteSocket, index: u32, bucket: TokenBucket) -> Result<(), AttachError> {
+fn install(socket: &mut RouteSocket, index: u32, bucket: TokenBucket) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     bucket.install(index, &mut batch);
     match socket.commit(batch) {
-        Err(error) if error.is_absent() => Err(AttachError::NoQueue {
+        Err(error) if error.is_absent() => Err(WeftError::NoQueue {
             driver: "sch_tbf",
             reason: error.to_string(),
         }),
@@ -213,7 +209,7 @@ fn take_out(record: &mut AttachmentRecord) {
 ///
 /// # Errors
 /// Only what could not be removed.
-pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let records = recorded(host, request)?.records;
     let mut errors = Vec::new();
     for record in &records {
@@ -227,14 +223,18 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         let queues = |host: &mut Host| remove(host, &part, &[]);
         errors.extend(take_back(host, &part, queues, &take_out).err());
     }
-    AttachError::collect("DEL", errors)
+    WeftError::collect("DEL", errors)
 }
 
 /// Compares the limits with the configuration.
 ///
 /// # Errors
-/// [`AttachError::Differs`] with every difference.
-pub fn check(host: &mut Host, request: &Request, wanted: &Bandwidth) -> Result<(), AttachError> {
+/// [`WeftError::Differs`] with every difference.
+pub(crate) fn check(
+    host: &mut Host,
+    request: &Request,
+    wanted: &Bandwidth,
+) -> Result<(), WeftError> {
     let result = require_prev_result(request)?;
     let id = request.attachment_id()?;
     let mut found = Differences::default();
@@ -248,7 +248,7 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Bandwidth) -> Result<(
     if there.is_none_or(|record| record.bandwidth.is_none()) {
         found.add("no record of its limits in Weft's store");
     }
-    let own = crate::names::owner(&id);
+    let own = weft_node::names::owner(&id);
     for element in elements(wanted, &ends, &result, id.ifname.as_str())? {
         if !ruleset::element_is_right(host, &element, Some(&own))? {
             found.add(format!("nft set {} lacks its limit", element.set));

@@ -4,14 +4,21 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
-use weft_attach::conf::IngressPolicy;
-use weft_attach::policy;
-use weft_attach::{BridgePlan, Isolation, LinkPlan, Masquerade, Settings, Sysctls, conf};
+use weft_attach::conf::{self, IngressPolicy};
+use weft_attach::{BridgePlan, LinkPlan, Settings, Sysctls};
 use weft_cni::conf::{Fields, Problems};
 use weft_cni::{CniError, Request};
+use weft_firewall::policy;
+use weft_firewall::ruleset::Masquerade;
 use weft_kernel::bridge::PortOptions;
+use weft_store::Isolation;
 
-use crate::keys::{BRIDGE_KEYS, MASQUERADE_KEYS, TRUNK_KEYS};
+use crate::keys::{
+    BRIDGE, BRIDGE_KEYS, CLEANUP, DISABLE_CONTAINER_INTERFACE, ENABLED, EXCLUDE, FORCE_ADDRESS,
+    GROUP_FWD_MASK, HAIRPIN_MODE, ID, IGNORE_FOREIGN_FIREWALL, IP_MASQ, IPV6, IS_DEFAULT_GATEWAY,
+    IS_GATEWAY, MACSPOOFCHK, MASQUERADE_KEYS, MAX_ID, MESH, MIN_ID, PARENT, POLICY, PORT_ISOLATION,
+    PRESERVE_DEFAULT_VLAN, PROMISC_MODE, TO, TRUNK_KEYS, UPLINK, VLAN, VLAN_TRUNK,
+};
 
 const DEFAULT_BRIDGE: &str = "cni0";
 
@@ -21,25 +28,25 @@ pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
     let args = request.env.args()?;
     let fields = request.conf.fields(BRIDGE_KEYS, &problems);
     let flag = |key| fields.boolean(key).unwrap_or(false);
-    let up = !flag("disableContainerInterface");
+    let up = !flag(DISABLE_CONTAINER_INTERFACE);
     let bridge = bridge(request.conf.name.as_str(), &fields);
     let is_full = bridge.isolation == Isolation::Full;
     if is_full && request.conf.ipam().is_none() {
         problems.conflict("isolation: full needs ipam: what is allowed, is by address");
     }
     let settings = Settings {
-        anti_spoof: fields.boolean("antiSpoof").unwrap_or(is_full),
+        anti_spoof: fields.boolean(conf::ANTI_SPOOF).unwrap_or(is_full),
         link: LinkPlan::Bridge(bridge),
         ipam: conf::ipam(request, &args, &problems),
         masquerade: masquerade(&fields),
-        mac_spoof_check: flag("macspoofchk"),
+        mac_spoof_check: flag(MACSPOOFCHK),
         mac: conf::mac(request, &args, &fields),
         up,
         detection: conf::detection(&fields),
         sysctls: Sysctls::read(&fields, request),
         dns: request.conf.dns(&problems),
     };
-    weft_attach::ipam::refuse_mistyped(&fields);
+    weft_ipam::refuse_mistyped(&fields);
     if !up && request.conf.ipam().is_some() {
         problems.conflict("disableContainerInterface: an interface that is down takes no ipam");
     }
@@ -49,8 +56,8 @@ pub(crate) fn read(request: &Request) -> Result<Settings, CniError> {
 
 fn bridge(network: &str, fields: &Fields<'_>) -> BridgePlan {
     let flag = |key| fields.boolean(key).unwrap_or(false);
-    let name = conf::link_name(fields, "bridge").unwrap_or_else(|| DEFAULT_BRIDGE.to_owned());
-    let (hairpin, promiscuous) = (flag("hairpinMode"), flag("promiscMode"));
+    let name = conf::link_name(fields, BRIDGE).unwrap_or_else(|| DEFAULT_BRIDGE.to_owned());
+    let (hairpin, promiscuous) = (flag(HAIRPIN_MODE), flag(PROMISC_MODE));
     if hairpin && promiscuous {
         fields
             .problems()
@@ -66,32 +73,32 @@ fn bridge(network: &str, fields: &Fields<'_>) -> BridgePlan {
         .or_else(|| ingress.map(IngressPolicy::isolation))
         .unwrap_or_default();
     let vlan = fields
-        .number("vlan", 0..=4094)
+        .number(VLAN, 0..=4094)
         .and_then(|id| u16::try_from(id).ok());
     let plan = BridgePlan {
         mtu: conf::mtu(fields),
         isolation,
-        mesh: fields.string("mesh").map(str::to_owned),
-        parent: fields.string("parent").map(str::to_owned),
+        mesh: fields.string(MESH).map(str::to_owned),
+        parent: fields.string(PARENT).map(str::to_owned),
         policy: policy(network, fields),
-        ignores_foreign_firewall: flag("ignoreForeignFirewall"),
+        ignores_foreign_firewall: flag(IGNORE_FOREIGN_FIREWALL),
         alone: isolation == Isolation::Full || ingress == Some(IngressPolicy::Isolated),
         // In full mode everything passes the host.
-        is_gateway: flag("isGateway") || flag("isDefaultGateway") || isolation == Isolation::Full,
-        is_default_gateway: flag("isDefaultGateway"),
-        force_address: flag("forceAddress"),
+        is_gateway: flag(IS_GATEWAY) || flag(IS_DEFAULT_GATEWAY) || isolation == Isolation::Full,
+        is_default_gateway: flag(IS_DEFAULT_GATEWAY),
+        force_address: flag(FORCE_ADDRESS),
         promiscuous,
         port: PortOptions {
             // By its published port a container asks itself.
             hairpin: hairpin || isolation == Isolation::Full,
-            isolated: flag("portIsolation"),
+            isolated: flag(PORT_ISOLATION),
         },
         vlan: vlan.filter(|id| *id > 0),
         trunk: trunk(fields),
-        preserve_default_vlan: flag("preserveDefaultVlan"),
+        preserve_default_vlan: flag(PRESERVE_DEFAULT_VLAN),
         group_forward_mask: group_forward_mask(fields),
-        uplink: conf::link_name(fields, "uplink"),
-        cleanup: flag("cleanup"),
+        uplink: conf::link_name(fields, UPLINK),
+        cleanup: flag(CLEANUP),
         name,
     };
     if (plan.mesh.is_some() || plan.parent.is_some()) && plan.isolation != Isolation::Mesh {
@@ -120,7 +127,7 @@ fn bridge(network: &str, fields: &Fields<'_>) -> BridgePlan {
 
 /// The network's own rules, checked.
 fn policy(network: &str, fields: &Fields<'_>) -> Option<Map<String, Value>> {
-    let policy = fields.map("policy")?;
+    let policy = fields.map(POLICY)?;
     policy::check_network(network, policy, fields.problems());
     Some(policy.clone())
 }
@@ -128,9 +135,9 @@ fn policy(network: &str, fields: &Fields<'_>) -> Option<Map<String, Value>> {
 fn group_forward_mask(fields: &Fields<'_>) -> Option<u16> {
     /// BR_GROUPFWD_RESTRICTED (linux/if_bridge.h): the kernel never forwards these.
     const RESTRICTED: u32 = 7;
-    let mask = fields.number("groupFwdMask", 0..=65_535)?;
+    let mask = fields.number(GROUP_FWD_MASK, 0..=65_535)?;
     if mask & RESTRICTED != 0 {
-        fields.invalid("groupFwdMask", &mask, "must not have the bits 0, 1 and 2");
+        fields.invalid(GROUP_FWD_MASK, &mask, "must not have the bits 0, 1 and 2");
         return None;
     }
     u16::try_from(mask).ok()
@@ -138,22 +145,22 @@ fn group_forward_mask(fields: &Fields<'_>) -> Option<u16> {
 
 fn trunk(fields: &Fields<'_>) -> Vec<u16> {
     let mut ids = Vec::new();
-    for entry in fields.objects("vlanTrunk", &[TRUNK_KEYS]) {
+    for entry in fields.objects(VLAN_TRUNK, &[TRUNK_KEYS]) {
         let number = |key| {
             entry
                 .number(key, 1..=4094)
                 .and_then(|id| u16::try_from(id).ok())
         };
-        let (id, min, max) = (number("id"), number("minID"), number("maxID"));
+        let (id, min, max) = (number(ID), number(MIN_ID), number(MAX_ID));
         match (id, min, max) {
             (_, Some(min), Some(max)) if min > max => {
-                entry.invalid("minID", &min, "must not be greater than maxID");
+                entry.invalid(MIN_ID, &min, "must not be greater than maxID");
             }
             (_, Some(min), Some(max)) => ids.extend(min..=max),
-            (_, Some(min), None) => entry.invalid("minID", &min, "must come with maxID"),
-            (_, None, Some(max)) => entry.invalid("maxID", &max, "must come with minID"),
+            (_, Some(min), None) => entry.invalid(MIN_ID, &min, "must come with maxID"),
+            (_, None, Some(max)) => entry.invalid(MAX_ID, &max, "must come with minID"),
             (Some(_), None, None) => {}
-            (None, None, None) => entry.invalid("id", &"", "must be given, or minID and maxID"),
+            (None, None, None) => entry.invalid(ID, &"", "must be given, or minID and maxID"),
         }
         ids.extend(id);
     }
@@ -163,26 +170,26 @@ fn trunk(fields: &Fields<'_>) -> Vec<u16> {
 }
 
 fn masquerade(fields: &Fields<'_>) -> Option<Masquerade> {
-    if !fields.value("ipMasq").is_some_and(Value::is_object) {
-        let is_on = fields.boolean("ipMasq").unwrap_or(false);
+    if !fields.value(IP_MASQ).is_some_and(Value::is_object) {
+        let is_on = fields.boolean(IP_MASQ).unwrap_or(false);
         return is_on.then(Masquerade::default);
     }
-    let object = fields.object("ipMasq", &[MASQUERADE_KEYS])?;
-    let to: Vec<IpAddr> = match object.value("to") {
-        Some(Value::Array(_)) => object.parsed_list("to", "must be an IP address"),
+    let object = fields.object(IP_MASQ, &[MASQUERADE_KEYS])?;
+    let to: Vec<IpAddr> = match object.value(TO) {
+        Some(Value::Array(_)) => object.parsed_list(TO, "must be an IP address"),
         _ => object
-            .parsed("to", "must be an IP address")
+            .parsed(TO, "must be an IP address")
             .into_iter()
             .collect(),
     };
     for is_ipv4 in [true, false] {
         if to.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count() > 1 {
-            object.invalid("to", &"", "must have one address per family at most");
+            object.invalid(TO, &"", "must have one address per family at most");
         }
     }
-    let exclude: Vec<IpNetwork> = object.parsed_list("exclude", "must be an address or a prefix");
-    let ipv4_only = !object.boolean("ipv6").unwrap_or(true);
-    let is_on = object.boolean("enabled").unwrap_or(true);
+    let exclude: Vec<IpNetwork> = object.parsed_list(EXCLUDE, "must be an address or a prefix");
+    let ipv4_only = !object.boolean(IPV6).unwrap_or(true);
+    let is_on = object.boolean(ENABLED).unwrap_or(true);
     is_on.then_some(Masquerade {
         exclude,
         to,

@@ -6,26 +6,21 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use weft_attach::chained::own_addresses;
+use weft_attach::chained::record::{ends_with_interface, foreign, recorded, take_back, undo};
+use weft_attach::conf::IngressPolicy;
+use weft_attach::del::idle;
+use weft_attach::steps::isolation;
+use weft_attach::{Differences, dead, require_prev_result};
 use weft_cni::{CniResult, Request};
+use weft_firewall::foreign::admission;
+use weft_firewall::foreign::obstacles::Behind;
+use weft_firewall::{connections, ruleset};
 use weft_kernel::link::{self, Link};
-use weft_store::{AttachmentRecord, FirewallRecord, Isolation, NftRecord, SharedObject, Sharing};
-
-use crate::chained::own_addresses;
-use crate::chained::record::{
-    ends_with_interface, foreign, recorded, take_back, take_out_at_once, undo,
+use weft_node::{Host, WeftError, namespaces};
+use weft_store::{
+    AttachmentRecord, FirewallRecord, HostLink, Isolation, LINKS_LOCK, SharedObject, Sharing,
 };
-use crate::check::{Differences, require_prev_result};
-use crate::conf::IngressPolicy;
-use crate::dead;
-use crate::error::AttachError;
-use crate::foreign::admission;
-use crate::foreign::obstacles::Behind;
-use crate::host::Host;
-use crate::namespaces;
-use crate::ruleset;
-use crate::steps::idle::LINKS_LOCK;
-use crate::steps::users::gateway_link;
-use crate::steps::{connections, idle, isolation};
 
 /// The host's side of the container's interface.
 struct Port {
@@ -38,13 +33,13 @@ impl Port {
     fn gateway(&self, record: Option<&AttachmentRecord>) -> String {
         record
             .and_then(|record| record.host_links.first())
-            .and_then(gateway_link)
+            .and_then(HostLink::gateway_link)
             .unwrap_or_else(|| self.bridge.name.clone())
     }
 }
 
 /// The bridge's port among the interfaces that the plugins before have made on the host.
-fn port(host: &mut Host, result: &CniResult) -> Result<Option<Port>, AttachError> {
+fn port(host: &mut Host, result: &CniResult) -> Result<Option<Port>, WeftError> {
     for one in result
         .interfaces
         .iter()
@@ -67,8 +62,8 @@ fn port(host: &mut Host, result: &CniResult) -> Result<Option<Port>, AttachError
     Ok(None)
 }
 
-fn require_port(host: &mut Host, result: &CniResult) -> Result<Port, AttachError> {
-    port(host, result)?.ok_or_else(|| AttachError::Conflict {
+fn require_port(host: &mut Host, result: &CniResult) -> Result<Port, WeftError> {
+    port(host, result)?.ok_or_else(|| WeftError::Conflict {
         key: "ingressPolicy",
         name: "prevResult".to_owned(),
         why: "names no port of a bridge on the host: only bridges can be kept apart".to_owned(),
@@ -80,12 +75,12 @@ fn require_port(host: &mut Host, result: &CniResult) -> Result<Port, AttachError
 ///
 /// # Errors
 /// Any; everything is as it was then.
-pub fn add(
+pub(crate) fn add(
     host: &mut Host,
     plugin: &str,
     request: &Request,
     policy: &IngressPolicy,
-) -> Result<CniResult, AttachError> {
+) -> Result<CniResult, WeftError> {
     dead::retry(host, |host| add_once(host, plugin, request, *policy))
 }
 
@@ -94,7 +89,7 @@ fn add_once(
     plugin: &str,
     request: &Request,
     policy: IngressPolicy,
-) -> Result<CniResult, AttachError> {
+) -> Result<CniResult, WeftError> {
     let result = require_prev_result(request)?;
     let id = request.attachment_id()?;
     let own = own_addresses(&result, id.ifname.as_str());
@@ -109,7 +104,7 @@ fn add_once(
     let Some((part, link)) = recorded else {
         return Ok(result);
     };
-    let applied = ruleset::add_elements(host, &part);
+    let applied = weft_firewall::add_elements(host, &part);
     let applied = applied.and_then(|()| admission::ensure(host, &Behind { link, addresses }));
     // Removing takes it for itself.
     drop(lock);
@@ -128,7 +123,7 @@ fn record_open(
     request: &Request,
     result: &CniResult,
     addresses: &[IpAddr],
-) -> Result<Option<Part>, AttachError> {
+) -> Result<Option<Part>, WeftError> {
     let id = request.attachment_id()?;
     let part = AttachmentRecord::new(id.clone(), plugin);
     let open = FirewallRecord {
@@ -151,13 +146,13 @@ fn record_open(
         if record.container_link.is_none() {
             return Ok(None);
         }
-        let link = record.host_links.first().and_then(gateway_link);
+        let link = record.host_links.first().and_then(HostLink::gateway_link);
         let link = link.filter(|_| record.is_routed_by_host);
         if let Some(link) = &link {
             note(&mut record, link);
             transaction.replace_attachment(&record)?;
         }
-        Ok::<_, AttachError>(Some(link))
+        Ok::<_, WeftError>(Some(link))
     })?;
     if let Some(link) = own {
         return Ok(link.map(|link| (part, link)));
@@ -172,7 +167,7 @@ fn record_open(
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         note(&mut record, &link);
-        Ok::<_, AttachError>(transaction.replace_attachment(&record)?)
+        Ok::<_, WeftError>(transaction.replace_attachment(&record)?)
     })?;
     Ok(Some((part, link)))
 }
@@ -184,7 +179,7 @@ fn record_closed(
     request: &Request,
     result: &CniResult,
     (policy, addresses): (IngressPolicy, &[IpAddr]),
-) -> Result<Option<Part>, AttachError> {
+) -> Result<Option<Part>, WeftError> {
     let id = request.attachment_id()?;
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     let netns = namespaces::record_at(path)?;
@@ -217,15 +212,9 @@ fn record_closed(
                 addresses: addresses.to_vec(),
             });
         }
-        Ok::<_, AttachError>(transaction.replace_attachment(&record)?)
+        Ok::<_, WeftError>(transaction.replace_attachment(&record)?)
     })?;
     Ok(Some((part, link)))
-}
-
-/// The elements of a record's policy, if it has one that keeps it apart.
-fn elements_of(record: &AttachmentRecord) -> Option<&[NftRecord]> {
-    let firewall = record.firewall.as_ref()?;
-    (!firewall.is_open).then_some(&firewall.nft)
 }
 
 fn take_out(record: &mut AttachmentRecord) {
@@ -253,12 +242,7 @@ fn take_out(record: &mut AttachmentRecord) {
 ///
 /// # Errors
 /// Only what could not be removed.
-pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
-    let policy = request.conf.object.get("ingressPolicy");
-    let has_policy = policy.is_some_and(|policy| policy != "open");
-    if has_policy && take_out_at_once(host, request, &elements_of, &take_out)? {
-        return Ok(());
-    }
+pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let recorded = recorded(host, request)?;
     let mut errors = Vec::new();
     let mut had_policy = false;
@@ -283,18 +267,18 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     if !had_policy && recorded.has_idle {
         errors.extend(idle::remove_found(host).err());
     }
-    AttachError::collect("DEL", errors)
+    WeftError::collect("DEL", errors)
 }
 
 /// Compares bridge, port and elements with the policy.
 ///
 /// # Errors
-/// [`AttachError::Differs`] with every difference.
-pub fn check(
+/// [`WeftError::Differs`] with every difference.
+pub(crate) fn check(
     host: &mut Host,
     request: &Request,
     policy: &IngressPolicy,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let result = require_prev_result(request)?;
     let id = request.attachment_id()?;
     let mut found = Differences::default();
@@ -339,7 +323,7 @@ pub fn check(
             found.add(format!("nft set {set} lacks {link}: it is not kept apart"));
         }
     }
-    let own = crate::names::owner(&id);
+    let own = weft_node::names::owner(&id);
     let own_addresses = own_addresses(&result, id.ifname.as_str());
     let addresses: Vec<IpAddr> = own_addresses.iter().map(IpNetwork::ip).collect();
     let alone = ruleset::alone_elements(&port.link.name).into_iter();

@@ -1,39 +1,53 @@
 //! weft-firewall: keeps the containers of a bridge apart from those of other bridges.
 //!
 //! Takes the configuration of the reference plugin `firewall`; [`FIREWALL_KEYS`] lists the keys. It
-//! comes after the plugin that makes the interface. The work is done by `weft-attach`.
+//! comes after the plugin that makes the interface.
+
+mod keep_apart;
 
 use weft_attach::conf::IngressPolicy;
-use weft_attach::{ChainedPlugin, conf, firewall};
+use weft_attach::{ChainedPlugin, conf};
 use weft_cni::conf::{KeySpec, Problems};
-use weft_cni::{CniError, Request};
+use weft_cni::{CniError, Declaration, Request};
 
 /// The plugin.
 pub const FIREWALL: ChainedPlugin<IngressPolicy> = ChainedPlugin {
-    name: "weft-firewall",
+    declaration: Declaration {
+        name: "weft-firewall",
+        other_names: &["firewall"],
+        intro: "Keeps the containers of a bridge apart from those of others, after the plugin that \
+            makes the interface. The keys of the reference plugin `firewall`; weft-bridge takes \
+            `ingressPolicy` itself too.",
+        keys: FIREWALL_KEYS,
+        objects: &[],
+    },
     read,
-    add: firewall::add,
-    del: firewall::del,
-    check: firewall::check,
+    add: keep_apart::add,
+    del: keep_apart::del,
+    check: keep_apart::check,
     needs_nft: true,
 };
 
+const BACKEND: KeySpec = KeySpec::new("backend", "string", "", "accepted; it is always nf_tables");
+const IPTABLES_ADMIN_CHAIN_NAME: KeySpec = KeySpec::new(
+    "iptablesAdminChainName",
+    "string",
+    "",
+    "accepted; the administrator's chain is `user_pre` of the nf_tables table `inet weft`",
+);
+const FIREWALLD_ZONE: KeySpec = KeySpec::new(
+    "firewalldZone",
+    "string",
+    "",
+    "accepted; firewalld is not asked for anything",
+);
+
 /// Keys of the plugin's configuration.
-pub const FIREWALL_KEYS: &[KeySpec] = &[
+pub(crate) const FIREWALL_KEYS: &[KeySpec] = &[
     conf::INGRESS_POLICY,
-    KeySpec::new("backend", "string", "", "accepted; it is always nf_tables"),
-    KeySpec::new(
-        "iptablesAdminChainName",
-        "string",
-        "",
-        "accepted; the administrator's chain is `user_pre` of the nf_tables table `inet weft`",
-    ),
-    KeySpec::new(
-        "firewalldZone",
-        "string",
-        "",
-        "accepted; firewalld is not asked for anything",
-    ),
+    BACKEND,
+    IPTABLES_ADMIN_CHAIN_NAME,
+    FIREWALLD_ZONE,
 ];
 
 fn read(request: &Request) -> Result<IngressPolicy, CniError> {

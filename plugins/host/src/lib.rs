@@ -3,54 +3,66 @@
 //! Without a device the container must be in the host's network namespace. Nothing is made; the
 //! result shows the host's interface and addresses, and the attachment is recorded, so that it is
 //! known like any other. With a device (the keys of the reference plugin `host-device`) that
-//! interface moves into the container, and back with DEL. [`HOST_KEYS`] lists the keys; the work is
-//! done by `weft-attach`.
+//! interface moves into the container, and back with DEL. [`HOST_KEYS`] lists the keys.
 
 use weft_attach::{
     DevicePlan, DeviceSelector, InterfacePlugin, Ipam, LinkPlan, Settings, Sysctls, conf,
 };
 use weft_cni::conf::{Fields, KeySpec, Problems};
-use weft_cni::{CniError, Request};
+use weft_cni::{CniError, Declaration, Request};
 
 /// The plugin.
 pub const HOST: InterfacePlugin = InterfacePlugin {
-    name: "weft-host",
+    declaration: Declaration {
+        name: "weft-host",
+        other_names: &["host-device"],
+        intro: "The host's network, or an interface of the host for the container alone. The keys \
+            of the reference plugin `host-device`, and more.",
+        keys: HOST_KEYS,
+        objects: &[],
+    },
     read,
 };
 
+const DEVICE: KeySpec = KeySpec::new(
+    "device",
+    "string",
+    "none",
+    "the name of the interface that moves into the container",
+);
+const HWADDR: KeySpec = KeySpec::new("hwaddr", "MAC address", "none", "or its MAC");
+const KERNELPATH: KeySpec = KeySpec::new(
+    "kernelpath",
+    "string",
+    "none",
+    "or the path of its device below /sys/devices",
+);
+const PCI_BUS_ID: KeySpec = KeySpec::new(
+    "pciBusID",
+    "string",
+    "none",
+    "or its device's address on the PCI or the auxiliary bus; also runtimeConfig.deviceID",
+);
+const INTERFACE: KeySpec = KeySpec::new(
+    "interface",
+    "string",
+    "default route",
+    "without a device: the interface that stands for the host in the result",
+);
+const MAC: KeySpec = KeySpec {
+    default: "its own",
+    doc: "with a device: another MAC while it is in the container",
+    ..conf::MAC
+};
+
 /// Keys of the plugin's configuration.
-pub const HOST_KEYS: &[KeySpec] = &[
-    KeySpec::new(
-        "device",
-        "string",
-        "none",
-        "the name of the interface that moves into the container",
-    ),
-    KeySpec::new("hwaddr", "MAC address", "none", "or its MAC"),
-    KeySpec::new(
-        "kernelpath",
-        "string",
-        "none",
-        "or the path of its device below /sys/devices",
-    ),
-    KeySpec::new(
-        "pciBusID",
-        "string",
-        "none",
-        "or its device's address on the PCI or the auxiliary bus; also runtimeConfig.deviceID",
-    ),
-    KeySpec::new(
-        "interface",
-        "string",
-        "default route",
-        "without a device: the interface that stands for the host in the result",
-    ),
-    KeySpec::new(
-        "mac",
-        "MAC address",
-        "its own",
-        "with a device: another MAC while it is in the container",
-    ),
+pub(crate) const HOST_KEYS: &[KeySpec] = &[
+    DEVICE,
+    HWADDR,
+    KERNELPATH,
+    PCI_BUS_ID,
+    INTERFACE,
+    MAC,
     conf::DETECTION,
     conf::SYSCTL,
     conf::NO_ISOLATION,
@@ -74,7 +86,7 @@ fn read(request: &Request) -> Result<Settings, CniError> {
     }
     let device = match selected {
         Some(selector) => DevicePlan::Moved(selector),
-        None => DevicePlan::Shared(conf::link_name(&fields, "interface")),
+        None => DevicePlan::Shared(conf::link_name(&fields, INTERFACE)),
     };
     let settings = Settings {
         link: LinkPlan::Device(device),
@@ -88,7 +100,7 @@ fn read(request: &Request) -> Result<Settings, CniError> {
         sysctls,
         dns: request.conf.dns(&problems),
     };
-    weft_attach::ipam::refuse_mistyped(&fields);
+    weft_ipam::refuse_mistyped(&fields);
     problems.into_result(request.conf.strict)?;
     Ok(settings)
 }
@@ -108,14 +120,14 @@ fn selector(request: &Request, fields: &Fields<'_>) -> Option<DeviceSelector> {
     {
         return bus_id(fields, id).map(DeviceSelector::Bus);
     }
-    let mac = text("hwaddr")
-        .and_then(|_| fields.parsed("hwaddr", "must be a MAC address"))
+    let mac = text(HWADDR)
+        .and_then(|_| fields.parsed(HWADDR, "must be a MAC address"))
         .map(DeviceSelector::Mac);
     let found: Vec<DeviceSelector> = [
-        conf::link_name(fields, "device").map(DeviceSelector::Name),
+        conf::link_name(fields, DEVICE).map(DeviceSelector::Name),
         mac,
-        text("kernelpath").map(DeviceSelector::Path),
-        text("pciBusID")
+        text(KERNELPATH).map(DeviceSelector::Path),
+        text(PCI_BUS_ID)
             .and_then(|id| bus_id(fields, &id))
             .map(DeviceSelector::Bus),
     ]
@@ -133,7 +145,7 @@ fn selector(request: &Request, fields: &Fields<'_>) -> Option<DeviceSelector> {
 /// A bus address is one name in a directory.
 fn bus_id(fields: &Fields<'_>, id: &str) -> Option<String> {
     if id.contains('/') || id.starts_with('.') {
-        fields.invalid("pciBusID", &id, "must be an address such as 0000:00:1f.6");
+        fields.invalid(PCI_BUS_ID, &id, "must be an address such as 0000:00:1f.6");
         return None;
     }
     Some(id.to_owned())

@@ -3,17 +3,49 @@
 //! Takes the configuration of the reference plugins `host-local` and `static`. Weft's own interface
 //! plugins do not execute it: they lease from the same store themselves.
 
-use weft_attach::Host;
-use weft_attach::ipam::{self, serve_add, serve_check, serve_del, serve_gc, serve_status};
-use weft_cni::{CniError, CniResult, Plugin, Request};
+mod serve;
+
+use serve::{serve_add, serve_check, serve_del, serve_gc, serve_status};
+use weft_cni::conf::KeyTable;
+use weft_cni::{CniError, CniResult, Declaration, Plugin, Request};
+use weft_ipam::{IPAM_KEYS, RANGE_KEYS, STATIC_KEYS};
+use weft_node::Host;
+
+const DECLARATION: Declaration = Declaration {
+    name: weft_attach::delegate::OWN_TYPE,
+    other_names: &weft_attach::delegate::OTHER_NAMES,
+    intro: "Addresses for any interface plugin. It has no keys outside `ipam`.",
+    keys: &[],
+    objects: &[
+        KeyTable {
+            title: "`ipam`",
+            intro: "The keys of host-local and static, and more.",
+            keys: IPAM_KEYS,
+        },
+        KeyTable {
+            title: "a range",
+            intro: "Entries of the lists in `ranges` and in the capability `ipRanges`.",
+            keys: RANGE_KEYS,
+        },
+        KeyTable {
+            title: "a fixed address",
+            intro: "Entries of `addresses`.",
+            keys: STATIC_KEYS,
+        },
+    ],
+};
 
 /// The plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct WeftIpam;
 
 impl Plugin for WeftIpam {
-    fn name(&self) -> &'static str {
-        ipam::OWN_TYPE
+    fn declaration(&self) -> &Declaration {
+        &DECLARATION
+    }
+
+    fn validate(&self, request: &Request) -> Result<(), CniError> {
+        serve::read(request).map(drop)
     }
 
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {

@@ -1,23 +1,17 @@
 //! The verbs of the IPAM plugin: leases for anybody's interface plugins.
 
+use weft_attach::del::{Target, detach_container};
+use weft_attach::gc::{GcScope, collect};
+use weft_attach::{dead, ipam_status, require_prev_result};
 use weft_cni::conf::Problems;
 use weft_cni::result::IpConfig;
 use weft_cni::{CniError, CniResult, Request};
+use weft_ipam::{IpamConfig, allocate, refuse_mistyped, remember};
+use weft_node::names::config_digest;
+use weft_node::{Host, WeftError, namespaces};
 use weft_store::{AttachmentRecord, Holder};
 
-use super::allocate::{allocate, remember};
-use super::config::{IpamConfig, refuse_mistyped};
-use crate::check::require_prev_result;
-use crate::dead;
-use crate::del::{Target, detach_container};
-use crate::error::AttachError;
-use crate::gc::{GcScope, collect};
-use crate::host::Host;
-use crate::names::config_digest;
-use crate::namespaces;
-use crate::status::ipam_status;
-
-fn read(request: &Request) -> Result<IpamConfig, CniError> {
+pub(crate) fn read(request: &Request) -> Result<IpamConfig, CniError> {
     let problems = Problems::default();
     refuse_mistyped(&request.conf.open(&problems));
     let config = IpamConfig::read(&request.conf, &request.env.args()?, &problems);
@@ -29,11 +23,11 @@ fn read(request: &Request) -> Result<IpamConfig, CniError> {
 ///
 /// # Errors
 /// The store's and the configuration's.
-pub fn serve_add(
+pub(crate) fn serve_add(
     host: &mut Host,
     plugin: &'static str,
     request: &Request,
-) -> Result<CniResult, AttachError> {
+) -> Result<CniResult, WeftError> {
     let config = read(request)?;
     let id = request.attachment_id()?;
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
@@ -49,7 +43,7 @@ pub fn serve_add(
             let addresses = allocate(&config, &host.sticky, holder, transaction)?.addresses;
             record.addresses.clone_from(&addresses);
             transaction.insert_attachment(&record)?;
-            Ok::<_, AttachError>(addresses)
+            Ok::<_, WeftError>(addresses)
         })
     })?;
     remember(&config, &host.sticky, &id, &addresses);
@@ -70,7 +64,7 @@ pub fn serve_add(
 ///
 /// # Errors
 /// The store's, unless it is damaged: then there is nothing to give back.
-pub fn serve_del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+pub(crate) fn serve_del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let (container, ifname) = request.env.container()?;
     let (network, ifname) = (&request.conf.name, ifname.as_ref());
     let target = Target {
@@ -87,8 +81,8 @@ pub fn serve_del(host: &mut Host, request: &Request) -> Result<(), AttachError> 
 /// Compares the leases with the result.
 ///
 /// # Errors
-/// [`AttachError::Differs`].
-pub fn serve_check(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+/// [`WeftError::Differs`].
+pub(crate) fn serve_check(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let prev = require_prev_result(request)?;
     let id = request.attachment_id()?;
     let differences = host.store.read(|transaction| {
@@ -106,12 +100,12 @@ pub fn serve_check(host: &mut Host, request: &Request) -> Result<(), AttachError
                 differences.push(format!("address {} is not in prevResult", one.address));
             }
         }
-        Ok::<_, AttachError>(differences)
+        Ok::<_, WeftError>(differences)
     })?;
     if differences.is_empty() {
         Ok(())
     } else {
-        Err(AttachError::Differs {
+        Err(WeftError::Differs {
             id: id.to_string(),
             differences,
         })
@@ -122,7 +116,7 @@ pub fn serve_check(host: &mut Host, request: &Request) -> Result<(), AttachError
 ///
 /// # Errors
 /// The store's.
-pub fn serve_gc(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+pub(crate) fn serve_gc(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let valid = request.conf.valid_attachments()?;
     collect(
         host,
@@ -137,8 +131,8 @@ pub fn serve_gc(host: &mut Host, request: &Request) -> Result<(), AttachError> {
 /// Whether there are addresses left.
 ///
 /// # Errors
-/// [`AttachError::NotReady`].
-pub fn serve_status(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+/// [`WeftError::NotReady`].
+pub(crate) fn serve_status(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let config = read(request)?;
     ipam_status(host, request, Some(&config)).map(drop)
 }

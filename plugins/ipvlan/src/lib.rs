@@ -1,41 +1,51 @@
 //! weft-ipvlan: containers that share the MAC of an interface of the host.
 //!
 //! Takes the configuration of the reference plugin `ipvlan`, with its defaults, and Weft's own keys
-//! besides; [`IPVLAN_KEYS`] lists both. The work is done by `weft-attach`.
+//! besides; [`IPVLAN_KEYS`] lists both.
 
 use weft_attach::{
     ChildPlan, Given, HostAccess, InterfacePlugin, Ipam, LinkPlan, Settings, Sysctls, conf,
 };
 use weft_cni::conf::{Fields, KeySpec, Problems};
-use weft_cni::{CniError, CniResult, Request};
+use weft_cni::{CniError, CniResult, Declaration, Request};
 use weft_kernel::child::{ChildKind, IpvlanFlag, IpvlanMode};
 
 /// The plugin.
 pub const IPVLAN: InterfacePlugin = InterfacePlugin {
-    name: "weft-ipvlan",
+    declaration: Declaration {
+        name: "weft-ipvlan",
+        other_names: &["ipvlan"],
+        intro: "Interfaces that share the MAC of an interface of the host. The keys and defaults \
+            of the reference plugin `ipvlan`, and more. Without `ipam` addresses and routes \
+            are those of the plugin before.",
+        keys: IPVLAN_KEYS,
+        objects: &[],
+    },
     read,
 };
 
+const MASTER: KeySpec = KeySpec {
+    doc: "the interface that the containers' sit on; by default the only one of the result of the plugin before, or that with the default route",
+    ..conf::MASTER
+};
+const MODE: KeySpec = KeySpec::new(
+    "mode",
+    "string",
+    "l2",
+    "l2: the master is a switch; l3: the host routes, and nobody asks for MAC addresses; l3s: the same, seen by the host's netfilter",
+);
+const FLAG: KeySpec = KeySpec::new(
+    "flag",
+    "string",
+    "bridge",
+    "bridge: containers reach each other; private: they do not; vepa: only if the switch sends their frames back",
+);
+
 /// Keys of the plugin's configuration.
-pub const IPVLAN_KEYS: &[KeySpec] = &[
-    KeySpec::new(
-        "master",
-        "string",
-        "default route",
-        "the interface that the containers' sit on; by default the only one of the result of the plugin before, or that with the default route",
-    ),
-    KeySpec::new(
-        "mode",
-        "string",
-        "l2",
-        "l2: the master is a switch; l3: the host routes, and nobody asks for MAC addresses; l3s: the same, seen by the host's netfilter",
-    ),
-    KeySpec::new(
-        "flag",
-        "string",
-        "bridge",
-        "bridge: containers reach each other; private: they do not; vepa: only if the switch sends their frames back",
-    ),
+pub(crate) const IPVLAN_KEYS: &[KeySpec] = &[
+    MASTER,
+    MODE,
+    FLAG,
     conf::CHILD_MTU,
     conf::LINK_IN_CONTAINER,
     conf::HOST_ACCESS,
@@ -63,7 +73,7 @@ fn read(request: &Request) -> Result<Settings, CniError> {
         sysctls: Sysctls::read(&fields, request),
         dns: request.conf.dns(&problems),
     };
-    weft_attach::ipam::refuse_mistyped(&fields);
+    weft_ipam::refuse_mistyped(&fields);
     conf::refuse_isolation(&fields);
     problems.into_result(request.conf.strict)?;
     Ok(settings)
@@ -83,12 +93,12 @@ fn addresses(ipam: Ipam, before: Option<CniResult>) -> Ipam {
 
 fn child(fields: &Fields<'_>, before: Option<&CniResult>) -> ChildPlan {
     const FLAGS: &str = "must be bridge, private or vepa";
-    let mode = conf::word(fields, "mode", "must be l2, l3 or l3s").unwrap_or(IpvlanMode::L2);
-    let flag = conf::word(fields, "flag", FLAGS).unwrap_or(IpvlanFlag::Bridge);
+    let mode = conf::word(fields, MODE, "must be l2, l3 or l3s").unwrap_or(IpvlanMode::L2);
+    let flag = conf::word(fields, FLAG, FLAGS).unwrap_or(IpvlanFlag::Bridge);
     let plan = ChildPlan {
         kind: ChildKind::Ipvlan { mode, flag },
-        master: conf::link_name(fields, "master").or_else(|| master_before(fields, before)),
-        link_in_container: fields.boolean("linkInContainer").unwrap_or(false),
+        master: conf::link_name(fields, MASTER).or_else(|| master_before(fields, before)),
+        link_in_container: fields.boolean(conf::LINK_IN_CONTAINER).unwrap_or(false),
         mtu: conf::mtu(fields),
         vlan: None,
         host_access: conf::host_access(fields),

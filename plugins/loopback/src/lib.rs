@@ -7,20 +7,32 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use weft_cni::result::{Interface, IpConfig};
-use weft_cni::{CniError, CniResult, Code, Plugin, Request};
+use weft_cni::{CniError, CniResult, Code, Declaration, Plugin, Request};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::{KernelError, NetNs};
 
 const LOOPBACK: &str = "lo";
 
+const DECLARATION: Declaration = Declaration {
+    name: "weft-loopback",
+    other_names: &["loopback"],
+    intro: "Brings the container's loopback interface up. It has no keys.",
+    keys: &[],
+    objects: &[],
+};
+
 /// The plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct Loopback;
 
 impl Plugin for Loopback {
-    fn name(&self) -> &'static str {
-        "weft-loopback"
+    fn declaration(&self) -> &Declaration {
+        &DECLARATION
+    }
+
+    fn validate(&self, _: &Request) -> Result<(), CniError> {
+        Ok(())
     }
 
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {

@@ -1,48 +1,54 @@
 //! weft-macvlan: containers with a MAC of their own on an interface of the host.
 //!
 //! Takes the configuration of the reference plugin `macvlan`, with its defaults, and Weft's own
-//! keys besides; [`MACVLAN_KEYS`] lists both. The work is done by `weft-attach`.
+//! keys besides; [`MACVLAN_KEYS`] lists both.
 
 use weft_attach::{ChildPlan, HostAccess, InterfacePlugin, LinkPlan, Settings, Sysctls, conf};
 use weft_cni::conf::{Fields, KeySpec, Problems};
-use weft_cni::{CniError, Request};
+use weft_cni::{CniError, Declaration, Request};
 use weft_kernel::child::{ChildKind, MacvlanMode};
 
 /// The plugin.
 pub const MACVLAN: InterfacePlugin = InterfacePlugin {
-    name: "weft-macvlan",
+    declaration: Declaration {
+        name: "weft-macvlan",
+        other_names: &["macvlan"],
+        intro: "Interfaces with a MAC of their own on an interface of the host. The keys and \
+            defaults of the reference plugin `macvlan`, and more.",
+        keys: MACVLAN_KEYS,
+        objects: &[],
+    },
     read,
 };
 
+const MODE: KeySpec = KeySpec::new(
+    "mode",
+    "string",
+    "bridge",
+    "bridge: containers reach each other; private: they do not; vepa: only if the switch sends their frames back; passthru: one container, with the master's MAC",
+);
+const BCQUEUELEN: KeySpec = KeySpec::new(
+    "bcqueuelen",
+    "number",
+    "1000",
+    "how many broadcast frames may wait to be copied to the containers",
+);
+const VLAN: KeySpec = KeySpec::new(
+    "vlan",
+    "number",
+    "none",
+    "the master's frames with this tag, 1 to 4094; Weft makes the interface for them, and removes it with the last container",
+);
+
 /// Keys of the plugin's configuration.
-pub const MACVLAN_KEYS: &[KeySpec] = &[
+pub(crate) const MACVLAN_KEYS: &[KeySpec] = &[
     conf::MASTER,
-    KeySpec::new(
-        "mode",
-        "string",
-        "bridge",
-        "bridge: containers reach each other; private: they do not; vepa: only if the switch sends their frames back; passthru: one container, with the master's MAC",
-    ),
+    MODE,
     conf::CHILD_MTU,
-    KeySpec::new(
-        "mac",
-        "MAC address",
-        "derived",
-        "the container's MAC; also CNI_ARGS MAC, args.cni.mac, runtimeConfig.mac",
-    ),
+    conf::MAC,
     conf::LINK_IN_CONTAINER,
-    KeySpec::new(
-        "bcqueuelen",
-        "number",
-        "1000",
-        "how many broadcast frames may wait to be copied to the containers",
-    ),
-    KeySpec::new(
-        "vlan",
-        "number",
-        "none",
-        "the master's frames with this tag, 1 to 4094; Weft makes the interface for them, and removes it with the last container",
-    ),
+    BCQUEUELEN,
+    VLAN,
     conf::HOST_ACCESS,
     conf::NO_ISOLATION,
     conf::DETECTION,
@@ -65,7 +71,7 @@ fn read(request: &Request) -> Result<Settings, CniError> {
         sysctls: Sysctls::read(&fields, request),
         dns: request.conf.dns(&problems),
     };
-    weft_attach::ipam::refuse_mistyped(&fields);
+    weft_ipam::refuse_mistyped(&fields);
     conf::refuse_isolation(&fields);
     problems.into_result(request.conf.strict)?;
     Ok(settings)
@@ -73,20 +79,20 @@ fn read(request: &Request) -> Result<Settings, CniError> {
 
 fn child(fields: &Fields<'_>) -> ChildPlan {
     const MODES: &str = "must be bridge, private, vepa or passthru";
-    let mode = conf::word(fields, "mode", MODES).unwrap_or(MacvlanMode::Bridge);
+    let mode = conf::word(fields, MODE, MODES).unwrap_or(MacvlanMode::Bridge);
     let vlan = fields
-        .number("vlan", 0..=4094)
+        .number(VLAN, 0..=4094)
         .and_then(|id| u16::try_from(id).ok())
         .filter(|id| *id > 0);
     let plan = ChildPlan {
         kind: ChildKind::Macvlan {
             mode,
             broadcast_queue: fields
-                .number("bcqueuelen", 0..=u32::MAX)
+                .number(BCQUEUELEN, 0..=u32::MAX)
                 .filter(|length| *length > 0),
         },
-        master: conf::link_name(fields, "master"),
-        link_in_container: fields.boolean("linkInContainer").unwrap_or(false),
+        master: conf::link_name(fields, conf::MASTER),
+        link_in_container: fields.boolean(conf::LINK_IN_CONTAINER).unwrap_or(false),
         mtu: conf::mtu(fields),
         vlan,
         host_access: conf::host_access(fields),

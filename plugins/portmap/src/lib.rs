@@ -2,97 +2,123 @@
 //!
 //! Takes the configuration and the capability arguments of the reference plugin `portmap`;
 //! [`PORTMAP_KEYS`] and [`MAPPING_KEYS`] list the keys. It comes after the plugin that makes the
-//! interface. The work is done by `weft-attach`.
+//! interface.
+
+mod publish;
 
 use std::net::IpAddr;
 
+use publish::{PortMapping, Publishing};
 use weft_attach::ChainedPlugin;
-use weft_attach::portmap::{self, PortMapping, Publishing};
-use weft_cni::conf::{Fields, KeySpec, Problems};
-use weft_cni::{CniError, Request};
+use weft_cni::conf::{Fields, KeySpec, KeyTable, Problems};
+use weft_cni::{CniError, Declaration, Request};
 
 /// The plugin.
 pub const PORTMAP: ChainedPlugin<Publishing> = ChainedPlugin {
-    name: "weft-portmap",
+    declaration: Declaration {
+        name: "weft-portmap",
+        other_names: &["portmap"],
+        intro: "Ports of the host that lead to the container, after the plugin that makes its \
+            interface. The keys of the reference plugin `portmap`. What is published comes as \
+            `runtimeConfig.portMappings`, for which the configuration declares \
+            `\"capabilities\": {\"portMappings\": true}`.",
+        keys: PORTMAP_KEYS,
+        objects: &[KeyTable {
+            title: "`portMappings`",
+            intro: "Each entry.",
+            keys: MAPPING_KEYS,
+        }],
+    },
     read,
-    add: portmap::add,
-    del: portmap::del,
-    check: portmap::check,
+    add: publish::add,
+    del: publish::del,
+    check: publish::check,
     needs_nft: true,
 };
 
+const SNAT: KeySpec = KeySpec::new(
+    "snat",
+    "boolean",
+    "true",
+    "the host is the source of what comes from the container's own network and from 127.0.0.1; without it those do not reach the port",
+);
+const MASQ_ALL: KeySpec = KeySpec::new(
+    "masqAll",
+    "boolean",
+    "false",
+    "the host is the source of everything that comes by a published port",
+);
+const CONDITIONS_V4: KeySpec = KeySpec::new(
+    "conditionsV4",
+    "list of strings",
+    "[]",
+    "only `[\"-d\", ADDRESS]`: the address of the host for mappings that name none; other conditions of iptables are refused",
+);
+const CONDITIONS_V6: KeySpec =
+    KeySpec::new("conditionsV6", "list of strings", "[]", "the same for IPv6");
+const BACKEND: KeySpec = KeySpec::new("backend", "string", "", "accepted; it is always nf_tables");
+const MARK_MASQ_BIT: KeySpec =
+    KeySpec::new("markMasqBit", "number", "", "accepted; no packet is marked");
+const EXTERNAL_SET_MARK_CHAIN: KeySpec = KeySpec::new(
+    "externalSetMarkChain",
+    "string",
+    "",
+    "accepted; no packet is marked",
+);
+
 /// Keys of the plugin's configuration.
-pub const PORTMAP_KEYS: &[KeySpec] = &[
-    KeySpec::new(
-        "snat",
-        "boolean",
-        "true",
-        "the host is the source of what comes from the container's own network and from 127.0.0.1; without it those do not reach the port",
-    ),
-    KeySpec::new(
-        "masqAll",
-        "boolean",
-        "false",
-        "the host is the source of everything that comes by a published port",
-    ),
-    KeySpec::new(
-        "conditionsV4",
-        "list of strings",
-        "[]",
-        "only `[\"-d\", ADDRESS]`: the address of the host for mappings that name none; other conditions of iptables are refused",
-    ),
-    KeySpec::new("conditionsV6", "list of strings", "[]", "the same for IPv6"),
-    KeySpec::new("backend", "string", "", "accepted; it is always nf_tables"),
-    KeySpec::new("markMasqBit", "number", "", "accepted; no packet is marked"),
-    KeySpec::new(
-        "externalSetMarkChain",
-        "string",
-        "",
-        "accepted; no packet is marked",
-    ),
+pub(crate) const PORTMAP_KEYS: &[KeySpec] = &[
+    SNAT,
+    MASQ_ALL,
+    CONDITIONS_V4,
+    CONDITIONS_V6,
+    BACKEND,
+    MARK_MASQ_BIT,
+    EXTERNAL_SET_MARK_CHAIN,
 ];
+
+const HOST_PORT: KeySpec = KeySpec::new("hostPort", "number", "required", "the host's port");
+const CONTAINER_PORT: KeySpec = KeySpec::new(
+    "containerPort",
+    "number",
+    "required",
+    "the container's port",
+);
+const PROTOCOL: KeySpec =
+    KeySpec::new("protocol", "string", "tcp", "tcp, udp or sctp, in any case");
+const HOST_IP: KeySpec = KeySpec::new(
+    "hostIP",
+    "IP address",
+    "all",
+    "the host's address; 0.0.0.0 and :: are all of a family. Of 127.0.0.0/8 only 127.0.0.1 is among all; ::1 cannot be published, and is passed over where the port is published by another entry",
+);
+const RANGE: KeySpec = KeySpec::new(
+    "range",
+    "number",
+    "1",
+    "so many ports, one after the other, from both ports on",
+);
 
 /// Keys of each entry of `runtimeConfig.portMappings`.
-pub const MAPPING_KEYS: &[KeySpec] = &[
-    KeySpec::new("hostPort", "number", "required", "the host's port"),
-    KeySpec::new(
-        "containerPort",
-        "number",
-        "required",
-        "the container's port",
-    ),
-    KeySpec::new("protocol", "string", "tcp", "tcp, udp or sctp, in any case"),
-    KeySpec::new(
-        "hostIP",
-        "IP address",
-        "all",
-        "the host's address; 0.0.0.0 and :: are all of a family. Of 127.0.0.0/8 only 127.0.0.1 is among all; ::1 cannot be published, and is passed over where the port is published by another entry",
-    ),
-    KeySpec::new(
-        "range",
-        "number",
-        "1",
-        "so many ports, one after the other, from both ports on",
-    ),
-];
+pub(crate) const MAPPING_KEYS: &[KeySpec] = &[HOST_PORT, CONTAINER_PORT, PROTOCOL, HOST_IP, RANGE];
+
+const NAME: KeySpec = KeySpec::new("name", "string", "", "");
+const HOST_INTERFACE: KeySpec = KeySpec::new("hostInterface", "string", "", "");
 
 /// What runtimes may send besides.
-const IGNORED_KEYS: &[KeySpec] = &[
-    KeySpec::new("name", "string", "", ""),
-    KeySpec::new("hostInterface", "string", "", ""),
-];
+const IGNORED_KEYS: &[KeySpec] = &[NAME, HOST_INTERFACE];
 
 fn read(request: &Request) -> Result<Publishing, CniError> {
     let problems = Problems::default();
     let fields = request.conf.fields(PORTMAP_KEYS, &problems);
     let defaults = [
-        condition(&fields, "conditionsV4", true),
-        condition(&fields, "conditionsV6", false),
+        condition(&fields, CONDITIONS_V4, true),
+        condition(&fields, CONDITIONS_V6, false),
     ];
     let mut wanted = Publishing {
         mappings: Vec::new(),
-        source_nat: fields.boolean("snat").unwrap_or(true),
-        hide_sources: fields.boolean("masqAll").unwrap_or(false),
+        source_nat: fields.boolean(SNAT).unwrap_or(true),
+        hide_sources: fields.boolean(MASQ_ALL).unwrap_or(false),
     };
     let runtime = fields
         .value("runtimeConfig")
@@ -117,7 +143,7 @@ fn read(request: &Request) -> Result<Publishing, CniError> {
 }
 
 /// The address in `["-d", ADDRESS]`.
-fn condition(fields: &Fields<'_>, key: &str, is_ipv4: bool) -> Option<IpAddr> {
+fn condition(fields: &Fields<'_>, key: KeySpec, is_ipv4: bool) -> Option<IpAddr> {
     const MUST: &str = "must be [\"-d\", ADDRESS]: nothing else of iptables is understood; \
                         use hostIP, or a firewall policy";
     let words: Vec<&str> = fields
@@ -152,10 +178,10 @@ fn mapping(entry: &Fields<'_>, defaults: &[Option<IpAddr>; 2], all: &mut Vec<Por
         }
         found
     };
-    let (host_port, container_port) = (port("hostPort"), port("containerPort"));
+    let (host_port, container_port) = (port(HOST_PORT), port(CONTAINER_PORT));
     let protocol = protocol(entry);
     let host_ip = host_ip(entry);
-    let count = entry.number("range", 1..=65_535).unwrap_or(1);
+    let count = entry.number(RANGE, 1..=65_535).unwrap_or(1);
     let (Some(host_port), Some(container_port), Some(protocol)) =
         (host_port, container_port, protocol)
     else {
@@ -165,7 +191,7 @@ fn mapping(entry: &Fields<'_>, defaults: &[Option<IpAddr>; 2], all: &mut Vec<Por
         let shifted = |port: u16| u16::try_from(u32::from(port) + offset).ok();
         let (Some(host_port), Some(container_port)) = (shifted(host_port), shifted(container_port))
         else {
-            return entry.invalid("range", &count, "must not lead beyond port 65535");
+            return entry.invalid(RANGE, &count, "must not lead beyond port 65535");
         };
         let mut push = |host_ip| {
             all.push(PortMapping {
@@ -189,7 +215,7 @@ fn mapping(entry: &Fields<'_>, defaults: &[Option<IpAddr>; 2], all: &mut Vec<Por
 
 fn protocol(entry: &Fields<'_>) -> Option<u8> {
     match entry
-        .string("protocol")
+        .string(PROTOCOL)
         .unwrap_or("tcp")
         .to_lowercase()
         .as_str()
@@ -198,13 +224,13 @@ fn protocol(entry: &Fields<'_>) -> Option<u8> {
         "udp" => Some(17),
         "sctp" => Some(132),
         other => {
-            entry.invalid("protocol", &other, "must be tcp, udp or sctp");
+            entry.invalid(PROTOCOL, &other, "must be tcp, udp or sctp");
             None
         }
     }
 }
 
 fn host_ip(entry: &Fields<'_>) -> Option<IpAddr> {
-    let ip: IpAddr = entry.parsed("hostIP", "must be an IP address")?;
+    let ip: IpAddr = entry.parsed(HOST_IP, "must be an IP address")?;
     Some(ip.to_canonical())
 }

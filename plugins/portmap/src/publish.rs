@@ -7,23 +7,20 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnetwork::IpNetwork;
+use weft_attach::chained::own_addresses;
+use weft_attach::chained::record::{ends_with_interface, foreign, recorded, take_back, undo};
+use weft_attach::del::idle;
+use weft_attach::steps::{ports, route_localnet};
+use weft_attach::{Differences, dead, require_prev_result};
 use weft_cni::{AttachmentId, CniResult, Request};
+use weft_firewall::{connections, ruleset};
 use weft_kernel::listener::{self, Transport};
 use weft_kernel::{link, route};
+use weft_node::{Host, WeftError, namespaces};
 use weft_store::{
-    AttachmentRecord, NftRecord, PortRecord, SharedObject, Sharing, StoreError, Transaction,
+    AttachmentRecord, LINKS_LOCK, NftRecord, PortRecord, SharedObject, Sharing, StoreError,
+    Transaction,
 };
-
-use crate::chained::own_addresses;
-use crate::chained::record::{ends_with_interface, foreign, recorded, take_back, undo};
-use crate::check::{Differences, require_prev_result};
-use crate::dead;
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::namespaces;
-use crate::ruleset;
-use crate::steps::idle::LINKS_LOCK;
-use crate::steps::{connections, idle, route_localnet};
 
 /// One mapping of the configuration, not yet of one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,12 +61,12 @@ struct Parts {
 ///
 /// # Errors
 /// Any; nothing is published then.
-pub fn add(
+pub(crate) fn add(
     host: &mut Host,
     plugin: &str,
     request: &Request,
     wanted: &Publishing,
-) -> Result<CniResult, AttachError> {
+) -> Result<CniResult, WeftError> {
     dead::retry(host, |host| add_once(host, plugin, request, wanted))
 }
 
@@ -78,7 +75,7 @@ fn add_once(
     plugin: &str,
     request: &Request,
     wanted: &Publishing,
-) -> Result<CniResult, AttachError> {
+) -> Result<CniResult, WeftError> {
     let result = require_prev_result(request)?;
     let id = request.attachment_id()?;
     if wanted.mappings.is_empty() {
@@ -97,7 +94,7 @@ fn add_once(
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         if !record.ports.is_empty() {
-            return Err(AttachError::Conflict {
+            return Err(WeftError::Conflict {
                 key: "portMappings",
                 name: record
                     .ports
@@ -108,9 +105,9 @@ fn add_once(
                 why: "is published for this attachment already: DEL comes first".to_owned(),
             });
         }
-        let served = served_by_others(transaction, &record)?;
+        let served = ports::served_by_others(transaction, &record)?;
         part.nft
-            .retain(|element| !served.contains(&key_of(element)));
+            .retain(|element| !served.contains(&ports::key_of(element)));
         record.ports.clone_from(&parts.ports);
         let before = record.nft.len();
         record.nft.append(&mut part.nft);
@@ -130,76 +127,8 @@ fn add_once(
     Ok(result)
 }
 
-type ElementKey = (String, String);
-
-fn key_of(element: &NftRecord) -> ElementKey {
-    (element.set.to_string(), element.key.clone())
-}
-
-/// The ports that other interfaces of the container serve. A container in several networks has them once: the
-/// first interface serves them, and another one when that goes.
-fn served_by_others(
-    transaction: &Transaction<'_>,
-    own: &AttachmentRecord,
-) -> Result<BTreeSet<ElementKey>, StoreError> {
-    let others = transaction.attachments_of_id(&own.id.container_id)?;
-    let others = others
-        .iter()
-        .filter(|record| record.id != own.id && record.is_of_container(own));
-    Ok(others
-        .flat_map(|record| &record.nft)
-        .filter(|element| ruleset::is_way_in(element))
-        .map(key_of)
-        .collect())
-}
-
-/// Those of an attachment's ports that it serves itself.
-fn served(record: &AttachmentRecord) -> (Vec<PortRecord>, Vec<NftRecord>) {
-    let own: BTreeSet<&NftRecord> = record.nft.iter().collect();
-    let pairs = record
-        .ports
-        .iter()
-        .map(|port| (port, ruleset::port_element(port)));
-    pairs
-        .filter(|(_, element)| own.contains(element))
-        .map(|(port, element)| (port.clone(), element))
-        .unzip()
-}
-
-/// An attachment takes over the ports that another one of its container has served until it went.
-///
-/// # Errors
-/// The store's and the kernel's.
-pub(crate) fn succeed(host: &mut Host, id: &AttachmentId) -> Result<(), AttachError> {
-    let record = host.store.write(|transaction| {
-        let Some(mut record) = transaction.attachment(id)? else {
-            return Ok(None);
-        };
-        let served = served_by_others(transaction, &record)?;
-        let there: BTreeSet<ElementKey> = record.nft.iter().map(key_of).collect();
-        let elements = record.ports.iter().map(ruleset::port_element);
-        let missing: Vec<NftRecord> = elements
-            .filter(|one| !served.contains(&key_of(one)) && !there.contains(&key_of(one)))
-            .collect();
-        if !missing.is_empty() {
-            record.nft.extend(missing);
-            transaction.replace_attachment(&record)?;
-        }
-        Ok::<_, StoreError>(Some(record))
-    })?;
-    let Some(record) = record else {
-        return Ok(());
-    };
-    // Whoever was killed after the record was written has put none of them into the kernel.
-    let (ports, elements) = served(&record);
-    let mut part = AttachmentRecord::new(id.clone(), "");
-    part.nft = elements;
-    ruleset::add_elements(host, &part)?;
-    connections::end_stale(host, &ports)
-}
-
-fn publish(host: &mut Host, part: &AttachmentRecord, parts: &Parts) -> Result<(), AttachError> {
-    ruleset::add_elements(host, part)?;
+fn publish(host: &mut Host, part: &AttachmentRecord, parts: &Parts) -> Result<(), WeftError> {
+    weft_firewall::add_elements(host, part)?;
     if let Some((name, _)) = &parts.localhost {
         route_localnet::switch(host, name, true)?;
     }
@@ -236,7 +165,7 @@ fn parts(
     id: &AttachmentId,
     result: &CniResult,
     wanted: &Publishing,
-) -> Result<Parts, AttachError> {
+) -> Result<Parts, WeftError> {
     let addresses = addresses(result, id.ifname.as_str());
     let mut parts = Parts::default();
     // There may be thousands, and a port has up to five elements.
@@ -304,7 +233,7 @@ fn is_alone(address: &IpNetwork) -> bool {
 }
 
 /// Refuses a port of the host that is to lead to two ports. Sorted, such are neighbours.
-fn refuse_twice(ports: &[PortRecord]) -> Result<(), AttachError> {
+fn refuse_twice(ports: &[PortRecord]) -> Result<(), WeftError> {
     for pair in ports.windows(2) {
         let [port, other] = pair else { continue };
         let is_same = (
@@ -314,7 +243,7 @@ fn refuse_twice(ports: &[PortRecord]) -> Result<(), AttachError> {
             other.address,
         ) == (port.protocol, port.host_port, port.host_ip, port.address);
         if is_same {
-            return Err(AttachError::Conflict {
+            return Err(WeftError::Conflict {
                 key: "portMappings",
                 name: port.to_string(),
                 why: format!(
@@ -328,7 +257,7 @@ fn refuse_twice(ports: &[PortRecord]) -> Result<(), AttachError> {
 }
 
 /// Whether the host itself may ask for a port at 127.0.0.1, and by which interface it has to leave.
-fn localhost(host: &mut Host, parts: &mut Parts) -> Result<(), AttachError> {
+fn localhost(host: &mut Host, parts: &mut Parts) -> Result<(), WeftError> {
     let is_asked = |port: &&PortRecord| match port.host_ip {
         None => port.address.is_ipv4(),
         Some(ip) => ip.is_ipv4() && ip.is_loopback(),
@@ -369,7 +298,7 @@ fn pass_over(
     mapping: &PortMapping,
     ports: &[PortRecord],
     id: &AttachmentId,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let at = mapping.host_ip.map(|ip| format!(" at {ip}"));
     let name = format!("port {}{}", mapping.host_port, at.unwrap_or_default());
     let why = match mapping.host_ip {
@@ -387,7 +316,7 @@ fn pass_over(
         tracing::warn!("portMappings: {name} is passed over: {why}");
         return Ok(());
     }
-    Err(AttachError::Conflict {
+    Err(WeftError::Conflict {
         key: "portMappings",
         name,
         why,
@@ -420,7 +349,7 @@ fn ports_of(mapping: &PortMapping, addresses: &[IpNetwork]) -> Vec<PortRecord> {
 
 /// Refuses a port that a process of the host has: it would not be reached any more. The container's
 /// own runtime is no such process: Podman holds the ports of its containers.
-fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), AttachError> {
+fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), WeftError> {
     /// To try a port costs a socket: beyond so many, only those are tried that somebody waits on.
     const MANY: usize = 64;
     let open = |transport| {
@@ -472,8 +401,8 @@ fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), Attac
     Ok(())
 }
 
-fn taken(port: &PortRecord, holder: &str) -> AttachError {
-    AttachError::PortInUse {
+fn taken(port: &PortRecord, holder: &str) -> WeftError {
+    WeftError::PortInUse {
         port: port.to_string(),
         holder: holder.to_owned(),
     }
@@ -483,7 +412,7 @@ fn taken(port: &PortRecord, holder: &str) -> AttachError {
 ///
 /// # Errors
 /// Only what could not be removed.
-pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let recorded = recorded(host, request)?;
     let mut errors = Vec::new();
     let mut has_ports = false;
@@ -506,21 +435,25 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
     if !has_ports && recorded.has_idle {
         errors.extend(idle::remove_found(host).err());
     }
-    AttachError::collect("DEL", errors)
+    WeftError::collect("DEL", errors)
 }
 
 /// Compares what is published with the configuration, and the kernel with it.
 ///
 /// # Errors
-/// [`AttachError::Differs`] with every difference.
-pub fn check(host: &mut Host, request: &Request, wanted: &Publishing) -> Result<(), AttachError> {
+/// [`WeftError::Differs`] with every difference.
+pub(crate) fn check(
+    host: &mut Host,
+    request: &Request,
+    wanted: &Publishing,
+) -> Result<(), WeftError> {
     let result = require_prev_result(request)?;
     let id = request.attachment_id()?;
     let mut found = Differences::default();
     let (record, standing_by) = host.store.read(|transaction| {
         let record = transaction.attachment(&id)?;
         let served = match &record {
-            Some(record) => served_by_others(transaction, record)?,
+            Some(record) => ports::served_by_others(transaction, record)?,
             None => BTreeSet::new(),
         };
         Ok::<_, StoreError>((record, served))
@@ -536,7 +469,7 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Publishing) -> Result<
     }
     let published = record.map(|record| record.ports).unwrap_or_default();
     let addresses = addresses(&result, id.ifname.as_str());
-    let own = crate::names::owner(&id);
+    let own = weft_node::names::owner(&id);
     for port in wanted
         .mappings
         .iter()
@@ -546,7 +479,7 @@ pub fn check(host: &mut Host, request: &Request, wanted: &Publishing) -> Result<
             found.add(format!("port {port} is not published in Weft's store"));
         }
         let element = ruleset::port_element(&port);
-        if standing_by.contains(&key_of(&element)) {
+        if standing_by.contains(&ports::key_of(&element)) {
             continue;
         }
         if !ruleset::element_is_right(host, &element, Some(&own))? {

@@ -1,62 +1,77 @@
 //! weft-tuning: settings of a container's interface and of its namespace.
 //!
 //! Takes the configuration of the reference plugin `tuning`; [`TUNING_KEYS`] lists the keys. It
-//! comes after the plugin that makes the interface. The work is done by `weft-attach`.
+//! comes after the plugin that makes the interface.
 
-use weft_attach::tuning::{self, Tuning};
+mod tune;
+
+use tune::Tuning;
 use weft_attach::{ChainedPlugin, Sysctls, conf};
 use weft_cni::conf::{Fields, KeySpec, Problems};
-use weft_cni::{CniError, Request};
+use weft_cni::{CniError, Declaration, Request};
 
 /// The plugin.
 pub const TUNING: ChainedPlugin<Tuning> = ChainedPlugin {
-    name: "weft-tuning",
+    declaration: Declaration {
+        name: "weft-tuning",
+        other_names: &["tuning"],
+        intro: "Settings of an interface and its namespace, after the plugin that makes it. The \
+            keys of the reference plugin `tuning`. What was there before comes back with DEL.",
+        keys: TUNING_KEYS,
+        objects: &[],
+    },
     read,
-    add: tuning::add,
-    del: tuning::del,
-    check: tuning::check,
+    add: tune::add,
+    del: tune::del,
+    check: tune::check,
     needs_nft: false,
 };
 
+const MAC: KeySpec = KeySpec {
+    default: "as it is",
+    doc: "the interface's MAC; also CNI_ARGS MAC, args.cni.mac, runtimeConfig.mac",
+    ..conf::MAC
+};
+const MTU: KeySpec = KeySpec::new(
+    "mtu",
+    "number",
+    "as it is",
+    "MTU in bytes, of both ends of a pair",
+);
+const PROMISC: KeySpec = KeySpec::new(
+    "promisc",
+    "boolean",
+    "as it is",
+    "the interface takes in all frames",
+);
+const ALLMULTI: KeySpec = KeySpec::new(
+    "allmulti",
+    "boolean",
+    "as it is",
+    "the interface takes in all multicast frames",
+);
+const TX_Q_LEN: KeySpec = KeySpec::new(
+    "txQLen",
+    "number",
+    "as it is",
+    "length of the transmit queue in packets",
+);
+const DATA_DIR: KeySpec = KeySpec::new(
+    "dataDir",
+    "string",
+    "",
+    "accepted; what was there before is in Weft's store",
+);
+
 /// Keys of the plugin's configuration.
-pub const TUNING_KEYS: &[KeySpec] = &[
+pub(crate) const TUNING_KEYS: &[KeySpec] = &[
     conf::SYSCTL,
-    KeySpec::new(
-        "mac",
-        "MAC address",
-        "as it is",
-        "the interface's MAC; also CNI_ARGS MAC, args.cni.mac, runtimeConfig.mac",
-    ),
-    KeySpec::new(
-        "mtu",
-        "number",
-        "as it is",
-        "MTU in bytes, of both ends of a pair",
-    ),
-    KeySpec::new(
-        "promisc",
-        "boolean",
-        "as it is",
-        "the interface takes in all frames",
-    ),
-    KeySpec::new(
-        "allmulti",
-        "boolean",
-        "as it is",
-        "the interface takes in all multicast frames",
-    ),
-    KeySpec::new(
-        "txQLen",
-        "number",
-        "as it is",
-        "length of the transmit queue in packets",
-    ),
-    KeySpec::new(
-        "dataDir",
-        "string",
-        "",
-        "accepted; what was there before is in Weft's store",
-    ),
+    MAC,
+    MTU,
+    PROMISC,
+    ALLMULTI,
+    TX_Q_LEN,
+    DATA_DIR,
 ];
 
 fn read(request: &Request) -> Result<Tuning, CniError> {
@@ -88,10 +103,10 @@ fn read(request: &Request) -> Result<Tuning, CniError> {
 fn settings(fields: &Fields<'_>) -> Tuning {
     let number = |key, max| fields.number(key, 0..=max).filter(|number| *number > 0);
     Tuning {
-        mtu: number("mtu", 65_535),
-        promiscuous: fields.boolean("promisc"),
-        all_multicast: fields.boolean("allmulti"),
-        tx_queue_len: number("txQLen", u32::MAX),
+        mtu: number(MTU, 65_535),
+        promiscuous: fields.boolean(PROMISC),
+        all_multicast: fields.boolean(ALLMULTI),
+        tx_queue_len: number(TX_Q_LEN, u32::MAX),
         ..Tuning::default()
     }
 }

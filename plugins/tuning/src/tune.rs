@@ -3,20 +3,16 @@
 //! They become part of the attachment's record, with what was there before; a record is made if the
 //! other plugin is not Weft's. Whoever removes the attachment puts everything back.
 
+use weft_attach::chained::Ends;
+use weft_attach::chained::record::{foreign, recorded, withdraw};
+use weft_attach::steps::tuning::{originals, restore, share_originals};
+use weft_attach::{Differences, Sysctls, require_prev_result};
 use weft_cni::{CniResult, Request};
 use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, sysctl};
+use weft_node::{Container, Host, WeftError, namespaces, with_cleanup_failure};
 use weft_store::{AttachmentRecord, StoreError, TuningRecord};
-
-use crate::chained::record::{foreign, recorded, withdraw};
-use crate::check::{Differences, require_prev_result};
-use crate::ends::Ends;
-use crate::error::{AttachError, with_cleanup_failure};
-use crate::host::{Container, Host};
-use crate::namespaces;
-use crate::steps::tuning::{originals, restore, share_originals};
-use crate::sysctls::Sysctls;
 
 /// What is to be set; what is not given stays.
 #[derive(Debug, Clone, Default)]
@@ -78,12 +74,12 @@ impl Tuning {
 ///
 /// # Errors
 /// Any; everything is as it was then.
-pub fn add(
+pub(crate) fn add(
     host: &mut Host,
     plugin: &'static str,
     request: &Request,
     wanted: &Tuning,
-) -> Result<CniResult, AttachError> {
+) -> Result<CniResult, WeftError> {
     let mut result = require_prev_result(request)?;
     if wanted.is_nothing() {
         return Ok(result);
@@ -128,7 +124,7 @@ fn before(
     ifname: &str,
     target: Option<&Ends>,
     wanted: &Tuning,
-) -> Result<TuningRecord, AttachError> {
+) -> Result<TuningRecord, WeftError> {
     let of_namespace = TuningRecord {
         ifname: ifname.to_owned(),
         sysctls: originals(inside, &wanted.sysctls)?,
@@ -184,7 +180,7 @@ fn apply(
     inside: &mut Container,
     target: Option<&Ends>,
     wanted: &Tuning,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     wanted.sysctls.apply(inside)?;
     let Some(target) = target else {
         return Ok(());
@@ -221,7 +217,7 @@ fn tell(result: &mut CniResult, target: &Ends, wanted: &Tuning) {
     }
 }
 
-fn forget(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+fn forget(host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
     withdraw(host, &record.id, &|record| record.tuning = None)
 }
 
@@ -229,7 +225,7 @@ fn forget(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError>
 ///
 /// # Errors
 /// Only what could not be put back.
-pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
+pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let records = recorded(host, request)?.records;
     let mut errors = Vec::new();
     for record in &records {
@@ -239,14 +235,14 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), AttachError> {
         let restored = restore(host, record);
         errors.extend(restored.and_then(|()| forget(host, record)).err());
     }
-    AttachError::collect("DEL", errors)
+    WeftError::collect("DEL", errors)
 }
 
 /// Compares the interface and its namespace with the configuration.
 ///
 /// # Errors
-/// [`AttachError::Differs`] with every difference.
-pub fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Result<(), AttachError> {
+/// [`WeftError::Differs`] with every difference.
+pub(crate) fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Result<(), WeftError> {
     require_prev_result(request)?;
     if wanted.is_nothing() {
         return Ok(());
@@ -323,7 +319,7 @@ fn check_sysctls(
     found: &mut Differences,
     inside: &Container,
     wanted: &Tuning,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let values = inside.run(|| {
         let read = |(name, wanted): (&str, &str)| {
             let actual = sysctl::read(name).ok();

@@ -4,22 +4,21 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_cni::result::{Interface, Route};
+use weft_firewall::ruleset::{self, Guarded};
 use weft_kernel::Mac;
 use weft_kernel::link::Link;
+use weft_node::names::{alias, container_mac, host_link_name, host_mac};
+use weft_node::{Container, Host, WeftError};
 use weft_store::{AttachmentRecord, ContainerLink, HostLink, Isolation, SharedObject};
 
 use super::record::{Leased, default_routes};
 use super::result::{MadeInterface, interface};
-use crate::error::AttachError;
-use crate::host::{Container, Host};
-use crate::names::{alias, container_mac, host_link_name, host_mac};
 use crate::plan::{BridgePlan, Ipam, Plan};
-use crate::ruleset::{self, Guarded};
 use crate::steps::bridge::{self, BridgeFacts};
-use crate::steps::container::Settings;
-use crate::steps::gateway::Forwards;
-use crate::steps::veth::{ContainerEnd, VlanSettings};
-use crate::steps::{Created, carrier, container, gateway, isolation, uplink, veth, vlan_gateway};
+use crate::steps::container::{self, Settings};
+use crate::steps::gateway::{self, Forwards};
+use crate::steps::veth::{self, ContainerEnd, VlanSettings};
+use crate::steps::{Created, carrier, isolation, uplink, vlan_gateway};
 
 pub(super) struct BridgeSide {
     pub(super) bridge: Option<Link>,
@@ -28,7 +27,7 @@ pub(super) struct BridgeSide {
 }
 
 impl BridgeSide {
-    pub(super) fn look(host: &mut Host, plan: &BridgePlan) -> Result<Self, AttachError> {
+    pub(super) fn look(host: &mut Host, plan: &BridgePlan) -> Result<Self, WeftError> {
         let bridge = bridge::look(host, plan)?;
         let index = bridge.as_ref().map(|link| link.index);
         let uplink = match &plan.uplink {
@@ -51,7 +50,7 @@ impl BridgeSide {
         record: &AttachmentRecord,
         inside: &mut Container,
         created: &mut Created,
-    ) -> Result<BridgeFacts, AttachError> {
+    ) -> Result<BridgeFacts, WeftError> {
         let facts = self.ensure_bridge(host, bridge_plan, record, created)?;
         make_pair(host, (plan, bridge_plan), record, &facts, inside)?;
         Ok(facts)
@@ -63,7 +62,7 @@ impl BridgeSide {
         plan: &BridgePlan,
         record: &AttachmentRecord,
         created: &mut Created,
-    ) -> Result<BridgeFacts, AttachError> {
+    ) -> Result<BridgeFacts, WeftError> {
         let bridge = self.bridge.as_ref();
         let facts = bridge::ensure(host, (plan, record), bridge, self.mtu, created)?;
         if let Some(uplink) = &self.uplink {
@@ -80,7 +79,7 @@ impl BridgeSide {
         inside: &mut Container,
         settings: Settings<'_>,
         created: &mut Created,
-    ) -> Result<Vec<Interface>, AttachError> {
+    ) -> Result<Vec<Interface>, WeftError> {
         let facts = self.ensure_bridge(host, bridge_plan, record, created)?;
         apply_gateway(host, bridge_plan, record, &facts, created)?;
         if let (Some(port), Some(own)) = (record.host_links.first(), &record.container_link) {
@@ -102,7 +101,7 @@ fn make_pair(
     record: &AttachmentRecord,
     facts: &BridgeFacts,
     inside: &Container,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let (Some(port), Some(own)) = (record.host_links.first(), &record.container_link) else {
         return Ok(());
     };
@@ -123,7 +122,7 @@ fn make_pair(
         &end,
     );
     made.map_err(|error| match error {
-        AttachError::Kernel(error) if error.is_full() => AttachError::BridgeFull {
+        WeftError::Kernel(error) if error.is_full() => WeftError::BridgeFull {
             bridge: bridge_plan.name.clone(),
         },
         error => error,
@@ -137,7 +136,7 @@ fn make_pair(
 }
 
 /// Whoever is told that the interface is there may use it at once: what it sends is not lost.
-pub(super) fn await_carrier(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+pub(super) fn await_carrier(host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
     let Some(port) = record.host_links.first() else {
         return Ok(());
     };
@@ -151,7 +150,7 @@ fn announce(
     port: &str,
     inside: &mut Container,
     own: &ContainerLink,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     carrier::await_port(host, port)?;
     container::announce(inside, own)
 }
@@ -162,7 +161,7 @@ fn apply_gateway(
     record: &AttachmentRecord,
     facts: &BridgeFacts,
     created: &mut Created,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     if !plan.is_gateway || record.addresses.is_empty() {
         return Ok(());
     }
@@ -249,7 +248,7 @@ fn routes(plan: &BridgePlan, leased: &Leased) -> Vec<Route> {
     let mut routes = leased.routes.clone();
     if plan.is_default_gateway {
         for (dst, one) in default_routes(leased) {
-            if let Some(gateway) = gateway::gateway_of(one) {
+            if let Some(gateway) = one.gateway_or_first() {
                 routes.push(Route::new(dst, Some(gateway)));
             }
         }

@@ -4,17 +4,16 @@ use ipnetwork::IpNetwork;
 use weft_cni::result::{Interface, Route};
 use weft_kernel::Mac;
 use weft_kernel::child::ChildKind;
+use weft_node::names::{alias, alternative_name, host_access_name};
+use weft_node::{Container, Host, WeftError};
 use weft_store::{AttachmentRecord, ParentRecord, SharedObject, Transaction};
 
 use super::record::{Leased, default_routes};
 use super::result::{MadeInterface, interface};
-use crate::error::AttachError;
-use crate::host::{Container, Host};
-use crate::names::{alias, alternative_name, host_access_name};
 use crate::plan::{ChildPlan, HostAccess, Plan};
-use crate::steps::container::Settings;
+use crate::steps::container::{self, Settings};
 use crate::steps::parent::{self, Parent};
-use crate::steps::{Created, child, container, host_access};
+use crate::steps::{Created, child, host_access};
 
 pub(super) struct ChildSide {
     pub(super) parent: Parent,
@@ -27,7 +26,7 @@ impl ChildSide {
         host: &mut Host,
         inside: &mut Container,
         plan: &ChildPlan,
-    ) -> Result<Self, AttachError> {
+    ) -> Result<Self, WeftError> {
         let parent = parent::look(host, Some(inside), plan)?;
         // The tagged interface, if it has addresses; else whoever carries it.
         let mut sources = host_access::sources(host, plan, parent.link())?;
@@ -45,7 +44,7 @@ impl ChildSide {
         &self,
         plan: &ChildPlan,
         transaction: &Transaction<'_>,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         if plan.link_in_container {
             return Ok(());
         }
@@ -57,7 +56,7 @@ impl ChildSide {
         plan: &ChildPlan,
         leased: &Leased,
         record: &mut AttachmentRecord,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         let parent = self.parent.name();
         if plan.is_routed() {
             record.routes = routed(leased);
@@ -118,7 +117,7 @@ impl ChildSide {
         record: &AttachmentRecord,
         inside: &mut Container,
         created: &mut Created,
-    ) -> Result<u32, AttachError> {
+    ) -> Result<u32, WeftError> {
         let Some(own) = &record.container_link else {
             return Ok(0);
         };
@@ -148,7 +147,7 @@ impl ChildSide {
         inside: &mut Container,
         settings: Settings<'_>,
         created: &mut Created,
-    ) -> Result<Vec<Interface>, AttachError> {
+    ) -> Result<Vec<Interface>, WeftError> {
         let (plan, child_plan) = plans;
         let Some(own) = &record.container_link else {
             return Ok(Vec::new());

@@ -4,15 +4,14 @@
 use weft_cni::result::Interface;
 use weft_kernel::address;
 use weft_kernel::link::{self, Link};
+use weft_node::names::alternative_name;
+use weft_node::{Container, Host, WeftError, default_route};
 use weft_store::{AddressRecord, AttachmentRecord, ContainerLink, DeviceRecord};
 
 use super::result::{MadeInterface, interface};
-use crate::error::AttachError;
-use crate::host::{Container, Host};
-use crate::names::alternative_name;
 use crate::plan::{DevicePlan, Plan};
-use crate::steps::container::Settings;
-use crate::steps::{container, default_route, device};
+use crate::steps::container::{self, Settings};
+use crate::steps::device;
 
 pub(super) struct DeviceSide {
     pub(super) link: Link,
@@ -27,7 +26,7 @@ impl DeviceSide {
         host: &mut Host,
         plan: &Plan,
         wanted: &DevicePlan,
-    ) -> Result<Self, AttachError> {
+    ) -> Result<Self, WeftError> {
         match wanted {
             DevicePlan::Moved(selector) => {
                 let link = device::look(host, selector)?;
@@ -71,7 +70,7 @@ impl DeviceSide {
         record: &AttachmentRecord,
         inside: &mut Container,
         settings: Settings<'_>,
-    ) -> Result<Vec<Interface>, AttachError> {
+    ) -> Result<Vec<Interface>, WeftError> {
         let Some(own) = &record.container_link else {
             return Ok(Vec::new());
         };
@@ -90,13 +89,13 @@ impl DeviceSide {
 }
 
 /// The interface that stands for the host.
-pub(crate) fn shared(host: &mut Host, name: Option<&str>) -> Result<Link, AttachError> {
+pub(crate) fn shared(host: &mut Host, name: Option<&str>) -> Result<Link, WeftError> {
     let socket = host.route()?;
     let found = match name {
         Some(name) => link::find(socket, name)?,
         None => default_route::interface(socket)?,
     };
-    found.ok_or_else(|| AttachError::Conflict {
+    found.ok_or_else(|| WeftError::Conflict {
         key: "interface",
         name: name.unwrap_or("(none)").to_owned(),
         why: match name {
@@ -107,7 +106,7 @@ pub(crate) fn shared(host: &mut Host, name: Option<&str>) -> Result<Link, Attach
     })
 }
 
-fn addresses(host: &mut Host, link: &Link) -> Result<Vec<AddressRecord>, AttachError> {
+fn addresses(host: &mut Host, link: &Link) -> Result<Vec<AddressRecord>, WeftError> {
     let there = address::list(host.route()?, link.index)?;
     let is_shown = |address: &ipnetwork::IpNetwork| match address {
         ipnetwork::IpNetwork::V6(v6) => !v6.ip().is_unicast_link_local(),

@@ -3,23 +3,20 @@
 use ipnetwork::IpNetwork;
 use weft_cni::CniResult;
 use weft_cni::result::{Dns, IpConfig, Route};
+use weft_firewall::policy::Policies;
+use weft_ipam::{allocate, network_of};
 use weft_kernel::Mac;
+use weft_node::names::container_mac;
+use weft_node::{Container, Host, Users, WeftError, namespaces, with_cleanup_failure};
 use weft_store::{
-    AddressRecord, AttachmentRecord, ContainerLink, Delegate, Holder, NetnsRecord, SharedObject,
-    Sharing, Transaction, TuningRecord,
+    AddressRecord, AttachmentRecord, ContainerLink, Delegate, Holder, LINKS_LOCK, NetnsRecord,
+    SharedObject, Sharing, Transaction, TuningRecord,
 };
 
 use super::side::Side;
 use super::undo::undo;
-use crate::error::{AttachError, Users, with_cleanup_failure};
-use crate::host::{Container, Host};
-use crate::ipam::{allocate, network_of};
-use crate::names::container_mac;
-use crate::namespaces;
+use crate::del::take_out::take_out;
 use crate::plan::{Ipam, Plan};
-use crate::policy::Policies;
-use crate::ruleset;
-use crate::steps::idle::LINKS_LOCK;
 use crate::steps::veth::IPV6_MINIMUM_MTU;
 use crate::steps::{Created, source_routes, tuning};
 
@@ -50,7 +47,7 @@ pub(super) fn record(
     side: &Side,
     policies: &Policies,
     created: &mut Created,
-) -> Result<Recorded, AttachError> {
+) -> Result<Recorded, WeftError> {
     let sysctls = tuning::originals(inside, &plan.settings.sysctls)?;
     let draft = Draft {
         plan,
@@ -109,13 +106,13 @@ pub(super) fn record(
             host.store.write(|transaction| {
                 side.refuse_conflicts(plan, transaction)?;
                 created.is_first_on_segment = is_first(transaction, segment.as_deref())?;
-                Ok::<_, AttachError>(transaction.insert_attachment(&before)?)
+                Ok::<_, WeftError>(transaction.insert_attachment(&before)?)
             })?;
             let made = match delegate.needs_interface() {
                 true => make_link(host, plan, side, &before, inside, created),
                 false => Ok(()),
             };
-            let answer = made.and_then(|()| delegate.add().map_err(AttachError::from));
+            let answer = made.and_then(|()| delegate.add().map_err(WeftError::from));
             let is_made = created.container_link;
             let outcome = answer.and_then(|answer| {
                 record_answer(host, &draft, &before, &answer, policies, is_made)
@@ -133,7 +130,7 @@ fn record_answer(
     answer: &CniResult,
     policies: &Policies,
     is_made: bool,
-) -> Result<Recorded, AttachError> {
+) -> Result<Recorded, WeftError> {
     let leased = leased_by_delegate(answer);
     let addresses = leased.addresses.iter();
     let families: Vec<bool> = addresses.map(|one| one.address.is_ipv4()).collect();
@@ -154,7 +151,7 @@ fn record_answer(
 }
 
 /// Whether none of Weft's addresses is on a segment.
-fn is_first(transaction: &Transaction<'_>, segment: Option<&str>) -> Result<bool, AttachError> {
+fn is_first(transaction: &Transaction<'_>, segment: Option<&str>) -> Result<bool, WeftError> {
     match segment {
         Some(segment) => Ok(!transaction.is_segment_used(segment)?),
         None => Ok(true),
@@ -169,7 +166,7 @@ fn make_link(
     before: &AttachmentRecord,
     inside: &mut Container,
     created: &mut Created,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
     side.make_link(host, plan, before, inside, created)?;
     created.container_link = true;
@@ -182,7 +179,7 @@ fn insert(
     transaction: &mut Transaction<'_>,
     record: &mut AttachmentRecord,
     policies: &Policies,
-) -> Result<Vec<AttachmentRecord>, AttachError> {
+) -> Result<Vec<AttachmentRecord>, WeftError> {
     policies.join(transaction, record)?;
     if let Some(mut tuning) = record.tuning.take() {
         tuning::share_originals(transaction, record, &mut tuning)?;
@@ -192,7 +189,7 @@ fn insert(
         if let SharedObject::HostRoute { address } = object
             && transaction.users_of(object)? > 0
         {
-            return Err(AttachError::InUse {
+            return Err(WeftError::InUse {
                 key: "hostAccess",
                 name: address.to_string(),
                 why: "is another attachment's already: give the networks different ranges"
@@ -214,8 +211,8 @@ fn undo_delegate(
     plan: &Plan,
     before: &AttachmentRecord,
     created: &mut Created,
-    error: AttachError,
-) -> AttachError {
+    error: WeftError,
+) -> WeftError {
     if created.container_link {
         return undo(host, plan, before, std::mem::take(created), None, error);
     }
@@ -227,7 +224,7 @@ fn undo_delegate(
     // Somebody may have put into the kernel what the record names.
     let named =
         |transaction: &Transaction<'_>| Ok(transaction.attachment(&plan.id)?.into_iter().collect());
-    let removed = ruleset::forget(host, &named, &|transaction| {
+    let removed = take_out(host, Vec::new(), &named, |_| Ok(()), &|transaction| {
         transaction.remove_attachment(&plan.id)
     });
     with_cleanup_failure(error, removed.err())
@@ -288,16 +285,12 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn record(
-        &self,
-        leased: &Leased,
-        mac: Option<String>,
-    ) -> Result<AttachmentRecord, AttachError> {
+    fn record(&self, leased: &Leased, mac: Option<String>) -> Result<AttachmentRecord, WeftError> {
         let (plan, side) = (self.plan, self.side);
         let networks: Vec<IpNetwork> = leased.addresses.iter().map(|one| one.address).collect();
         let mtu = side.mtu(plan);
         if mtu < IPV6_MINIMUM_MTU && networks.iter().any(IpNetwork::is_ipv6) {
-            return Err(AttachError::Conflict {
+            return Err(WeftError::Conflict {
                 key: "mtu",
                 name: mtu.to_string(),
                 why: format!("is too small for IPv6, which needs {IPV6_MINIMUM_MTU}"),

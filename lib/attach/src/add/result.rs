@@ -6,7 +6,6 @@ use weft_store::{AddressRecord, AttachmentRecord};
 
 use super::record::Leased;
 use crate::plan::{LinkPlan, Plan};
-use crate::steps::gateway;
 
 /// An interface that is there now.
 pub(super) struct MadeInterface<'a> {
@@ -35,7 +34,7 @@ pub(super) fn result(
 ) -> CniResult {
     let own = interfaces.iter().position(|one| !one.sandbox.is_empty());
     let gateway = |one: &AddressRecord| match &plan.settings.link {
-        LinkPlan::Bridge(bridge) if bridge.is_gateway => gateway::gateway_of(one),
+        LinkPlan::Bridge(bridge) if bridge.is_gateway => one.gateway_or_first(),
         LinkPlan::Child(child) if child.is_routed() => None,
         _ => one.gateway,
     };

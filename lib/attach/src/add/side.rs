@@ -3,14 +3,13 @@
 use ipnetwork::IpNetwork;
 use weft_cni::result::Interface;
 use weft_kernel::Mac;
+use weft_node::{Container, Host, WeftError};
 use weft_store::{AddressRecord, AttachmentRecord, Transaction, segment_of_bridge};
 
 use super::bridge::BridgeSide;
 use super::child::ChildSide;
 use super::device::DeviceSide;
 use super::record::Leased;
-use crate::error::AttachError;
-use crate::host::{Container, Host};
 use crate::plan::{LinkPlan, Plan};
 use crate::steps::container::Settings;
 use crate::steps::{Created, isolation};
@@ -28,7 +27,7 @@ impl Side {
         host: &mut Host,
         plan: &Plan,
         inside: &mut Container,
-    ) -> Result<Self, AttachError> {
+    ) -> Result<Self, WeftError> {
         Ok(match &plan.settings.link {
             LinkPlan::Bridge(bridge) => Self::Bridge(BridgeSide::look(host, bridge)?),
             LinkPlan::Child(child) => Self::Child(ChildSide::look(host, inside, child)?),
@@ -94,7 +93,7 @@ impl Side {
         record: &AttachmentRecord,
         inside: &mut Container,
         created: &mut Created,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         match (self, &plan.settings.link) {
             (Self::Bridge(side), LinkPlan::Bridge(bridge)) => side
                 .make_link(host, (plan, bridge), record, inside, created)
@@ -112,7 +111,7 @@ impl Side {
         &self,
         plan: &Plan,
         transaction: &Transaction<'_>,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         match (self, &plan.settings.link) {
             (Self::Child(side), LinkPlan::Child(child)) => {
                 side.refuse_conflicts(child, transaction)
@@ -131,7 +130,7 @@ impl Side {
         leased: &Leased,
         networks: &[IpNetwork],
         record: &mut AttachmentRecord,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         match (self, &plan.settings.link) {
             (Self::Bridge(side), LinkPlan::Bridge(bridge)) => {
                 let there = side.bridge.as_ref();
@@ -153,7 +152,7 @@ impl Side {
         &self,
         host: &mut Host,
         record: &AttachmentRecord,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         match self {
             Self::Bridge(_) => super::bridge::await_carrier(host, record),
             Self::Child(_) | Self::Device(_) => Ok(()),
@@ -169,7 +168,7 @@ impl Side {
         inside: &mut Container,
         settings: Settings<'_>,
         created: &mut Created,
-    ) -> Result<Vec<Interface>, AttachError> {
+    ) -> Result<Vec<Interface>, WeftError> {
         match (self, &plan.settings.link) {
             (Self::Bridge(side), LinkPlan::Bridge(bridge)) => {
                 side.apply(host, (plan, bridge), record, inside, settings, created)

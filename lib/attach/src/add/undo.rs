@@ -1,14 +1,12 @@
 //! Taking back what a failed ADD did.
 
 use ipnetwork::IpNetwork;
-use weft_store::{AttachmentRecord, FileLock, SharedObject, Sharing};
+use weft_node::{Host, WeftError, with_cleanup_failure};
+use weft_store::{AttachmentRecord, FileLock, LINKS_LOCK, SharedObject, Sharing};
 
-use crate::del::detach;
-use crate::error::{AttachError, with_cleanup_failure};
-use crate::host::Host;
+use crate::del::{detach, idle, users};
 use crate::plan::{Ipam, LinkPlan, Plan};
-use crate::steps::idle::{self, LINKS_LOCK};
-use crate::steps::{Created, bridge, gateway, uplink, users, vlan_gateway};
+use crate::steps::{Created, bridge, gateway, uplink, vlan_gateway};
 
 /// Takes back what a failed ADD did: first the attachment, as a DEL would, then what was made for
 /// it on the host. The lock is let go first: removing takes it for itself.
@@ -18,23 +16,23 @@ pub(super) fn undo(
     record: &AttachmentRecord,
     created: Created,
     lock: Option<FileLock>,
-    error: AttachError,
-) -> AttachError {
+    error: WeftError,
+) -> WeftError {
     drop(lock);
     let mut failures = Vec::new();
     failures.extend(detach(host, &[record]).err());
     if let Ipam::Delegate(delegate) = &plan.settings.ipam {
-        failures.extend(delegate.del().err().map(AttachError::from));
+        failures.extend(delegate.del().err().map(WeftError::from));
     }
     failures.extend(take_back(host, plan, created).err());
     with_cleanup_failure(
         error,
-        AttachError::collect("undoing a failed ADD", failures).err(),
+        WeftError::collect("undoing a failed ADD", failures).err(),
     )
 }
 
 /// What somebody who came meanwhile needs stays.
-fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), AttachError> {
+fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), WeftError> {
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     let bridge = match &plan.settings.link {
         LinkPlan::Bridge(bridge) => bridge.name.clone(),
@@ -79,15 +77,15 @@ fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), Attac
     if host.all_attachments()?.is_empty() {
         // Backwards: forwarding is off again before advertisements are ignored by a host that forwards.
         for (name, before) in created.sysctls.iter().rev() {
-            let restored = weft_kernel::sysctl::write(name, before).map_err(AttachError::from);
+            let restored = weft_kernel::sysctl::write(name, before).map_err(WeftError::from);
             failures.extend(restored.err());
         }
     }
     failures.extend(idle::remove_made_tables(host).err());
-    AttachError::collect("taking back what was made on the host", failures)
+    WeftError::collect("taking back what was made on the host", failures)
 }
 
-fn put_back(host: &mut Host, link: &str, address: IpNetwork) -> Result<(), AttachError> {
+fn put_back(host: &mut Host, link: &str, address: IpNetwork) -> Result<(), WeftError> {
     match weft_kernel::link::find(host.route()?, link)? {
         Some(found) => {
             let mut none = Created::default();

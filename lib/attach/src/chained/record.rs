@@ -1,16 +1,13 @@
 //! What chained plugins add to the record of an attachment that another plugin has made.
 
 use weft_cni::{AttachmentId, Request};
-use weft_store::{AttachmentRecord, NetnsRecord, NftRecord, Sharing, StoreError, Transaction};
+use weft_node::{Host, WeftError, with_cleanup_failure};
+use weft_store::{AttachmentRecord, LINKS_LOCK, NetnsRecord, Sharing, StoreError, Transaction};
 
-use crate::del::Target;
-use crate::error::{AttachError, with_cleanup_failure};
-use crate::host::Host;
-use crate::ruleset;
-use crate::steps::idle::{self, LINKS_LOCK};
+use crate::del::{Target, idle, take_out};
 
 /// A record for an interface that is not Weft's.
-pub(crate) fn foreign(id: &AttachmentId, plugin: &str, netns: &NetnsRecord) -> AttachmentRecord {
+pub fn foreign(id: &AttachmentId, plugin: &str, netns: &NetnsRecord) -> AttachmentRecord {
     let mut record = AttachmentRecord::new(id.clone(), plugin);
     record.netns = Some(netns.clone());
     record
@@ -18,7 +15,7 @@ pub(crate) fn foreign(id: &AttachmentId, plugin: &str, netns: &NetnsRecord) -> A
 
 /// Whether a DEL of Weft's own interface plugin will follow, which ends the connections of all plugins in
 /// one look: the kernel's list is long. Until then they only go on as they were.
-pub(crate) fn ends_with_interface(record: &AttachmentRecord) -> bool {
+pub fn ends_with_interface(record: &AttachmentRecord) -> bool {
     record.container_link.is_some() && !record.addresses.is_empty()
 }
 
@@ -38,19 +35,19 @@ fn is_empty(record: &AttachmentRecord) -> bool {
 
 /// What the store says to a DEL of a chained plugin.
 #[derive(Debug, Default)]
-pub(crate) struct Recorded {
+pub struct Recorded {
     /// The records that it is about.
-    pub(crate) records: Vec<AttachmentRecord>,
+    pub records: Vec<AttachmentRecord>,
     /// A DEL that was killed has left something to be removed.
-    pub(crate) has_idle: bool,
+    pub has_idle: bool,
 }
 
 /// Looks into the store for a DEL of a chained plugin. One that cannot be read keeps no container from
 /// being removed: nothing is known of what was added then.
-pub(crate) fn recorded(host: &mut Host, request: &Request) -> Result<Recorded, AttachError> {
+pub fn recorded(host: &mut Host, request: &Request) -> Result<Recorded, WeftError> {
     let names = request.env.container()?;
     let target = Target::of(request, &names);
-    let outcome = host.read_to_remove(|transaction| {
+    let outcome = host.store.read(|transaction| {
         Ok(Recorded {
             records: target.records_in(transaction)?,
             // Who looks closer says why this cannot be told.
@@ -68,26 +65,49 @@ pub(crate) fn recorded(host: &mut Host, request: &Request) -> Result<Recorded, A
 
 /// Takes something out of a record, a record away of which nothing is left, and what nobody shares any
 /// more.
-pub(crate) fn withdraw(
+///
+/// # Errors
+/// The store's, and what could not be removed.
+pub fn withdraw(
     host: &mut Host,
     id: &AttachmentId,
     take_out: &dyn Fn(&mut AttachmentRecord),
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
+    withdraw_after(
+        host,
+        AttachmentRecord::new(id.clone(), ""),
+        |_| Ok(()),
+        take_out,
+    )
+}
+
+/// The same after the elements of `part` have gone, and what `more` removes.
+fn withdraw_after(
+    host: &mut Host,
+    part: AttachmentRecord,
+    more: impl FnOnce(&mut Host) -> Result<(), WeftError>,
+    take_out: &dyn Fn(&mut AttachmentRecord),
+) -> Result<(), WeftError> {
+    let id = part.id.clone();
     let left = |record: &AttachmentRecord| {
         let mut left = record.clone();
         take_out(&mut left);
         left
     };
-    let taken_out = |transaction: &Transaction<'_>| {
-        let there = transaction.attachment(id)?;
-        let part = there.and_then(|there| ruleset::without(&there, Some(&left(&there))));
+    let named = |transaction: &Transaction<'_>| {
+        let there = transaction.attachment(&id)?;
+        let part = there.map(|mut there| {
+            let kept = left(&there).nft;
+            there.nft.retain(|element| !kept.contains(element));
+            there
+        });
         Ok(part.into_iter().collect())
     };
-    let has_idle = ruleset::forget(host, &taken_out, &|transaction| {
-        if let Some(there) = transaction.attachment(id)? {
+    let has_idle = take_out::take_out(host, vec![part], &named, more, &|transaction| {
+        if let Some(there) = transaction.attachment(&id)? {
             let left = left(&there);
             if is_empty(&left) {
-                transaction.remove_attachment(id)?;
+                transaction.remove_attachment(&id)?;
             } else {
                 transaction.replace_attachment(&left)?;
             }
@@ -100,72 +120,25 @@ pub(crate) fn withdraw(
     Ok(())
 }
 
-/// Takes a chained plugin's parts out of the records that a DEL is about, in one look at the store, where they
-/// are nowhere else: `elements` of each record that has a part are none, and the rest ends with the interface.
-/// Otherwise, or if there is no part, this returns false and has changed nothing.
-pub(crate) fn take_out_at_once(
-    host: &mut Host,
-    request: &Request,
-    elements: &dyn Fn(&AttachmentRecord) -> Option<&[NftRecord]>,
-    take_out: &dyn Fn(&mut AttachmentRecord),
-) -> Result<bool, AttachError> {
-    // Writing, to one of another boot too, would make one.
-    if !host.store.path().exists() {
-        return Ok(false);
-    }
-    let names = request.env.container()?;
-    let target = Target::of(request, &names);
-    let outcome = host.store.write(|transaction| {
-        let mut records = target.records_in(transaction)?;
-        let mut parts = records.iter().filter_map(elements).peekable();
-        let has_part = parts.peek().is_some();
-        if !has_part || !parts.all(<[_]>::is_empty) || !records.iter().all(ends_with_interface) {
-            return Ok(None);
-        }
-        for record in &mut records {
-            take_out(record);
-            transaction.replace_attachment(record)?;
-        }
-        Ok::<_, StoreError>(Some(transaction.has_idle()?))
-    });
-    match outcome {
-        Ok(Some(has_idle)) => {
-            if has_idle {
-                idle::remove_found(host)?;
-            }
-            Ok(true)
-        }
-        // Who goes on without it says so.
-        Ok(None) | Err(StoreError::Damaged { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Takes back a chained plugin's part of an attachment: its elements, what `more` removes, and then,
 /// if nothing has failed, its part of the record. What remains is in the record for the next call.
-pub(crate) fn take_back(
+pub fn take_back(
     host: &mut Host,
     part: &AttachmentRecord,
-    more: impl FnOnce(&mut Host) -> Result<(), AttachError>,
+    more: impl FnOnce(&mut Host) -> Result<(), WeftError>,
     take_out: &dyn Fn(&mut AttachmentRecord),
-) -> Result<(), AttachError> {
-    let mut errors = Vec::new();
-    errors.extend(ruleset::remove_elements(host, &[part]).err());
-    errors.extend(more(host).err());
-    if errors.is_empty() {
-        errors.extend(withdraw(host, &part.id, take_out).err());
-    }
-    AttachError::collect("taking back what was added", errors)
+) -> Result<(), WeftError> {
+    withdraw_after(host, part.clone(), more, take_out)
 }
 
 /// The same after an ADD that has failed: what it has shared or made on the host goes as well.
-pub(crate) fn undo(
+pub fn undo(
     host: &mut Host,
     part: &AttachmentRecord,
-    more: impl FnOnce(&mut Host) -> Result<(), AttachError>,
+    more: impl FnOnce(&mut Host) -> Result<(), WeftError>,
     take_out: &dyn Fn(&mut AttachmentRecord),
-    error: AttachError,
-) -> AttachError {
+    error: WeftError,
+) -> WeftError {
     let mut failures = Vec::new();
     failures.extend(take_back(host, part, more, take_out).err());
     if host.has_made_tables {
@@ -174,6 +147,6 @@ pub(crate) fn undo(
             Err(error) => failures.push(error.into()),
         }
     }
-    let failure = AttachError::collect("undoing a failed ADD", failures).err();
+    let failure = WeftError::collect("undoing a failed ADD", failures).err();
     with_cleanup_failure(error, failure)
 }

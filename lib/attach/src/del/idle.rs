@@ -1,22 +1,17 @@
 //! Removing what attachments shared and nobody uses any more.
 
-use weft_store::{NftRecord, SharedObject, Sharing};
+use weft_firewall::foreign::admission;
+use weft_firewall::ruleset;
+use weft_node::{Host, WeftError};
+use weft_store::{LINKS_LOCK, NftRecord, SharedObject, Sharing};
 
-use super::{
-    bridge, device, gateway, host_access, parent, route_localnet, uplink, users, vlan_gateway,
+use super::users;
+use crate::steps::{
+    bridge, device, gateway, host_access, parent, ports, route_localnet, uplink, vlan_gateway,
 };
-use crate::error::AttachError;
-use crate::foreign::admission;
-use crate::host::Host;
-use crate::policy;
-use crate::portmap;
-use crate::ruleset;
-
-/// The lock between those who use a bridge (shared) and those who remove one (exclusive).
-pub(crate) const LINKS_LOCK: &str = "links";
 
 /// Removes every idle object and forgets it. A crash in between leaves it idle, for the next call.
-pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
+pub fn remove_idle(host: &mut Host) -> Result<(), WeftError> {
     let idle = host.store.read(|transaction| transaction.idle_objects())?;
     if idle.is_empty() {
         return Ok(());
@@ -25,7 +20,7 @@ pub(crate) fn remove_idle(host: &mut Host) -> Result<(), AttachError> {
 }
 
 /// The same after a transaction has found idle objects.
-pub(crate) fn remove_found(host: &mut Host) -> Result<(), AttachError> {
+pub fn remove_found(host: &mut Host) -> Result<(), WeftError> {
     // Until the store knows what is gone: who uses it again meanwhile would leave it behind.
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     // Who came back to use one before the lock was taken has made it busy again.
@@ -43,7 +38,7 @@ pub(crate) fn remove_found(host: &mut Host) -> Result<(), AttachError> {
         match remove(host, &object) {
             Ok(()) => removed.push(object),
             // Its time has not come: the name is another interface's still.
-            Err(AttachError::NotYet) => {}
+            Err(WeftError::NotYet) => {}
             Err(error) => errors.push(error),
         }
     }
@@ -61,13 +56,13 @@ pub(crate) fn remove_found(host: &mut Host) -> Result<(), AttachError> {
             .iter()
             .try_for_each(|object| transaction.forget_idle(object))
     });
-    errors.extend(forgotten.err().map(AttachError::from));
-    AttachError::collect("removing what is no longer used", errors)
+    errors.extend(forgotten.err().map(WeftError::from));
+    WeftError::collect("removing what is no longer used", errors)
 }
 
 /// A failed ADD leaves no tables that it has made, unless somebody needs them by now. The links lock
 /// is held.
-pub(crate) fn remove_made_tables(host: &mut Host) -> Result<(), AttachError> {
+pub fn remove_made_tables(host: &mut Host) -> Result<(), WeftError> {
     if host.has_made_tables && !users::is_needed(host, &SharedObject::Ruleset)? {
         ruleset::delete_tables(host)?;
     }
@@ -95,7 +90,7 @@ fn order(object: &SharedObject) -> u8 {
     }
 }
 
-fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
+fn remove(host: &mut Host, object: &SharedObject) -> Result<(), WeftError> {
     let is_only_known = matches!(
         object,
         SharedObject::ParentMode { .. }
@@ -116,8 +111,8 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), AttachError> {
         SharedObject::HostAccess { link } => host_access::remove(host, link),
         SharedObject::VlanLink { link, .. } => parent::remove_vlan(host, link),
         SharedObject::RouteLocalnet { link } => route_localnet::switch(host, link, false),
-        SharedObject::Network { name } => policy::forget_network(host, name),
-        SharedObject::PortSuccessor { id } => portmap::succeed(host, id),
+        SharedObject::Network { name } => weft_firewall::forget_network(host, name),
+        SharedObject::PortSuccessor { id } => ports::succeed(host, id),
         SharedObject::LostName {
             alternative_name,
             name,

@@ -8,13 +8,13 @@
 use std::collections::HashSet;
 
 use weft_cni::AttachmentId;
+use weft_firewall::connections;
+use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, LeavingNote, Transaction};
 
-use super::links::DELETE_LOCK;
-use super::{connections, idle, links};
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::ruleset;
+use super::idle;
+use super::take_out::take_out;
+use crate::steps::links::{self, DELETE_LOCK};
 
 /// Ends attachments of which everything else is gone. `names` are their links on the host. They are
 /// gone, and so are their records, when this returns.
@@ -22,7 +22,7 @@ pub(crate) fn finish(
     host: &mut Host,
     records: &[&AttachmentRecord],
     names: &[String],
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     // The mark before the note: who reads the note deletes the marked links.
     let has_links = !links::mark(host, names)?.is_empty();
     let has_idle = if !has_links && !host.store.has_leaving() {
@@ -42,7 +42,7 @@ pub(crate) fn finish(
 }
 
 /// Waits with a note; none if it has been served. Whether something shared is left to nobody else.
-fn wait(host: &mut Host, records: &[&AttachmentRecord]) -> Result<Option<bool>, AttachError> {
+fn wait(host: &mut Host, records: &[&AttachmentRecord]) -> Result<Option<bool>, WeftError> {
     let note = match host.store.note_leaving(records) {
         Ok(note) => Some(note),
         Err(error) => {
@@ -62,7 +62,7 @@ fn wait(host: &mut Host, records: &[&AttachmentRecord]) -> Result<Option<bool>, 
 }
 
 /// Ends what is noted, if nobody is about to: a DEL that was killed may have left it.
-pub(crate) fn finish_left_over(host: &mut Host) -> Result<(), AttachError> {
+pub(crate) fn finish_left_over(host: &mut Host) -> Result<(), WeftError> {
     if !host.store.has_leaving() {
         return Ok(());
     }
@@ -75,7 +75,7 @@ pub(crate) fn finish_left_over(host: &mut Host) -> Result<(), AttachError> {
 
 /// Ends one's own attachments and all that are noted. The delete lock is held. Returns whether
 /// something shared is left to nobody.
-fn finish_all(host: &mut Host, own: &[&AttachmentRecord]) -> Result<bool, AttachError> {
+fn finish_all(host: &mut Host, own: &[&AttachmentRecord]) -> Result<bool, WeftError> {
     let noted = host.store.leaving();
     links::delete_marked(host)?;
     match end_noted(host, own, &noted) {
@@ -92,7 +92,7 @@ fn end_noted(
     host: &mut Host,
     own: &[&AttachmentRecord],
     noted: &[(LeavingNote, Vec<AttachmentRecord>)],
-) -> Result<bool, AttachError> {
+) -> Result<bool, WeftError> {
     let recorded = still_recorded(host, noted)?;
     let there: Vec<&AttachmentRecord> = recorded.iter().collect();
     let ids: HashSet<&AttachmentId> = noted
@@ -116,7 +116,7 @@ fn end_noted(
 fn still_recorded(
     host: &Host,
     noted: &[(LeavingNote, Vec<AttachmentRecord>)],
-) -> Result<Vec<AttachmentRecord>, AttachError> {
+) -> Result<Vec<AttachmentRecord>, WeftError> {
     if noted.is_empty() {
         return Ok(Vec::new());
     }
@@ -140,11 +140,10 @@ fn forget(
     host: &mut Host,
     own: &[&AttachmentRecord],
     others: &[&AttachmentRecord],
-) -> Result<bool, AttachError> {
+) -> Result<bool, WeftError> {
     let all = [own, others].concat();
-    ruleset::remove_elements(host, &all)?;
-    connections::end_of_gone(host, &all)?;
-    let taken_out = |transaction: &Transaction<'_>| {
+    let known = all.iter().map(|record| (*record).clone()).collect();
+    let named = |transaction: &Transaction<'_>| {
         let mut there = Vec::new();
         for record in &all {
             let recorded = transaction.attachment(&record.id)?;
@@ -152,7 +151,8 @@ fn forget(
         }
         Ok(there)
     };
-    ruleset::forget(host, &taken_out, &|transaction| {
+    let end = |host: &mut Host| connections::end_of_gone(host, &all);
+    take_out(host, known, &named, end, &|transaction| {
         for record in own {
             transaction.remove_attachment(&record.id)?;
         }

@@ -1,32 +1,21 @@
 //! Who still needs something of the host: every recorded attachment counts, whether or not it asked
 //! for clean-up.
 
-use weft_store::{AttachmentRecord, HostLink, SharedObject};
-
-use crate::error::AttachError;
-use crate::host::Host;
-
-/// The interface that holds the gateway addresses of a port.
-pub(crate) fn gateway_link(port: &HostLink) -> Option<String> {
-    let bridge = port.bridge.as_ref()?;
-    Some(match port.vlan {
-        Some(vlan) => format!("{bridge}.{vlan}"),
-        None => bridge.clone(),
-    })
-}
+use weft_node::{Host, WeftError};
+use weft_store::{AttachmentRecord, SharedObject};
 
 fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
     let mut ports = record.host_links.iter();
     match object {
         SharedObject::GatewayAddress { link, address } => {
-            ports.any(|port| gateway_link(port).as_ref() == Some(link))
+            ports.any(|port| port.gateway_link().as_ref() == Some(link))
                 && record
                     .addresses
                     .iter()
                     .any(|one| address.contains(one.address.ip()))
         }
         SharedObject::VlanGateway { link, .. } => {
-            ports.any(|port| gateway_link(port).as_ref() == Some(link))
+            ports.any(|port| port.gateway_link().as_ref() == Some(link))
         }
         SharedObject::Uplink { bridge, .. } => {
             ports.any(|port| port.bridge.as_ref() == Some(bridge))
@@ -58,7 +47,7 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
 }
 
 /// Whether a recorded attachment needs the object.
-pub(crate) fn is_needed(host: &Host, object: &SharedObject) -> Result<bool, AttachError> {
+pub(crate) fn is_needed(host: &Host, object: &SharedObject) -> Result<bool, WeftError> {
     let records = host.all_attachments()?;
     Ok(records.iter().any(|record| needs(record, object)))
 }

@@ -10,11 +10,8 @@ use weft_kernel::nft::{
 };
 use weft_kernel::qdisc::{self, TokenBucket};
 use weft_kernel::{NetNs, link};
+use weft_node::{Container, Host, WeftError, namespaces};
 use weft_store::{AttachmentRecord, BandwidthRecord};
-
-use crate::error::AttachError;
-use crate::host::{Container, Host};
-use crate::namespaces;
 
 /// NF_NETDEV_INGRESS.
 fn receiving(table: Table) -> Chain {
@@ -39,11 +36,11 @@ fn table_of(ifname: &str) -> Table {
 
 /// Drops what an interface receives beyond a limit. The kernel lets a second's worth through before
 /// the burst is counted (`nft_limit_init`).
-pub(crate) fn limit_receiving(
+pub fn limit_receiving(
     inside: &Container,
     ifname: &str,
     limit: TokenBucket,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let table = table_of(ifname);
     let chain = receiving(table);
     let mut batch = NftBatch::new();
@@ -64,17 +61,17 @@ pub(crate) fn limit_receiving(
 }
 
 /// Whether [`limit_receiving`] is in force.
-pub(crate) fn limits_receiving(inside: &Container, ifname: &str) -> Result<bool, AttachError> {
+pub fn limits_receiving(inside: &Container, ifname: &str) -> Result<bool, WeftError> {
     let mut socket = NftSocket::open_in(&inside.netns, &inside.home)?;
     Ok(!socket.rules(&table_of(ifname))?.is_empty())
 }
 
 /// Removes every limit that is still there; what goes with its interface anyway is left to that.
-pub(crate) fn remove(
+pub fn remove(
     host: &mut Host,
     record: &AttachmentRecord,
     going: &[String],
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let Some(bandwidth) = &record.bandwidth else {
         return Ok(());
     };
@@ -95,7 +92,7 @@ pub(crate) fn remove(
     }
 }
 
-fn remove_inside(netns: &NetNs, bandwidth: &BandwidthRecord) -> Result<(), AttachError> {
+fn remove_inside(netns: &NetNs, bandwidth: &BandwidthRecord) -> Result<(), WeftError> {
     let home = NetNs::current()?;
     if bandwidth.sends {
         let mut socket = RouteSocket::open_in(netns, &home)?;
@@ -112,7 +109,7 @@ fn remove_inside(netns: &NetNs, bandwidth: &BandwidthRecord) -> Result<(), Attac
     Ok(())
 }
 
-fn remove_root(socket: &mut RouteSocket, name: &str) -> Result<(), AttachError> {
+fn remove_root(socket: &mut RouteSocket, name: &str) -> Result<(), WeftError> {
     let Some(there) = link::find(socket, name)? else {
         return Ok(());
     };

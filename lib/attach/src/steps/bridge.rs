@@ -1,18 +1,17 @@
 //! The bridge: found or made, never taken from somebody else.
 
+use weft_firewall::ruleset;
 use weft_kernel::bridge::{self, BridgeChange, NewBridge};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, host as machine, sysctl};
+use weft_node::names::bridge_mac;
+use weft_node::{Host, WeftError, default_route};
 use weft_store::AttachmentRecord;
 
 use super::gateway::Forwards;
-use super::{Created, default_route, router_advertisements};
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::names::bridge_mac;
+use super::{Created, router_advertisements};
 use crate::plan::{BridgePlan, Mtu};
-use crate::ruleset;
 
 /// The alias of a bridge that Weft made: only such a one is ever removed.
 pub(crate) const BRIDGE_ALIAS: &str = "weft bridge";
@@ -33,11 +32,11 @@ pub(crate) struct BridgeFacts {
 /// The bridge as it is before anything is done.
 ///
 /// # Errors
-/// [`AttachError::Conflict`] if the name is another kind of link's.
-pub(crate) fn look(host: &mut Host, plan: &BridgePlan) -> Result<Option<Link>, AttachError> {
+/// [`WeftError::Conflict`] if the name is another kind of link's.
+pub(crate) fn look(host: &mut Host, plan: &BridgePlan) -> Result<Option<Link>, WeftError> {
     let found = link::find(host.route()?, &plan.name)?;
     match found {
-        Some(link) if link.kind.as_deref() != Some("bridge") => Err(AttachError::Conflict {
+        Some(link) if link.kind.as_deref() != Some("bridge") => Err(WeftError::Conflict {
             key: "bridge",
             name: plan.name.clone(),
             why: format!(
@@ -54,7 +53,7 @@ pub(crate) fn mtu(
     host: &mut Host,
     plan: &BridgePlan,
     existing: Option<&Link>,
-) -> Result<u32, AttachError> {
+) -> Result<u32, WeftError> {
     match (plan.mtu, existing) {
         (Mtu::Bytes(bytes), _) => Ok(bytes),
         (Mtu::Auto, Some(bridge)) => Ok(bridge.mtu),
@@ -63,7 +62,7 @@ pub(crate) fn mtu(
 }
 
 /// The MTU of the interface with the default route; Ethernet's if there is none.
-fn default_route_mtu(host: &mut Host) -> Result<u32, AttachError> {
+fn default_route_mtu(host: &mut Host) -> Result<u32, WeftError> {
     const ETHERNET: u32 = 1500;
     let uplink = default_route::interface(host.route()?)?;
     // The loopback interface's 65536 is no guide for what is sent on a wire.
@@ -80,7 +79,7 @@ pub(crate) fn ensure(
     existing: Option<&Link>,
     mtu: u32,
     created: &mut Created,
-) -> Result<BridgeFacts, AttachError> {
+) -> Result<BridgeFacts, WeftError> {
     let made;
     let there = match existing {
         Some(link) => link,
@@ -142,7 +141,7 @@ fn create(
     plan: &BridgePlan,
     mtu: u32,
     created: &mut Created,
-) -> Result<Link, AttachError> {
+) -> Result<Link, WeftError> {
     let mut batch = Batch::new();
     let new = NewBridge {
         name: &plan.name,
@@ -163,7 +162,7 @@ fn create(
         Err(error) if error.is_present() => {}
         Err(error) => return Err(error.into()),
     }
-    look(host, plan)?.ok_or_else(|| AttachError::Conflict {
+    look(host, plan)?.ok_or_else(|| WeftError::Conflict {
         key: "bridge",
         name: plan.name.clone(),
         why: "vanished while it was being made".to_owned(),
@@ -191,7 +190,7 @@ fn set_ipv6(plan: &BridgePlan, there: &Link) {
 }
 
 /// Deletes a bridge that Weft made, unless somebody has put ports on it.
-pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), AttachError> {
+pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), WeftError> {
     let socket = host.route()?;
     let Some(found) = link::find(socket, name)? else {
         return Ok(());

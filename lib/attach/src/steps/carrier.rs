@@ -7,15 +7,13 @@
 use std::time::{Duration, Instant};
 
 use weft_kernel::link::{self, Link};
-
-use crate::error::AttachError;
-use crate::host::Host;
+use weft_node::{Host, WeftError};
 
 /// Waits until a port and its bridge pass packets, the port is gone, or patience is at its end.
 ///
 /// # Errors
-/// [`AttachError::Kernel`]: the kernel does not answer.
-pub(crate) fn await_port(host: &mut Host, port: &str) -> Result<(), AttachError> {
+/// [`WeftError::Kernel`]: the kernel does not answer.
+pub(crate) fn await_port(host: &mut Host, port: &str) -> Result<(), WeftError> {
     /// Enough for a kernel that is busy.
     const PATIENCE: Duration = Duration::from_secs(2);
     const FIRST_PAUSE: Duration = Duration::from_micros(250);
@@ -30,7 +28,7 @@ pub(crate) fn await_port(host: &mut Host, port: &str) -> Result<(), AttachError>
 }
 
 /// Also true of what is gone, and of a port that waits for the spanning tree: that may take half a minute.
-fn passes_packets(host: &mut Host, port: &str) -> Result<bool, AttachError> {
+fn passes_packets(host: &mut Host, port: &str) -> Result<bool, WeftError> {
     let socket = host.route()?;
     let Some(found) = link::find(socket, port)? else {
         return Ok(true);

@@ -4,13 +4,11 @@ use weft_kernel::child::{ChildKind, ChildLink};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::{Mac, NetNs};
+use weft_node::names::{ALIAS_PREFIX, alias, alternative_name};
+use weft_node::{Container, Host, WeftError, namespaces};
 use weft_store::AttachmentRecord;
 
 use super::parent::explain;
-use crate::error::AttachError;
-use crate::host::{Container, Host};
-use crate::names::{ALIAS_PREFIX, alias, alternative_name};
-use crate::namespaces;
 
 /// What is to be made.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ pub(crate) fn create(
     host: &mut Host,
     inside: &mut Container,
     new: &NewChild<'_>,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let (parent, index) = new.parent;
     let link = |name| ChildLink {
         name,
@@ -61,7 +59,7 @@ pub(crate) fn create(
     }
 }
 
-fn rename(inside: &mut Container, new: &NewChild<'_>) -> Result<(), AttachError> {
+fn rename(inside: &mut Container, new: &NewChild<'_>) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     if let Some(there) = link::find(&mut inside.route, new.first_name)? {
         link::rename(there.index, new.name, &mut batch);
@@ -72,7 +70,7 @@ fn rename(inside: &mut Container, new: &NewChild<'_>) -> Result<(), AttachError>
 /// Deletes the interface from its container, if that is still there, whatever it is called by now.
 /// It goes with its namespace, but a namespace may outlive the attachment, and the parent stays in
 /// use as long. One that the container has moved on is looked for everywhere.
-pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), AttachError> {
+pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), WeftError> {
     let (Some(parent), Some(own), Some(netns)) =
         (&record.parent, &record.container_link, &record.netns)
     else {
@@ -108,7 +106,7 @@ fn delete_matching(
     netns: &NetNs,
     home: &NetNs,
     is_wanted: &dyn Fn(&Link) -> bool,
-) -> Result<bool, AttachError> {
+) -> Result<bool, WeftError> {
     let mut socket = RouteSocket::open_in(netns, home)?;
     let mut found = link::list(&mut socket)?;
     found.retain(|link| link.child.is_some() && is_wanted(link));
@@ -117,7 +115,7 @@ fn delete_matching(
 }
 
 /// By index: what has the name by now may be another one.
-fn delete_links(socket: &mut RouteSocket, links: &[Link]) -> Result<(), AttachError> {
+fn delete_links(socket: &mut RouteSocket, links: &[Link]) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     for link in links {
         link::delete_index(link.index, &mut batch);
@@ -136,7 +134,7 @@ fn delete_links(socket: &mut RouteSocket, links: &[Link]) -> Result<(), AttachEr
 pub(crate) fn delete_unrecorded(
     netns: &NetNs,
     is_orphan: &dyn Fn(&str) -> bool,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let is_orphan = |link: &Link| is_orphan(&link.alias);
     delete_matching(netns, &NetNs::current()?, &is_orphan).map(drop)
 }
@@ -147,8 +145,8 @@ pub(crate) fn delete_unrecorded(
 pub(crate) fn delete_orphans(
     netns: &NetNs,
     home: &NetNs,
-    is_orphan: &dyn Fn(&str) -> Result<bool, AttachError>,
-) -> Result<(), AttachError> {
+    is_orphan: &dyn Fn(&str) -> Result<bool, WeftError>,
+) -> Result<(), WeftError> {
     let mut socket = RouteSocket::open_in(netns, home)?;
     let mut orphans = Vec::new();
     for link in link::list(&mut socket)? {

@@ -4,18 +4,15 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use weft_cni::result::Route;
-use weft_kernel::Mac;
+use weft_ipam::network_of;
 use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::RouteSpec;
-use weft_kernel::sysctl;
+use weft_kernel::{Mac, sysctl};
+use weft_node::{Container, WeftError};
 use weft_store::{AddressRecord, AttachmentRecord, ContainerLink};
 
-use super::gateway::gateway_of;
-use crate::error::AttachError;
-use crate::host::Container;
-use crate::ipam::network_of;
 use crate::sysctls::Sysctls;
 
 /// How the interface behaves.
@@ -35,13 +32,13 @@ pub(crate) struct Settings<'a> {
 }
 
 /// Refuses if the name is taken, and notes whether there are other interfaces.
-pub(crate) fn require_free(container: &mut Container, ifname: &str) -> Result<(), AttachError> {
+pub(crate) fn require_free(container: &mut Container, ifname: &str) -> Result<(), WeftError> {
     let there = link::list(&mut container.route)?;
     let mut names = there
         .iter()
         .flat_map(|link| std::iter::once(&link.name).chain(&link.alternative_names));
     if names.any(|name| name == ifname) {
-        return Err(AttachError::InterfaceExists {
+        return Err(WeftError::InterfaceExists {
             ifname: ifname.to_owned(),
             netns: container.netns.path().display().to_string(),
         });
@@ -58,13 +55,13 @@ pub(crate) fn configure(
     record: &AttachmentRecord,
     own: &ContainerLink,
     settings: Settings<'_>,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let detection = settings.detection;
     if !own.up {
         return Ok(());
     }
     let found = link::find(&mut container.route, &own.name)?;
-    let found = found.ok_or_else(|| AttachError::Conflict {
+    let found = found.ok_or_else(|| WeftError::Conflict {
         key: "CNI_IFNAME",
         name: own.name.clone(),
         why: "vanished from the container while it was being configured".to_owned(),
@@ -101,7 +98,7 @@ fn commit_with_routes(
     mut batch: Batch,
     index: u32,
     record: &AttachmentRecord,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     /// IP6_RT_PRIO_USER (linux/ipv6_route.h).
     const IPV6_PRIORITY: u32 = 1024;
     let before = batch.len();
@@ -137,7 +134,7 @@ fn commit_with_routes(
 }
 
 /// Announces the interface's addresses once more.
-pub(crate) fn announce(container: &mut Container, own: &ContainerLink) -> Result<(), AttachError> {
+pub(crate) fn announce(container: &mut Container, own: &ContainerLink) -> Result<(), WeftError> {
     let found = link::find(&mut container.route, &own.name)?;
     let mac = own.mac.parse::<Mac>();
     if let (Some(found), Ok(mac)) = (found, mac) {
@@ -155,7 +152,7 @@ fn set_ipv6(
     link: &Link,
     addresses: &[AddressRecord],
     settings: Settings<'_>,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     if !addresses.iter().any(|one| one.address.is_ipv6()) {
         return Ok(());
     }
@@ -204,7 +201,7 @@ pub(crate) fn spec(route: &Route, index: u32, addresses: &[AddressRecord]) -> Ro
         addresses
             .iter()
             .filter(|one| one.address.is_ipv4() == route.dst.is_ipv4())
-            .find_map(gateway_of)
+            .find_map(AddressRecord::gateway_or_first)
     };
     let gateway = route
         .gw
@@ -212,7 +209,9 @@ pub(crate) fn spec(route: &Route, index: u32, addresses: &[AddressRecord]) -> Ro
     // The network's router is on the container's link, be it in one of its subnets or not (of link-local addresses the
     // kernel knows that). Of another one the kernel judges by the routes that there are: a route by nowhere is a mistake.
     let is_on_link_all_the_same = |gateway: IpAddr| {
-        let is_own = addresses.iter().any(|one| gateway_of(one) == Some(gateway));
+        let is_own = addresses
+            .iter()
+            .any(|one| one.gateway_or_first() == Some(gateway));
         let is_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
         is_own && !is_local && !addresses.iter().any(|one| one.address.contains(gateway))
     };
@@ -235,7 +234,7 @@ fn await_detection(
     container: &mut Container,
     index: u32,
     addresses: &[AddressRecord],
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     const PAUSE: Duration = Duration::from_millis(20);
     if !addresses.iter().any(|one| one.address.is_ipv6()) {
@@ -250,7 +249,7 @@ fn await_detection(
                 .filter(|a| addresses.iter().any(|one| one.address == a.address))
         };
         if let Some(duplicate) = ours().find(|assigned| assigned.is_duplicate) {
-            return Err(AttachError::Conflict {
+            return Err(WeftError::Conflict {
                 key: "ipam",
                 name: duplicate.address.to_string(),
                 why: "is in use by another host of the network (duplicate address)".to_owned(),

@@ -9,15 +9,13 @@ use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::{Mac, NetNs};
+use weft_node::{Container, Host, Users, WeftError, namespaces};
 use weft_store::{AttachmentRecord, DeviceRecord, SharedObject};
 
-use crate::error::{AttachError, Users};
-use crate::host::{Container, Host};
-use crate::namespaces;
 use crate::plan::DeviceSelector;
 
-fn conflict(name: &str, why: impl Into<String>) -> AttachError {
-    AttachError::Conflict {
+fn conflict(name: &str, why: impl Into<String>) -> WeftError {
+    WeftError::Conflict {
         key: "device",
         name: name.to_owned(),
         why: why.into(),
@@ -25,7 +23,7 @@ fn conflict(name: &str, why: impl Into<String>) -> AttachError {
 }
 
 /// The interface that a selector means.
-pub(crate) fn look(host: &mut Host, selector: &DeviceSelector) -> Result<Link, AttachError> {
+pub(crate) fn look(host: &mut Host, selector: &DeviceSelector) -> Result<Link, WeftError> {
     let socket = host.route()?;
     let found = match selector {
         DeviceSelector::Name(name) => named(socket, name)?,
@@ -53,7 +51,7 @@ pub(crate) fn look(host: &mut Host, selector: &DeviceSelector) -> Result<Link, A
 }
 
 /// Refuses what containers depend on.
-fn refuse_used(host: &mut Host, found: &Link) -> Result<(), AttachError> {
+fn refuse_used(host: &mut Host, found: &Link) -> Result<(), WeftError> {
     let is_parent = |record: &AttachmentRecord| {
         let mut parents = record.parent.iter().filter(|parent| !parent.in_container);
         parents.any(|parent| parent.name == found.name)
@@ -74,7 +72,7 @@ fn refuse_used(host: &mut Host, found: &Link) -> Result<(), AttachError> {
         Some((record, why))
     });
     if let Some((user, why)) = users.next() {
-        return Err(AttachError::InUse {
+        return Err(WeftError::InUse {
             key: "device",
             name: found.name.clone(),
             why: format!("{why}: {}", user.id),
@@ -87,8 +85,8 @@ fn refuse_used(host: &mut Host, found: &Link) -> Result<(), AttachError> {
     Ok(())
 }
 
-fn named(socket: &mut RouteSocket, name: &str) -> Result<Link, AttachError> {
-    link::find(socket, name)?.ok_or_else(|| AttachError::InUse {
+fn named(socket: &mut RouteSocket, name: &str) -> Result<Link, WeftError> {
+    link::find(socket, name)?.ok_or_else(|| WeftError::InUse {
         key: "device",
         name: name.to_owned(),
         why: "does not exist on the host; another container may have it".to_owned(),
@@ -96,7 +94,7 @@ fn named(socket: &mut RouteSocket, name: &str) -> Result<Link, AttachError> {
     })
 }
 
-fn with_mac(socket: &mut RouteSocket, mac: Mac) -> Result<Link, AttachError> {
+fn with_mac(socket: &mut RouteSocket, mac: Mac) -> Result<Link, WeftError> {
     let all = link::list(socket)?;
     // Interfaces on it (VLANs, macvlan) may have the same address: the hardware comes first.
     let mut matching: Vec<Link> = all
@@ -112,7 +110,7 @@ fn with_mac(socket: &mut RouteSocket, mac: Mac) -> Result<Link, AttachError> {
 }
 
 /// The interface of a device, by sysfs.
-fn of_device(socket: &mut RouteSocket, path: &Path, shown: &str) -> Result<Link, AttachError> {
+fn of_device(socket: &mut RouteSocket, path: &Path, shown: &str) -> Result<Link, WeftError> {
     let canonical = path
         .canonicalize()
         .map_err(|error| conflict(shown, format!("cannot be found: {error}")))?;
@@ -150,7 +148,7 @@ pub(crate) fn record(
     host: &mut Host,
     device: &Link,
     alternative_name: String,
-) -> Result<DeviceRecord, AttachError> {
+) -> Result<DeviceRecord, WeftError> {
     let there = address::list(host.route()?, device.index)?;
     let is_kept = |address: &ipnetwork::IpNetwork| match address {
         ipnetwork::IpNetwork::V6(v6) => !v6.ip().is_unicast_link_local(),
@@ -180,7 +178,7 @@ pub(crate) fn take(
     inside: &Container,
     device: &DeviceRecord,
     ifname: &str,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     link::add_alternative_name(device.index, &device.alternative_name, &mut batch);
     link::move_to(device.index, &inside.netns, ifname, &mut batch);
@@ -189,7 +187,7 @@ pub(crate) fn take(
 
 /// Brings the interface back as it was, wherever it is. One that is nowhere went with its
 /// namespace, as virtual ones do.
-pub(crate) fn give_back(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+pub(crate) fn give_back(host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
     let Some(device) = &record.device else {
         return Ok(());
     };
@@ -221,19 +219,19 @@ pub(crate) fn give_back(host: &mut Host, record: &AttachmentRecord) -> Result<()
 /// Gives an interface its own name again that another one had when it came back.
 ///
 /// # Errors
-/// [`AttachError::NotYet`] while the other one has it.
+/// [`WeftError::NotYet`] while the other one has it.
 pub(crate) fn rename_back(
     host: &mut Host,
     alternative_name: &str,
     name: &str,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let socket = host.route()?;
     let Some(there) = link::find(socket, alternative_name)? else {
         return Ok(());
     };
     if there.name != name {
         if link::find(socket, name)?.is_some() {
-            return Err(AttachError::NotYet);
+            return Err(WeftError::NotYet);
         }
         let mut batch = Batch::new();
         link::set_down(there.index, &mut batch);
@@ -250,7 +248,7 @@ pub(crate) fn rename_back(
 
 /// Brings an interface home whose record is lost: by the alternative name that derives from the
 /// attachment. What it was called and how it was nobody knows any more.
-pub(crate) fn rescue(netns: &NetNs, alternative_name: &str) -> Result<(), AttachError> {
+pub(crate) fn rescue(netns: &NetNs, alternative_name: &str) -> Result<(), WeftError> {
     let home = NetNs::current()?;
     let mut inside = RouteSocket::open_in(netns, &home)?;
     let Some(there) = link::find(&mut inside, alternative_name)? else {
@@ -274,7 +272,7 @@ fn find_again(
     inside: &mut RouteSocket,
     device: &DeviceRecord,
     record: &AttachmentRecord,
-) -> Result<Option<Link>, AttachError> {
+) -> Result<Option<Link>, WeftError> {
     if let Some(there) = link::find(inside, &device.alternative_name)? {
         return Ok(Some(there));
     }
@@ -298,7 +296,7 @@ fn move_home(
     home: &NetNs,
     there: &Link,
     device: &DeviceRecord,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     if !there.alternative_names.contains(&device.alternative_name) {
         link::add_alternative_name(there.index, &device.alternative_name, &mut batch);
@@ -322,7 +320,7 @@ fn free_name(alternative_name: &str) -> String {
 
 /// Name, address, MTU, addresses and state as they were. If the name is another interface's by now, a later call
 /// gives it back.
-fn restore(host: &mut Host, there: &Link, device: &DeviceRecord) -> Result<(), AttachError> {
+fn restore(host: &mut Host, there: &Link, device: &DeviceRecord) -> Result<(), WeftError> {
     let is_renamed = there.name != device.name;
     let is_taken = is_renamed && link::find(host.route()?, &device.name)?.is_some();
     if is_taken {

@@ -1,40 +1,21 @@
 //! The host as the containers' router: gateway addresses and forwarding.
 
-use std::net::IpAddr;
-
 use ipnetwork::IpNetwork;
 use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::forwarding::{self, IpFamily};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::sysctl;
+use weft_node::{Host, WeftError, default_route};
 use weft_store::AddressRecord;
 
-use super::{Created, default_route, router_advertisements, subnets};
-use crate::error::AttachError;
-use crate::host::Host;
-
-/// The gateway of an address: IPAM's, else the first address of the subnet, as in the reference.
-pub(crate) fn gateway_of(record: &AddressRecord) -> Option<IpAddr> {
-    let network = record.in_subnet();
-    let first = |network: IpNetwork| match network {
-        IpNetwork::V4(v4) if v4.prefix() < 31 => v4.nth(1).map(IpAddr::from),
-        IpNetwork::V6(v6) if v6.prefix() < 127 => Some(IpAddr::from(
-            (u128::from(v6.network()).saturating_add(1)).to_be_bytes(),
-        )),
-        IpNetwork::V4(_) | IpNetwork::V6(_) => None,
-    };
-    record
-        .gateway
-        .or_else(|| first(network))
-        .filter(|gateway| *gateway != network.ip())
-}
+use super::{Created, router_advertisements, subnets};
 
 /// The gateway addresses that the host holds for these addresses. One that is in another subnet, or a link-local
 /// one, is held alone.
 pub(crate) fn gateway_addresses(records: &[AddressRecord]) -> Vec<IpNetwork> {
     let address = |record: &AddressRecord| {
-        let gateway = gateway_of(record)?;
+        let gateway = record.gateway_or_first()?;
         let subnet = record.in_subnet();
         match subnet.contains(gateway) {
             true => IpNetwork::new(gateway, subnet.prefix()).ok(),
@@ -55,7 +36,7 @@ pub(crate) fn ensure_addresses(
     wanted: &[IpNetwork],
     force: bool,
     created: &mut Created,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let there = address::list(host.route()?, index)?;
     let is_missing = |gateway: &&IpNetwork| there.iter().all(|one| one.address != **gateway);
     let missing: Vec<&IpNetwork> = wanted.iter().filter(is_missing).collect();
@@ -68,7 +49,7 @@ pub(crate) fn ensure_addresses(
             .filter(|other| overlap(gateway, other));
         for other in conflicting {
             if !force {
-                return Err(AttachError::Conflict {
+                return Err(WeftError::Conflict {
                     key: "bridge",
                     name: link_name.to_owned(),
                     why: format!(
@@ -104,7 +85,7 @@ fn overlap(one: &IpNetwork, other: &IpNetwork) -> bool {
     one.is_ipv4() == other.is_ipv4() && (other.contains(one.ip()) || one.contains(other.ip()))
 }
 
-fn allow_ipv6(link_name: &str) -> Result<(), AttachError> {
+fn allow_ipv6(link_name: &str) -> Result<(), WeftError> {
     let name = format!("net/ipv6/conf/{link_name}/disable_ipv6");
     if sysctl::exists(&name) {
         sysctl::write(&name, "0")?;
@@ -154,7 +135,7 @@ pub(crate) fn ensure_forwarding(
     (link, forwards): (&str, Forwards),
     addresses: &[AddressRecord],
     created: &mut Created,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     for family in families(addresses.iter().map(|record| record.address)) {
         if !forwarding::is_on(host.route()?, family)? {
             if family == IpFamily::V6 {
@@ -179,7 +160,7 @@ pub(crate) fn not_forwarding(
     host: &mut Host,
     link_name: &str,
     families: &[IpFamily],
-) -> Result<Vec<String>, AttachError> {
+) -> Result<Vec<String>, WeftError> {
     let socket = host.route()?;
     let mut off = Vec::new();
     let mut ends: Vec<Link> = link::find(socket, link_name)?.into_iter().collect();
@@ -202,7 +183,7 @@ pub(crate) fn remove_address(
     host: &mut Host,
     link_name: &str,
     gateway: &IpNetwork,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let socket = host.route()?;
     let Some(found) = link::find(socket, link_name)? else {
         return Ok(());

@@ -14,14 +14,12 @@ use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::{KernelError, Mac, NetNs, address, neighbour, sysctl};
+use weft_node::names::bridge_mac;
+use weft_node::{Container, Host, WeftError, namespaces};
 use weft_store::{AddressRecord, AttachmentRecord, HostRoute, StoreError};
 
 use super::parent::explain;
 use super::router_advertisements;
-use crate::error::AttachError;
-use crate::host::{Container, Host};
-use crate::names::bridge_mac;
-use crate::namespaces;
 use crate::plan::{ChildPlan, HostAccess};
 
 const ALIAS: &str = "weft host access";
@@ -33,7 +31,7 @@ pub(crate) fn sources(
     host: &mut Host,
     plan: &ChildPlan,
     parent: Option<&Link>,
-) -> Result<Vec<IpNetwork>, AttachError> {
+) -> Result<Vec<IpNetwork>, WeftError> {
     match (&plan.host_access, parent) {
         (HostAccess::None, _) | (HostAccess::Parent, None) => Ok(Vec::new()),
         (HostAccess::Addresses(list), _) => Ok(list.iter().map(|ip| (*ip).into()).collect()),
@@ -58,7 +56,7 @@ pub(crate) fn routes(
     sources: &[IpNetwork],
     addresses: &[AddressRecord],
     macs: Option<&(Mac, Mac)>,
-) -> Result<Vec<HostRoute>, AttachError> {
+) -> Result<Vec<HostRoute>, WeftError> {
     let route =
         |one: &AddressRecord| {
             let same_family = || {
@@ -69,7 +67,7 @@ pub(crate) fn routes(
             let near = same_family().find(|source| one.address.contains(source.ip()));
             let source = near.or_else(|| same_family().next()).ok_or_else(|| {
             let family = if one.address.is_ipv4() { "IPv4" } else { "IPv6" };
-            AttachError::Conflict {
+            WeftError::Conflict {
                 key: "hostAccess",
                 name: one.address.to_string(),
                 why: format!(
@@ -99,7 +97,7 @@ pub(crate) fn ensure(
     name: &str,
     kind: ChildKind,
     parent: (&str, u32, u32),
-) -> Result<(u32, Extent), AttachError> {
+) -> Result<(u32, Extent), WeftError> {
     let (parent_name, parent_index, mtu) = parent;
     let socket = host.route()?;
     if let Some(there) = link::find(socket, name)? {
@@ -110,7 +108,7 @@ pub(crate) fn ensure(
                 .is_some_and(|there| there.driver() == kind.driver());
         let is_ours = there.alias == ALIAS || is_being_made;
         if !is_ours || there.parent != Some(parent_index) {
-            return Err(AttachError::Conflict {
+            return Err(WeftError::Conflict {
                 key: "hostAccess",
                 name: name.to_owned(),
                 why: format!("exists and is not Weft's interface on {parent_name}"),
@@ -148,7 +146,7 @@ pub(crate) fn ensure(
         Err(error) => return Err(explain(error.into(), kind, parent_name)),
     }
     let there = link::find(socket, name)?;
-    let there = there.ok_or_else(|| AttachError::Conflict {
+    let there = there.ok_or_else(|| WeftError::Conflict {
         key: "hostAccess",
         name: name.to_owned(),
         why: "vanished while it was being made".to_owned(),
@@ -158,7 +156,7 @@ pub(crate) fn ensure(
 }
 
 /// Brings the host's interface up, deaf to what containers and the LAN advertise.
-fn set_up(host: &mut Host, there: &Link) -> Result<(), AttachError> {
+fn set_up(host: &mut Host, there: &Link) -> Result<(), WeftError> {
     if there.ipv6.is_some_and(|ipv6| ipv6.accept_ra != 0) {
         router_advertisements::ignore(&there.name);
     }
@@ -171,7 +169,7 @@ fn set_up(host: &mut Host, there: &Link) -> Result<(), AttachError> {
 }
 
 /// IPv6 routes by an interface need IPv6 on it, which a host may have switched off.
-fn allow_ipv6(link: &Link, routes: &[HostRoute]) -> Result<(), AttachError> {
+fn allow_ipv6(link: &Link, routes: &[HostRoute]) -> Result<(), WeftError> {
     let is_off = link.ipv6.is_some_and(|ipv6| ipv6.disable_ipv6 != 0);
     if is_off && routes.iter().any(|route| route.address.is_ipv6()) {
         sysctl::write(&format!("net/ipv6/conf/{}/disable_ipv6", link.name), "0")?;
@@ -213,8 +211,8 @@ fn fallback(route: &HostRoute, index: u32) -> Option<RouteSpec> {
 }
 
 /// What the kernel's refusal of a route means.
-fn refused(error: KernelError, route: &HostRoute) -> AttachError {
-    let conflict = |name: String, why: &str| AttachError::Conflict {
+fn refused(error: KernelError, route: &HostRoute) -> WeftError {
+    let conflict = |name: String, why: &str| WeftError::Conflict {
         key: "hostAccess",
         name,
         why: why.to_owned(),
@@ -237,7 +235,7 @@ fn replace_own(
     index: u32,
     route: &HostRoute,
     error: KernelError,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let is_own = |there: &RouteSpec| there.dst.ip() == route.address && there.source.is_some();
     let socket = host.route()?;
     let there = route::list_of_link(socket, route.address.is_ipv4(), index)?;
@@ -254,7 +252,7 @@ fn replace_own(
 }
 
 /// Adds the routes of the host to a container.
-pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(), AttachError> {
+pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(), WeftError> {
     if let Some(there) = link::find_index(host.route()?, index)? {
         allow_ipv6(&there, routes)?;
     }
@@ -292,7 +290,7 @@ pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(
 pub(crate) fn add_inside(
     inside: &mut Container,
     record: &AttachmentRecord,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let Some(own) = &record.container_link else {
         return Ok(());
     };
@@ -328,7 +326,7 @@ pub(crate) fn add_inside(
 }
 
 /// Removes the host's routes to a container.
-pub(crate) fn remove_routes(host: &mut Host, routes: &[HostRoute]) -> Result<(), AttachError> {
+pub(crate) fn remove_routes(host: &mut Host, routes: &[HostRoute]) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     for route in routes {
         let socket = host.route()?;
@@ -367,7 +365,7 @@ pub(crate) enum Extent {
 ///
 /// # Errors
 /// The kernel's and the store's.
-pub(crate) fn mend(host: &mut Host, link_name: &str, extent: Extent) -> Result<(), AttachError> {
+pub(crate) fn mend(host: &mut Host, link_name: &str, extent: Extent) -> Result<(), WeftError> {
     let Some(there) = link::find(host.route()?, link_name)? else {
         return Ok(());
     };
@@ -407,7 +405,7 @@ pub(crate) fn mend(host: &mut Host, link_name: &str, extent: Extent) -> Result<(
 }
 
 /// Puts an attachment's routes back, by the address that the host has by now.
-fn put_back(host: &mut Host, index: u32, record: &AttachmentRecord) -> Result<(), AttachError> {
+fn put_back(host: &mut Host, index: u32, record: &AttachmentRecord) -> Result<(), WeftError> {
     let mut record = record.clone();
     let own: Vec<IpNetwork> = address::list_all(host.route()?)?
         .iter()
@@ -446,7 +444,7 @@ fn put_back(host: &mut Host, index: u32, record: &AttachmentRecord) -> Result<()
 }
 
 /// What of the host's way to a container is missing.
-pub(crate) fn missing(host: &mut Host, routes: &[HostRoute]) -> Result<Vec<String>, AttachError> {
+pub(crate) fn missing(host: &mut Host, routes: &[HostRoute]) -> Result<Vec<String>, WeftError> {
     let mut missing = Vec::new();
     for wanted in routes {
         let socket = host.route()?;
@@ -472,7 +470,7 @@ pub(crate) fn missing(host: &mut Host, routes: &[HostRoute]) -> Result<Vec<Strin
 }
 
 /// The names of the host's interfaces that Weft made.
-pub(crate) fn all(host: &mut Host) -> Result<Vec<String>, AttachError> {
+pub(crate) fn all(host: &mut Host) -> Result<Vec<String>, WeftError> {
     let links = link::list(host.route()?)?.into_iter();
     Ok(links
         .filter(|link| link.alias == ALIAS)
@@ -481,7 +479,7 @@ pub(crate) fn all(host: &mut Host) -> Result<Vec<String>, AttachError> {
 }
 
 /// Deletes the host's interface if Weft made it.
-pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), AttachError> {
+pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), WeftError> {
     match link::find(host.route()?, name)? {
         Some(there) if there.alias == ALIAS => super::links::delete_alone(host, name),
         _ => Ok(()),

@@ -2,17 +2,15 @@
 
 use ipnetwork::IpNetwork;
 use weft_cni::result::Route;
+use weft_firewall::ruleset;
+use weft_node::{Users, WeftError};
 use weft_store::{AddressRecord, Isolation, SharedObject, Transaction};
-
-use super::gateway::gateway_of;
-use crate::error::{AttachError, Users};
-use crate::ruleset;
 
 /// RT_SCOPE_LINK (linux/rtnetlink.h).
 const SCOPE_LINK: u32 = 253;
 
 /// What the attachments behind an interface of the host share.
-pub(crate) fn shared_objects(bridge: &str, link: &str, mode: Isolation) -> Vec<SharedObject> {
+pub fn shared_objects(bridge: &str, link: &str, mode: Isolation) -> Vec<SharedObject> {
     if mode.is_none() {
         return Vec::new();
     }
@@ -29,11 +27,11 @@ pub(crate) fn shared_objects(bridge: &str, link: &str, mode: Isolation) -> Vec<S
 
 /// Refuses to make half of a bridge closed: an open container there would be a way around, by a tag
 /// of another VLAN if need be, and a closed one has been promised that there is none.
-pub(crate) fn refuse_other_modes(
+pub fn refuse_other_modes(
     link: &str,
     wanted: Isolation,
     transaction: &Transaction<'_>,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let users = |mode: Isolation| {
         let link = link.to_owned();
         transaction.users_of(&SharedObject::Isolation { link, mode })
@@ -48,7 +46,7 @@ pub(crate) fn refuse_other_modes(
             || (wanted == Isolation::Apart && mode.is_none())
     };
     let refuse = |mode: Isolation| {
-        Err(AttachError::InUse {
+        Err(WeftError::InUse {
             key: "isolation",
             name: link.to_owned(),
             why: format!(
@@ -80,10 +78,10 @@ pub(crate) fn refuse_other_modes(
 
 /// Gives each address to the container alone: no neighbour is on its link but the gateway, by which
 /// everything passes the host. The routes that this needs.
-pub(crate) fn alone(addresses: &mut [AddressRecord]) -> Vec<Route> {
+pub fn alone(addresses: &mut [AddressRecord]) -> Vec<Route> {
     let mut routes = Vec::new();
     for one in addresses {
-        let Some(gateway) = gateway_of(one) else {
+        let Some(gateway) = one.gateway_or_first() else {
             continue;
         };
         let subnet = one.address;

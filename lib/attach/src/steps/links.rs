@@ -6,14 +6,12 @@
 
 use weft_kernel::link;
 use weft_kernel::netlink::Batch;
-
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::names::DELETION_GROUP;
+use weft_node::names::DELETION_GROUP;
+use weft_node::{Host, WeftError};
 
 /// Deletes one link by name, at once and by itself: what others may come to use again (a bridge)
 /// must never be marked, because a mark outlives the process that made it.
-pub(crate) fn delete_alone(host: &mut Host, name: &str) -> Result<(), AttachError> {
+pub(crate) fn delete_alone(host: &mut Host, name: &str) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     link::delete(name, &mut batch);
     match host.route()?.commit(batch) {
@@ -27,7 +25,7 @@ pub(crate) fn delete_alone(host: &mut Host, name: &str) -> Result<(), AttachErro
 pub(crate) const DELETE_LOCK: &str = "delete";
 
 /// Deletes links by name; absent ones are no error. They are gone when this returns.
-pub(crate) fn delete(host: &mut Host, names: &[String]) -> Result<(), AttachError> {
+pub(crate) fn delete(host: &mut Host, names: &[String]) -> Result<(), WeftError> {
     let marked = mark(host, names)?;
     if marked.is_empty() {
         return Ok(());
@@ -43,10 +41,7 @@ pub(crate) fn delete(host: &mut Host, names: &[String]) -> Result<(), AttachErro
 }
 
 /// Marks links for deletion and returns those that were there.
-pub(crate) fn mark<'a>(
-    host: &mut Host,
-    names: &'a [String],
-) -> Result<Vec<&'a String>, AttachError> {
+pub(crate) fn mark<'a>(host: &mut Host, names: &'a [String]) -> Result<Vec<&'a String>, WeftError> {
     let mut batch = Batch::new();
     for name in names {
         link::set_group(name, DELETION_GROUP, &mut batch);
@@ -63,7 +58,7 @@ pub(crate) fn mark<'a>(
 }
 
 /// Deletes every marked link. The delete lock is held.
-pub(crate) fn delete_marked(host: &mut Host) -> Result<(), AttachError> {
+pub(crate) fn delete_marked(host: &mut Host) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     link::delete_group(DELETION_GROUP, &mut batch);
     match host.route()?.commit(batch) {

@@ -4,12 +4,11 @@ use weft_kernel::NetNs;
 use weft_kernel::child::{ChildKind, ChildLink, IpvlanFlag, IpvlanMode, MacvlanMode};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
+use weft_node::names::vlan_link_name;
+use weft_node::{Container, Host, Users, WeftError, default_route};
 use weft_store::{SharedObject, Transaction};
 
-use super::{Created, default_route};
-use crate::error::{AttachError, Users};
-use crate::host::{Container, Host};
-use crate::names::vlan_link_name;
+use super::Created;
 use crate::plan::{ChildPlan, Mtu};
 
 /// The alias of a VLAN interface that Weft made: only such a one is ever removed.
@@ -50,8 +49,8 @@ impl Parent {
     }
 }
 
-fn conflict(key: &'static str, name: &str, why: impl Into<String>) -> AttachError {
-    AttachError::Conflict {
+fn conflict(key: &'static str, name: &str, why: impl Into<String>) -> WeftError {
+    WeftError::Conflict {
         key,
         name: name.to_owned(),
         why: why.into(),
@@ -63,7 +62,7 @@ pub(crate) fn look(
     host: &mut Host,
     inside: Option<&mut Container>,
     plan: &ChildPlan,
-) -> Result<Parent, AttachError> {
+) -> Result<Parent, WeftError> {
     let socket = match inside {
         Some(inside) if plan.link_in_container => &mut inside.route,
         _ => host.route()?,
@@ -92,7 +91,7 @@ pub(crate) fn look(
     Ok(Parent { master, vlan })
 }
 
-fn require_usable(master: &Link, plan: &ChildPlan) -> Result<(), AttachError> {
+fn require_usable(master: &Link, plan: &ChildPlan) -> Result<(), WeftError> {
     let name = &master.name;
     if master.is_loopback {
         return Err(conflict("master", name, "is the loopback interface"));
@@ -112,7 +111,7 @@ fn require_usable(master: &Link, plan: &ChildPlan) -> Result<(), AttachError> {
     }
 }
 
-fn require_vlan_of(there: &Link, master: &Link, id: u16) -> Result<(), AttachError> {
+fn require_vlan_of(there: &Link, master: &Link, id: u16) -> Result<(), WeftError> {
     if there.child == Some(ChildKind::Vlan { id }) && there.parent == Some(master.index) {
         return Ok(());
     }
@@ -152,7 +151,7 @@ pub(crate) fn refuse_other_modes(
     transaction: &Transaction<'_>,
     parent: &str,
     kind: ChildKind,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let passthru = ChildKind::Macvlan {
         mode: MacvlanMode::Passthru,
         broadcast_queue: None,
@@ -175,7 +174,7 @@ pub(crate) fn refuse_other_modes(
             mode: mode.clone(),
         };
         if transaction.users_of(&object)? > 0 {
-            return Err(AttachError::InUse {
+            return Err(WeftError::InUse {
                 key: "master",
                 name: parent.to_owned(),
                 why: format!("is in use as {mode}: that mode, or another master"),
@@ -193,7 +192,7 @@ pub(crate) fn ensure(
     parent: &Parent,
     id: Option<u16>,
     created: &mut Created,
-) -> Result<u32, AttachError> {
+) -> Result<u32, WeftError> {
     if let Some(there) = parent.link() {
         // Whether the master is up is the administrator's; on one that is down nothing else can be.
         if parent.vlan.is_some() && !there.is_up && parent.master.is_up {
@@ -234,15 +233,15 @@ pub(crate) fn ensure(
     found(socket, name)
 }
 
-fn found(socket: &mut RouteSocket, name: &str) -> Result<u32, AttachError> {
+fn found(socket: &mut RouteSocket, name: &str) -> Result<u32, WeftError> {
     link::find(socket, name)?
         .map(|link| link.index)
         .ok_or_else(|| conflict("master", name, "vanished while it was being used"))
 }
 
 /// What the kernel's refusals to put an interface on a parent mean.
-pub(crate) fn explain(error: AttachError, kind: ChildKind, parent: &str) -> AttachError {
-    let AttachError::Kernel(refusal) = &error else {
+pub(crate) fn explain(error: WeftError, kind: ChildKind, parent: &str) -> WeftError {
+    let WeftError::Kernel(refusal) = &error else {
         return error;
     };
     let passthru = matches!(
@@ -253,7 +252,7 @@ pub(crate) fn explain(error: AttachError, kind: ChildKind, parent: &str) -> Atta
         }
     );
     match refusal {
-        _ if refusal.is_unsupported() => AttachError::NoDriver(kind),
+        _ if refusal.is_unsupported() => WeftError::NoDriver(kind),
         _ if refusal.is_busy() => conflict(
             "master",
             parent,
@@ -273,7 +272,7 @@ pub(crate) fn explain(error: AttachError, kind: ChildKind, parent: &str) -> Atta
 }
 
 /// Deletes a VLAN interface if Weft made it.
-pub(crate) fn remove_vlan(host: &mut Host, name: &str) -> Result<(), AttachError> {
+pub(crate) fn remove_vlan(host: &mut Host, name: &str) -> Result<(), WeftError> {
     match link::find(host.route()?, name)? {
         Some(there) if there.alias == VLAN_ALIAS => super::links::delete_alone(host, name),
         _ => Ok(()),

@@ -2,18 +2,16 @@
 
 use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::Batch;
-
-use crate::error::AttachError;
-use crate::host::Host;
+use weft_node::{Host, WeftError};
 
 /// Whether an interface lets them.
-pub(crate) fn is_on(host: &mut Host, name: &str) -> Result<bool, AttachError> {
+pub fn is_on(host: &mut Host, name: &str) -> Result<bool, WeftError> {
     let there = link::find(host.route()?, name)?;
     Ok(there.is_some_and(|link| link.routes_localnet))
 }
 
 /// Switches it. An interface that is gone took its setting with it.
-pub(crate) fn switch(host: &mut Host, name: &str, on: bool) -> Result<(), AttachError> {
+pub fn switch(host: &mut Host, name: &str, on: bool) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     let change = Change {
         routes_localnet: Some(on),

@@ -9,10 +9,9 @@ use std::collections::BTreeSet;
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::{address, route, sysctl};
+use weft_node::{Host, WeftError};
 
 use super::Created;
-use crate::error::AttachError;
-use crate::host::Host;
 
 /// Believed unless the interface forwards.
 const UNLESS_FORWARDING: i32 = 1;
@@ -22,7 +21,7 @@ fn parameter(link: &str) -> String {
 }
 
 /// The interfaces with addresses or routes that routers have advertised.
-pub(crate) fn used_by(socket: &mut RouteSocket) -> Result<BTreeSet<u32>, AttachError> {
+pub(crate) fn used_by(socket: &mut RouteSocket) -> Result<BTreeSet<u32>, WeftError> {
     let mut links = route::advertised_links(socket)?;
     let addresses = address::list_all(socket)?;
     let advertised = addresses.iter().filter(|one| one.is_by_router);
@@ -31,7 +30,7 @@ pub(crate) fn used_by(socket: &mut RouteSocket) -> Result<BTreeSet<u32>, AttachE
 }
 
 /// Before forwarding is switched on: the host goes on believing the routers that it knows by advertisements.
-pub(crate) fn keep(host: &mut Host, created: &mut Created) -> Result<(), AttachError> {
+pub(crate) fn keep(host: &mut Host, created: &mut Created) -> Result<(), WeftError> {
     let used = used_by(host.route()?)?;
     for index in used {
         let Some(found) = link::find_index(host.route()?, index)? else {
@@ -67,7 +66,7 @@ pub(crate) fn ignore(link: &str) {
 
 /// The same for a bridge that Weft did not make, unless the host has its own address or router by it, or it leads
 /// beyond the host: then it is the administrator's to say.
-pub(crate) fn ignore_on_foreign(host: &mut Host, bridge: &Link) -> Result<(), AttachError> {
+pub(crate) fn ignore_on_foreign(host: &mut Host, bridge: &Link) -> Result<(), WeftError> {
     let believes = bridge
         .ipv6
         .is_some_and(|ipv6| ipv6.accept_ra != 0 && ipv6.disable_ipv6 == 0);

@@ -10,19 +10,16 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use weft_cni::AttachmentId;
 use weft_cni::result::Route;
+use weft_ipam::network_of;
 use weft_kernel::NetNs;
 use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::route::RouteSpec;
 use weft_kernel::rule::{self, SourceRule};
-use weft_store::{AttachmentRecord, Transaction};
+use weft_node::{Container, WeftError, namespaces};
+use weft_store::{AddressRecord, AttachmentRecord, Transaction};
 
 use super::container::spec;
-use super::gateway::gateway_of;
-use crate::error::AttachError;
-use crate::host::Container;
-use crate::ipam::network_of;
-use crate::namespaces;
 
 /// Before the main table (32766), behind what a container may have itself.
 const PRIORITY: u32 = 30_000;
@@ -40,7 +37,7 @@ pub(crate) fn table(id: &AttachmentId) -> u32 {
 pub(crate) fn share(
     transaction: &mut Transaction<'_>,
     record: &AttachmentRecord,
-) -> Result<Vec<AttachmentRecord>, AttachError> {
+) -> Result<Vec<AttachmentRecord>, WeftError> {
     let mut siblings = transaction.attachments_of_id(&record.id.container_id)?;
     siblings.retain(|one| {
         let is_up = one.container_link.as_ref().is_some_and(|own| own.up);
@@ -84,7 +81,7 @@ fn routes(record: &AttachmentRecord, index: u32, table: u32) -> Vec<RouteSpec> {
             .any(|route| route.is_default() && is_same(route.dst.ip()));
         let mut addresses = record.addresses.iter();
         let first = addresses.find(|one| is_same(one.address.ip()));
-        let gateway = first.and_then(gateway_of);
+        let gateway = first.and_then(AddressRecord::gateway_or_first);
         if let (true, false, Some(gateway)) = (record.is_routed_by_host, has_default, gateway)
             && let Ok(dst) = IpNetwork::new(everywhere, 0)
         {
@@ -112,7 +109,7 @@ fn on_link(network: IpNetwork) -> Route {
 pub(crate) fn ensure<'a>(
     inside: &mut Container,
     records: impl Iterator<Item = &'a AttachmentRecord>,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     for record in records {
         let (Some(table), Some(own)) = (record.source_table, &record.container_link) else {
@@ -147,7 +144,7 @@ pub(crate) fn ensure<'a>(
 }
 
 /// Removes an attachment's rules from the container, if that is still there.
-pub(crate) fn remove(record: &AttachmentRecord) -> Result<(), AttachError> {
+pub(crate) fn remove(record: &AttachmentRecord) -> Result<(), WeftError> {
     let Some(table) = record.source_table else {
         return Ok(());
     };
@@ -172,7 +169,7 @@ pub(crate) fn remove(record: &AttachmentRecord) -> Result<(), AttachError> {
 pub(crate) fn missing(
     inside: &mut Container,
     record: &AttachmentRecord,
-) -> Result<Vec<String>, AttachError> {
+) -> Result<Vec<String>, WeftError> {
     let Some(table) = record.source_table else {
         return Ok(Vec::new());
     };

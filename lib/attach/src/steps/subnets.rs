@@ -5,10 +5,9 @@ use weft_kernel::address::{self, Assigned};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::route;
+use weft_node::{Host, WeftError};
 
 use super::bridge::BRIDGE_ALIAS;
-use crate::error::AttachError;
-use crate::host::Host;
 
 /// Whether neighbours by `other` would be looked for by the interface with `gateway` from then on: the more
 /// particular prefix wins, and of two alike the older one, until it is set anew.
@@ -30,7 +29,7 @@ fn taken(
     socket: &mut RouteSocket,
     index: u32,
     gateway: &IpNetwork,
-) -> Result<Option<Assigned>, AttachError> {
+) -> Result<Option<Assigned>, WeftError> {
     let bits = if gateway.is_ipv4() { 32 } else { 128 };
     if is_link_local(gateway) || gateway.prefix() == bits {
         return Ok(None);
@@ -60,7 +59,7 @@ fn taken(
 
 /// Makes sure that a gateway address is in nobody's way. A bridge of Weft's that has no ports any more (the
 /// network's bridge has got another name) gives up the subnet.
-pub(crate) fn claim(host: &mut Host, index: u32, gateway: &IpNetwork) -> Result<(), AttachError> {
+pub(crate) fn claim(host: &mut Host, index: u32, gateway: &IpNetwork) -> Result<(), WeftError> {
     let socket = host.route()?;
     while let Some(other) = taken(socket, index, gateway)? {
         let holder = link::find_index(socket, other.link)?;
@@ -87,8 +86,8 @@ pub(crate) fn claim(host: &mut Host, index: u32, gateway: &IpNetwork) -> Result<
     Ok(())
 }
 
-fn in_the_way(gateway: &IpNetwork, name: &str, address: &IpNetwork) -> AttachError {
-    AttachError::Conflict {
+fn in_the_way(gateway: &IpNetwork, name: &str, address: &IpNetwork) -> WeftError {
+    WeftError::Conflict {
         key: "ipam",
         name: format!("{}/{}", gateway.network(), gateway.prefix()),
         why: format!(
@@ -102,7 +101,7 @@ fn in_the_way(gateway: &IpNetwork, name: &str, address: &IpNetwork) -> AttachErr
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn overlaps(host: &mut Host, link_name: &str) -> Result<Vec<String>, AttachError> {
+pub(crate) fn overlaps(host: &mut Host, link_name: &str) -> Result<Vec<String>, WeftError> {
     let socket = host.route()?;
     let Some(found) = link::find(socket, link_name)? else {
         return Ok(Vec::new());

@@ -3,19 +3,17 @@
 use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::{NetNs, sysctl};
+use weft_node::{Container, Host, WeftError, namespaces};
 use weft_store::{AttachmentRecord, StoreError, Transaction, TuningRecord};
 
-use crate::error::AttachError;
-use crate::host::{Container, Host};
-use crate::namespaces;
 use crate::sysctls::Sysctls;
 
 /// The present values of parameters. One that does not exist is left out: those of an interface
 /// that is still to be made, and which go with it.
-pub(crate) fn originals(
+pub fn originals(
     inside: &Container,
     sysctls: &Sysctls,
-) -> Result<Vec<(String, String)>, AttachError> {
+) -> Result<Vec<(String, String)>, WeftError> {
     if sysctls.is_empty() {
         return Ok(Vec::new());
     }
@@ -29,7 +27,7 @@ pub(crate) fn originals(
 
 /// What another attachment of the container has changed before was something else at first: that is what is put
 /// back by whoever goes last.
-pub(crate) fn share_originals(
+pub fn share_originals(
     transaction: &Transaction<'_>,
     record: &AttachmentRecord,
     tuning: &mut TuningRecord,
@@ -80,7 +78,7 @@ fn values_after(host: &Host, record: &AttachmentRecord, tuning: &TuningRecord) -
 
 /// Puts everything back that is still there to be put back. What a container did to its own
 /// namespace since may keep something from it, but nobody from being removed.
-pub(crate) fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<(), AttachError> {
+pub fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
     let Some(tuning) = &record.tuning else {
         return Ok(());
     };
@@ -103,10 +101,10 @@ pub(crate) fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<(), 
         let after = values_after(host, record, tuning);
         restore_inside(&netns, &after)?;
     }
-    AttachError::collect("restoring what was tuned", errors)
+    WeftError::collect("restoring what was tuned", errors)
 }
 
-fn restore_inside(netns: &NetNs, tuning: &TuningRecord) -> Result<(), AttachError> {
+fn restore_inside(netns: &NetNs, tuning: &TuningRecord) -> Result<(), WeftError> {
     let home = NetNs::current()?;
     let mut batch = Batch::new();
     let change = Change {

@@ -3,13 +3,12 @@
 use weft_kernel::address;
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
+use weft_node::{Host, WeftError};
 
 use super::Created;
-use crate::error::AttachError;
-use crate::host::Host;
 
-fn conflict(name: &str, why: String) -> AttachError {
-    AttachError::Conflict {
+fn conflict(name: &str, why: String) -> WeftError {
+    WeftError::Conflict {
         key: "uplink",
         name: name.to_owned(),
         why,
@@ -17,7 +16,7 @@ fn conflict(name: &str, why: String) -> AttachError {
 }
 
 /// The interface, if it can be made a port of this bridge without harm.
-pub(crate) fn look(host: &mut Host, name: &str, bridge: Option<u32>) -> Result<Link, AttachError> {
+pub(crate) fn look(host: &mut Host, name: &str, bridge: Option<u32>) -> Result<Link, WeftError> {
     let socket = host.route()?;
     let found = link::find(socket, name)?.ok_or_else(|| conflict(name, "does not exist".into()))?;
     match found.controller {
@@ -56,7 +55,7 @@ pub(crate) fn ensure(
     uplink: &Link,
     bridge: u32,
     created: &mut Created,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     if uplink.controller == Some(bridge) {
         return Ok(());
     }
@@ -69,7 +68,7 @@ pub(crate) fn ensure(
 }
 
 /// Releases it.
-pub(crate) fn remove(host: &mut Host, name: &str, bridge: &str) -> Result<(), AttachError> {
+pub(crate) fn remove(host: &mut Host, name: &str, bridge: &str) -> Result<(), WeftError> {
     let socket = host.route()?;
     let (Some(uplink), Some(bridge)) = (link::find(socket, name)?, link::find(socket, bridge)?)
     else {

@@ -5,10 +5,8 @@ use weft_kernel::link::{Change, VethPair, find};
 use weft_kernel::netlink::Batch;
 use weft_kernel::vlan::{self, DEFAULT_VLAN, Membership, PortVlan};
 use weft_kernel::{Mac, NetNs};
+use weft_node::{Host, WeftError};
 use weft_store::HostLink;
-
-use crate::error::AttachError;
-use crate::host::Host;
 
 pub(crate) const IPV6_MINIMUM_MTU: u32 = 1280;
 
@@ -42,7 +40,7 @@ pub(crate) fn create(
     alias: &str,
     bridge: (u32, u32),
     end: &ContainerEnd<'_>,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let (bridge_index, mtu) = bridge;
     let mut batch = Batch::new();
     let pair = VethPair {
@@ -77,7 +75,7 @@ pub(crate) fn set_vlans(
     host: &mut Host,
     name: &str,
     settings: VlanSettings<'_>,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     if !settings.is_used() {
         return Ok(());
     }

@@ -4,12 +4,11 @@
 use weft_kernel::link::{self, Change, Link, VethPair};
 use weft_kernel::netlink::Batch;
 use weft_kernel::{Mac, NetNs};
+use weft_node::names::{bridge_mac, vlan_gateway_port};
+use weft_node::{Host, WeftError};
 
 use super::veth::{VlanSettings, set_vlans};
 use super::{Created, router_advertisements};
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::names::{bridge_mac, vlan_gateway_port};
 
 const ALIAS: &str = "weft vlan gateway";
 
@@ -25,7 +24,7 @@ pub(crate) fn ensure(
     vlan: u16,
     bridge: (u32, u32),
     created: &mut Created,
-) -> Result<Link, AttachError> {
+) -> Result<Link, WeftError> {
     if let Some(found) = link::find(host.route()?, name)? {
         if !found.is_up && found.alias == ALIAS {
             // Whoever made it was killed before this, or is about to do it.
@@ -70,7 +69,7 @@ pub(crate) fn ensure(
         Err(error) => return Err(error.into()),
     }
     let found = link::find(host.route()?, name)?;
-    found.ok_or_else(|| AttachError::Conflict {
+    found.ok_or_else(|| WeftError::Conflict {
         key: "vlan",
         name: name.to_owned(),
         why: "vanished while it was being made".to_owned(),
@@ -78,7 +77,7 @@ pub(crate) fn ensure(
 }
 
 /// Brings the interface up, deaf to what containers advertise.
-fn bring_up(host: &mut Host, name: &str) -> Result<(), AttachError> {
+fn bring_up(host: &mut Host, name: &str) -> Result<(), WeftError> {
     router_advertisements::ignore(name);
     let mut batch = Batch::new();
     let up = Change {
@@ -90,7 +89,7 @@ fn bring_up(host: &mut Host, name: &str) -> Result<(), AttachError> {
 }
 
 /// Deletes the interface if Weft made it.
-pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), AttachError> {
+pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), WeftError> {
     match link::find(host.route()?, name)? {
         Some(found) if found.alias == ALIAS => super::links::delete_alone(host, name),
         _ => Ok(()),

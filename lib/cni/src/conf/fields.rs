@@ -43,6 +43,23 @@ impl KeySpec {
     }
 }
 
+impl AsRef<str> for KeySpec {
+    fn as_ref(&self) -> &str {
+        self.name
+    }
+}
+
+/// A table of the reference page: the keys of one object.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyTable {
+    /// The heading; below a plugin's own table, what follows the plugin's name.
+    pub title: &'static str,
+    /// One or two sentences above the table.
+    pub intro: &'static str,
+    /// The keys, in the order in which they are shown.
+    pub keys: &'static [KeySpec],
+}
+
 /// Where something stands in a configuration; put into words only if there is something to say.
 #[derive(Debug, Clone)]
 pub struct Path {
@@ -117,7 +134,8 @@ impl<'a> Fields<'a> {
     }
 
     /// The path of a key below this object.
-    pub fn at(&self, key: &str) -> String {
+    pub fn at(&self, key: impl AsRef<str>) -> String {
+        let key = key.as_ref();
         match (&*self.path.base, self.path.index) {
             ("", None) => key.to_owned(),
             _ => format!("{}.{key}", self.path),
@@ -130,17 +148,20 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes that a key's value is not what it must be.
-    pub fn invalid(&self, key: &str, value: &dyn Display, must: &str) {
+    pub fn invalid(&self, key: impl AsRef<str>, value: &dyn Display, must: &str) {
+        let key = key.as_ref();
         self.problems.invalid(self.at(key), value, must);
     }
 
     /// The raw value: the exact spelling first, then any other case; `null` is absent.
-    pub fn value(&self, key: &str) -> Option<&'a Value> {
+    pub fn value(&self, key: impl AsRef<str>) -> Option<&'a Value> {
+        let key = key.as_ref();
         lookup(self.object, key)
     }
 
     /// A text; the empty text counts as absent, as in the reference plugins.
-    pub fn string(&self, key: &str) -> Option<&'a str> {
+    pub fn string(&self, key: impl AsRef<str>) -> Option<&'a str> {
+        let key = key.as_ref();
         match self.value(key)? {
             Value::String(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
             other => self.mistyped(key, other, "must be a string"),
@@ -148,7 +169,8 @@ impl<'a> Fields<'a> {
     }
 
     /// A text parsed as `T`; `must` says what it has to be ("must be an IP address").
-    pub fn parsed<T: FromStr>(&self, key: &str, must: &str) -> Option<T> {
+    pub fn parsed<T: FromStr>(&self, key: impl AsRef<str>, must: &str) -> Option<T> {
+        let key = key.as_ref();
         let text = self.string(key)?;
         match text.parse() {
             Ok(value) => Some(value),
@@ -157,7 +179,8 @@ impl<'a> Fields<'a> {
     }
 
     /// A boolean, also as `"true"` and `"false"`.
-    pub fn boolean(&self, key: &str) -> Option<bool> {
+    pub fn boolean(&self, key: impl AsRef<str>) -> Option<bool> {
+        let key = key.as_ref();
         match self.value(key)? {
             Value::Bool(flag) => Some(*flag),
             Value::String(text) if text.is_empty() => None,
@@ -168,7 +191,8 @@ impl<'a> Fields<'a> {
     }
 
     /// A whole number within `range`, also as a string of digits.
-    pub fn number(&self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
+    pub fn number(&self, key: impl AsRef<str>, range: RangeInclusive<u32>) -> Option<u32> {
+        let key = key.as_ref();
         let value = self.value(key)?;
         let number = match value {
             Value::Number(number) => number.as_u64(),
@@ -192,7 +216,8 @@ impl<'a> Fields<'a> {
     }
 
     /// A whole number of any size, also as a string of digits.
-    pub fn large_number(&self, key: &str) -> Option<u64> {
+    pub fn large_number(&self, key: impl AsRef<str>) -> Option<u64> {
+        let key = key.as_ref();
         let value = self.value(key)?;
         let number = match value {
             Value::Number(number) => number.as_u64(),
@@ -203,7 +228,8 @@ impl<'a> Fields<'a> {
     }
 
     /// A list with the path of each item; an absent one is empty.
-    pub fn list(&self, key: &str) -> Vec<(Path, &'a Value)> {
+    pub fn list(&self, key: impl AsRef<str>) -> Vec<(Path, &'a Value)> {
+        let key = key.as_ref();
         match self.value(key) {
             None => Vec::new(),
             Some(Value::Array(items)) => {
@@ -223,7 +249,8 @@ impl<'a> Fields<'a> {
     }
 
     /// A list of texts, each parsed as `T`.
-    pub fn parsed_list<T: FromStr>(&self, key: &str, must: &str) -> Vec<T> {
+    pub fn parsed_list<T: FromStr>(&self, key: impl AsRef<str>, must: &str) -> Vec<T> {
+        let key = key.as_ref();
         let mut parsed = Vec::new();
         for (path, item) in self.list(key) {
             match item.as_str().and_then(|text| text.parse().ok()) {
@@ -235,7 +262,8 @@ impl<'a> Fields<'a> {
     }
 
     /// An object's raw map; an empty one counts as present.
-    pub fn map(&self, key: &str) -> Option<&'a Map<String, Value>> {
+    pub fn map(&self, key: impl AsRef<str>) -> Option<&'a Map<String, Value>> {
+        let key = key.as_ref();
         match self.value(key)? {
             Value::Object(map) => Some(map),
             other => self.mistyped(key, other, "must be an object"),
@@ -243,13 +271,15 @@ impl<'a> Fields<'a> {
     }
 
     /// A reader over an object below this one.
-    pub fn object(&self, key: &str, tables: &[&[KeySpec]]) -> Option<Self> {
+    pub fn object(&self, key: impl AsRef<str>, tables: &[&[KeySpec]]) -> Option<Self> {
+        let key = key.as_ref();
         let map = self.map(key)?;
         Some(Self::new(map, &*self.at(key), tables, self.problems))
     }
 
     /// Readers over the objects of a list.
-    pub fn objects(&self, key: &str, tables: &[&[KeySpec]]) -> Vec<Self> {
+    pub fn objects(&self, key: impl AsRef<str>, tables: &[&[KeySpec]]) -> Vec<Self> {
+        let key = key.as_ref();
         let mut readers = Vec::new();
         for (path, item) in self.list(key) {
             match item {

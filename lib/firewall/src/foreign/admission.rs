@@ -9,12 +9,11 @@
 use weft_kernel::nft::{
     Batch, Chain, Expression, ForeignChain, RawRule, Verdict, interned, xt_match,
 };
+use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, SharedObject};
 
 use super::evaluate::{Fate, Rules};
 use super::obstacles::{Behind, forward_chains, is_of_family, packets};
-use crate::error::AttachError;
-use crate::host::Host;
 use crate::ruleset::matching::{FIRST, input_name, output_name};
 
 /// How often a compare-and-swap is repeated when others keep changing the ruleset.
@@ -25,7 +24,7 @@ fn comment(link: &str) -> String {
 }
 
 /// The networks that are to be let through, by the attachments.
-pub(crate) fn admitted(records: &[AttachmentRecord]) -> Vec<Behind> {
+pub fn admitted(records: &[AttachmentRecord]) -> Vec<Behind> {
     let is_admitted = |behind: &Behind| {
         let link = behind.link.clone();
         let object = SharedObject::Admitted { link };
@@ -40,7 +39,7 @@ pub(crate) fn admitted(records: &[AttachmentRecord]) -> Vec<Behind> {
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn ensure(host: &mut Host, behind: &Behind) -> Result<(), AttachError> {
+pub fn ensure(host: &mut Host, behind: &Behind) -> Result<(), WeftError> {
     for _ in 0..ATTEMPTS {
         let generation = host.nft()?.generation()?;
         let chains = dropping(host, behind)?;
@@ -64,7 +63,7 @@ pub(crate) fn ensure(host: &mut Host, behind: &Behind) -> Result<(), AttachError
             Err(error) => return Err(error.into()),
         }
     }
-    Err(AttachError::Conflict {
+    Err(WeftError::Conflict {
         key: "nft",
         name: behind.link.clone(),
         why: format!("the ruleset changed during each of {ATTEMPTS} attempts to let it through"),
@@ -72,10 +71,10 @@ pub(crate) fn ensure(host: &mut Host, behind: &Behind) -> Result<(), AttachError
 }
 
 /// Chains that drop a network's packets, each with the one that the administrator's rules belong into.
-pub(crate) fn dropping(
+pub fn dropping(
     host: &mut Host,
     behind: &Behind,
-) -> Result<Vec<(ForeignChain, String)>, AttachError> {
+) -> Result<Vec<(ForeignChain, String)>, WeftError> {
     const FOR_THE_ADMINISTRATOR: &str = "DOCKER-USER";
     const FIREWALLD: &str = "firewalld";
     let mut chains = forward_chains(host)?;
@@ -164,7 +163,7 @@ fn conntrack_info() -> Vec<u8> {
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn remove(host: &mut Host, link: &str) -> Result<(), AttachError> {
+pub fn remove(host: &mut Host, link: &str) -> Result<(), WeftError> {
     let comment = comment(link);
     for _ in 0..ATTEMPTS {
         let generation = host.nft()?.generation()?;
@@ -188,7 +187,7 @@ pub(crate) fn remove(host: &mut Host, link: &str) -> Result<(), AttachError> {
             Err(error) => return Err(error.into()),
         }
     }
-    Err(AttachError::Conflict {
+    Err(WeftError::Conflict {
         key: "nft",
         name: link.to_owned(),
         why: format!(

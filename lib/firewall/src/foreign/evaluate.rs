@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use weft_kernel::nft::{
     Attribute, Element, ForeignChain, Key, NftSocket, RawRule, Set, SetKind, Table, interned,
 };
+use weft_node::WeftError;
 
 use super::machine::{Outcome, Step, is_for_all, leads_to, try_rule};
 use super::packet::Packet;
-use crate::error::AttachError;
 
 impl Fate {
     /// Whether it does not pass.
-    pub(crate) fn is_dropped(self) -> bool {
+    pub(super) fn is_dropped(self) -> bool {
         matches!(self, Self::Dropped | Self::DroppedByDefault)
     }
 }
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(super) enum Fate {
     /// It passes.
     Passes,
     /// A rule about it drops it.
@@ -34,14 +34,14 @@ type Rule = Vec<(String, Vec<Attribute>)>;
 
 /// A table's chains with their rules.
 #[derive(Debug)]
-pub(crate) struct Rules {
+pub(super) struct Rules {
     table: Table,
     chains: BTreeMap<String, Vec<Rule>>,
 }
 
 impl Rules {
     /// Those of a table.
-    pub(crate) fn of(table: Table, rules: &[RawRule]) -> Self {
+    pub(super) fn of(table: Table, rules: &[RawRule]) -> Self {
         let mut chains: BTreeMap<String, Vec<Rule>> = BTreeMap::new();
         for rule in rules {
             let chain = chains.entry(rule.chain.clone()).or_default();
@@ -54,12 +54,12 @@ impl Rules {
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn read(nft: &mut NftSocket, table: Table) -> Result<Self, AttachError> {
+    pub(super) fn read(nft: &mut NftSocket, table: Table) -> Result<Self, WeftError> {
         Ok(Self::of(table, &nft.rules(&table)?))
     }
 
     /// Whether every packet comes from a chain to another one, if no rule before sends it elsewhere.
-    pub(crate) fn leads_to(&self, from: &str, to: &str) -> bool {
+    pub(super) fn leads_to(&self, from: &str, to: &str) -> bool {
         let rules = self.chains.get(from).into_iter().flatten();
         rules
             .filter(|rule| is_for_all(rule))
@@ -67,7 +67,7 @@ impl Rules {
     }
 
     /// What a base chain of the table does with a packet.
-    pub(crate) fn fate(&self, nft: &mut NftSocket, chain: &ForeignChain, packet: &Packet) -> Fate {
+    pub(super) fn fate(&self, nft: &mut NftSocket, chain: &ForeignChain, packet: &Packet) -> Fate {
         let mut look = Look {
             rules: self,
             nft,

@@ -5,15 +5,12 @@ use std::net::IpAddr;
 use weft_kernel::forwarding::IpFamily;
 use weft_kernel::link;
 use weft_kernel::nft::{Family, ForeignChain, Table};
-use weft_store::{AttachmentRecord, SharedObject};
+use weft_node::{Host, WeftError, default_route};
+use weft_store::{AttachmentRecord, HostLink, SharedObject};
 
 use super::evaluate::Rules;
 use super::packet::{Interface, Packet};
-use crate::error::AttachError;
-use crate::host::Host;
 use crate::ruleset::TABLES;
-use crate::steps::default_route;
-use crate::steps::users::gateway_link;
 
 /// A network behind an interface of the host, by an address of each family that it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +26,7 @@ impl Behind {
     pub fn of(records: &[AttachmentRecord]) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for record in records {
-            let own = record.host_links.first().and_then(gateway_link);
+            let own = record.host_links.first().and_then(HostLink::gateway_link);
             let own = own.filter(|_| record.is_routed_by_host);
             // Behind another suite's interface only weft-firewall says which bridge it is.
             let admitted = record.shared.iter().find_map(|object| match object {
@@ -92,7 +89,7 @@ impl std::fmt::Display for Obstacle {
 }
 
 /// The chains of others that packets pass when they are forwarded.
-pub(super) fn forward_chains(host: &mut Host) -> Result<Vec<ForeignChain>, AttachError> {
+pub(super) fn forward_chains(host: &mut Host) -> Result<Vec<ForeignChain>, WeftError> {
     const FORWARD: u32 = 2;
     let mut chains = host.nft()?.base_chains()?;
     chains.retain(|chain| {
@@ -114,7 +111,7 @@ pub(super) fn is_of_family(table: &Table, family: IpFamily) -> bool {
 }
 
 /// Packets of a network that begin connections, and that answer.
-pub(super) fn packets(host: &mut Host, behind: &Behind) -> Result<Vec<Packet>, AttachError> {
+pub(super) fn packets(host: &mut Host, behind: &Behind) -> Result<Vec<Packet>, WeftError> {
     let socket = host.route()?;
     let index = link::find(socket, &behind.link)?.map_or(0, |found| found.index);
     let link = Interface::new(&behind.link, index);
@@ -134,7 +131,7 @@ pub(super) fn packets(host: &mut Host, behind: &Behind) -> Result<Vec<Packet>, A
 ///
 /// # Errors
 /// The kernel's.
-pub fn obstacles(host: &mut Host, networks: &[Behind]) -> Result<Vec<Obstacle>, AttachError> {
+pub fn obstacles(host: &mut Host, networks: &[Behind]) -> Result<Vec<Obstacle>, WeftError> {
     let chains = forward_chains(host)?;
     let mut found = Vec::new();
     if chains.is_empty() {

@@ -6,7 +6,7 @@ use weft_kernel::forwarding::IpFamily;
 
 /// A TCP packet between a container and outside, as it is when it is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Packet {
+pub(super) struct Packet {
     pub(super) input: Interface,
     pub(super) output: Interface,
     pub(super) source: IpAddr,
@@ -17,7 +17,7 @@ pub(crate) struct Packet {
 
 /// An interface that the packet passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Interface {
+pub(super) struct Interface {
     pub(super) name: String,
     pub(super) index: u32,
 }
@@ -28,7 +28,7 @@ const PORTS: [u16; 2] = [40_000, 80];
 
 impl Packet {
     /// What a container sends to begin a connection with outside, and what is answered.
-    pub(crate) fn pair(link: &Interface, outside: &Interface, address: IpAddr) -> [Self; 2] {
+    pub(super) fn pair(link: &Interface, outside: &Interface, address: IpAddr) -> [Self; 2] {
         // Somewhere in the Internet. Nothing is sent there; what is reserved for documentation is often dropped.
         let beyond: IpAddr = match IpFamily::of(address) {
             IpFamily::V4 => Ipv4Addr::new(9, 9, 9, 9).into(),
@@ -98,7 +98,7 @@ impl Packet {
 
 impl Interface {
     /// An interface of the host.
-    pub(crate) fn new(name: &str, index: u32) -> Self {
+    pub(super) fn new(name: &str, index: u32) -> Self {
         Self {
             name: name.to_owned(),
             index,

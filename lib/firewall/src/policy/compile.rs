@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 use sha2::{Digest, Sha256};
-use weft_kernel::nft::{self, Chain, Expression, Key, Set, SetKind, Verdict};
+use weft_kernel::nft::{self, Chain, Expression, Verdict};
 
 use super::rule::{PortMatch, Rule};
 use super::selector::Selector;
@@ -15,22 +15,22 @@ use crate::ruleset::matching::{
     ACCEPT, FIRST, destination_port, is, is_in, is_not, is_not_in, l4_protocol, network_layer,
     output_name,
 };
-use crate::ruleset::{CLOSED, IPV4, IPV6, NAT, POLICY, Protocol as Family};
+use crate::ruleset::{
+    CLOSED, FamilyLayout as Family, IPV4, IPV6, MEMBERS, NAT, POLICY, member_set,
+};
 
-/// In front of the names of sets of members.
-const MEMBERS: &str = "sel_";
 /// In front of the names of chains of destinations.
 pub(super) const DESTINATION: &str = "to_";
 
 /// A rule of nf_tables with what `nft` shows beside it.
-pub(crate) type Line = (Vec<Expression>, String);
+pub(super) type Line = (Vec<Expression>, String);
 
 /// What the rules need in the kernel.
 #[derive(Debug, Default)]
-pub(crate) struct Structures {
-    pub(crate) sets: BTreeSet<&'static str>,
+pub(super) struct Structures {
+    pub sets: BTreeSet<&'static str>,
     /// The chain that all others hang on first.
-    pub(crate) chains: Vec<(Chain, Vec<Line>)>,
+    pub chains: Vec<(Chain, Vec<Line>)>,
 }
 
 fn digest(text: &str) -> String {
@@ -39,29 +39,6 @@ fn digest(text: &str) -> String {
         .take(6)
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-/// Whether a set is one of members.
-pub(crate) fn is_member_set(name: &str) -> bool {
-    name.starts_with(MEMBERS)
-}
-
-/// A set of members by its name.
-pub(crate) fn member_set(name: &str) -> Option<Set> {
-    if !is_member_set(name) {
-        return None;
-    }
-    let key: &'static [Key] = if name.ends_with("_4") {
-        &[Key::Ipv4]
-    } else {
-        &[Key::Ipv6]
-    };
-    Some(Set {
-        table: NAT,
-        name: nft::interned(name),
-        key,
-        kind: SetKind::Hash,
-    })
 }
 
 /// The name of the set of a selector's members of one family.
@@ -79,7 +56,7 @@ const fn family_chain(name: &'static str) -> Chain {
 }
 
 impl Structures {
-    pub(crate) fn of(rules: &[Rule]) -> Self {
+    pub(super) fn of(rules: &[Rule]) -> Self {
         let mut by_destination: BTreeMap<&Selector, Vec<&Rule>> = BTreeMap::new();
         for rule in rules {
             by_destination.entry(&rule.to).or_default().push(rule);

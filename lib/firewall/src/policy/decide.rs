@@ -5,15 +5,12 @@ use std::net::IpAddr;
 
 use weft_kernel::address;
 use weft_kernel::conntrack::Connection;
-use weft_store::{AttachmentRecord, Isolation};
+use weft_node::{Host, WeftError};
+use weft_store::{AddressRecord, AttachmentRecord, HostLink, Isolation};
 
 use super::rule::Protocol;
 use super::selector::Selector;
 use super::state::State;
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::steps::gateway::gateway_of;
-use crate::steps::users::gateway_link;
 
 /// Everything that the answer depends on.
 #[derive(Debug, Clone)]
@@ -65,12 +62,12 @@ pub fn gateway(record: &AttachmentRecord, is_ipv4: bool) -> Option<IpAddr> {
         .addresses
         .iter()
         .filter(|one| one.address.is_ipv4() == is_ipv4)
-        .find_map(gateway_of)
+        .find_map(AddressRecord::gateway_or_first)
 }
 
 /// The interface of the host that an attachment is behind.
 fn link_of(record: &AttachmentRecord) -> Option<String> {
-    record.host_links.first().and_then(gateway_link)
+    record.host_links.first().and_then(HostLink::gateway_link)
 }
 
 /// How closed an attachment's network is, whoever has closed it.
@@ -86,7 +83,7 @@ impl World {
     ///
     /// # Errors
     /// Code 7 for a file that cannot be read, and the stores' and kernel's.
-    pub fn read(host: &mut Host) -> Result<Self, AttachError> {
+    pub fn read(host: &mut Host) -> Result<Self, WeftError> {
         Ok(Self {
             state: State::read(host)?,
             records: host.all_attachments()?,
@@ -284,7 +281,7 @@ impl World {
 }
 
 /// Ends connections of closed networks that had begun and may not any more. How many.
-pub(crate) fn end_denied(host: &mut Host) -> Result<usize, AttachError> {
+pub fn end_denied(host: &mut Host) -> Result<usize, WeftError> {
     let world = World::read(host)?;
     if world
         .records

@@ -2,43 +2,32 @@
 
 use std::collections::BTreeSet;
 
-use weft_store::{AttachmentRecord, NetworkRecord, NftRecord, SharedObject, Transaction};
+use weft_node::{Host, WeftError};
+use weft_store::{AttachmentRecord, HostLink, NetworkRecord, NftRecord, SharedObject, Transaction};
 
-use super::compile::{is_member_set, member_set_name};
+use super::compile::member_set_name;
 use super::rule::Rule;
 use super::selector::Selector;
 use super::state::{network_rules, rules_of_files};
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::plan::{LinkPlan, Plan};
-use crate::ruleset::{HOME4, HOME6, KNOWN4, KNOWN6, address_bytes_hex, home_elements};
-use crate::steps::users::gateway_link;
+use crate::ruleset::{
+    HOME4, HOME6, KNOWN4, KNOWN6, address_bytes_hex, home_elements, is_member_set,
+};
 
 /// What policies make of an attachment, before it is recorded.
 #[derive(Debug, Default)]
-pub(crate) struct Policies {
+pub struct Policies {
     files: Vec<Rule>,
     /// The attachment's network, if it is closed.
     network: Option<NetworkRecord>,
 }
 
 impl Policies {
-    /// Reads the files, and the configuration's own.
+    /// Reads the files. `network` is the attachment's network, if it is closed.
     ///
     /// # Errors
     /// Code 7: a policy that cannot be read keeps a container from being started, not from being
     /// closed.
-    pub(crate) fn read(host: &Host, plan: &Plan) -> Result<Self, AttachError> {
-        let network = match &plan.settings.link {
-            LinkPlan::Bridge(bridge) if !bridge.isolation.is_none() => Some(NetworkRecord {
-                link: bridge.gateway_link(),
-                isolation: bridge.isolation,
-                mesh: bridge.mesh.clone(),
-                parent: bridge.parent.clone(),
-                policy: bridge.policy.clone(),
-            }),
-            _ => None,
-        };
+    pub fn read(host: &Host, network: Option<NetworkRecord>) -> Result<Self, WeftError> {
         let files = match (rules_of_files(host), &network) {
             (Ok(rules), _) => rules,
             // An open one is only not let in where others are closed.
@@ -52,11 +41,11 @@ impl Policies {
     }
 
     /// Makes an attachment a member of every selector that means it, and its network known.
-    pub(crate) fn join(
+    pub fn join(
         &self,
         transaction: &mut Transaction<'_>,
         record: &mut AttachmentRecord,
-    ) -> Result<(), AttachError> {
+    ) -> Result<(), WeftError> {
         if let Some(network) = &self.network {
             let name = record.id.network.to_string();
             transaction.put_network(&name, network)?;
@@ -84,7 +73,7 @@ pub(super) fn memberships(record: &AttachmentRecord, rules: &[Rule]) -> BTreeSet
         .map(|one| one.address.ip())
         .collect();
     let is_meant = !selectors.is_empty() || !record.isolation.is_none();
-    let link = record.host_links.first().and_then(gateway_link);
+    let link = record.host_links.first().and_then(HostLink::gateway_link);
     let homes: Vec<NftRecord> = link
         .filter(|_| is_meant)
         .iter()
@@ -112,7 +101,7 @@ pub(super) fn is_membership(element: &NftRecord) -> bool {
 }
 
 /// Gives a record the memberships that the rules make; whether that changes it.
-pub(super) fn refresh(record: &mut AttachmentRecord, rules: &[Rule]) -> bool {
+pub(crate) fn refresh(record: &mut AttachmentRecord, rules: &[Rule]) -> bool {
     let wanted = memberships(record, rules);
     let (there, mut kept): (BTreeSet<NftRecord>, Vec<NftRecord>) = {
         let (members, others): (Vec<_>, Vec<_>) = record.nft.drain(..).partition(is_membership);

@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weft_cni::{CniError, Code};
+use weft_node::{Host, WeftError};
 use weft_store::{Isolation, NetworkRecord, Sharing};
-
-use crate::error::AttachError;
-use crate::host::Host;
 
 /// What `weft network connect` has been told; it outlives a reboot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +40,7 @@ impl Connections {
     ///
     /// # Errors
     /// Code 5 with the file.
-    pub fn change(host: &Host, work: impl FnOnce(&mut Self)) -> Result<(), AttachError> {
+    pub fn change(host: &Host, work: impl FnOnce(&mut Self)) -> Result<(), WeftError> {
         let _lock = host.store.named_lock("connections", Sharing::Exclusive)?;
         let mut connections = Self::read(&host.data_dir)?;
         work(&mut connections);
@@ -69,7 +67,7 @@ fn failure(path: &Path, error: &dyn std::fmt::Display) -> CniError {
 
 /// The interfaces of networks that reach each other, ordered. Only networks of isolation mesh take
 /// part.
-pub(crate) fn pairs(
+pub(super) fn pairs(
     networks: &[(String, NetworkRecord)],
     connections: &Connections,
 ) -> BTreeSet<(String, String)> {
@@ -101,7 +99,7 @@ pub(crate) fn pairs(
 /// The stores', and code 5.
 pub fn reachable_networks(
     host: &Host,
-) -> Result<Vec<(String, NetworkRecord, Vec<String>)>, AttachError> {
+) -> Result<Vec<(String, NetworkRecord, Vec<String>)>, WeftError> {
     let networks = host.all_networks()?;
     let pairs = pairs(&networks, &Connections::read(&host.data_dir)?);
     let reached = |network: &NetworkRecord| {

@@ -5,19 +5,18 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use weft_kernel::NetNs;
+use weft_node::{WeftError, namespaces};
 use weft_store::AttachmentRecord;
 
 use super::decide::Party;
 use super::rule::Protocol;
-use crate::error::AttachError;
-use crate::namespaces;
 
 /// Long enough for an answer on one host, and for a lost packet to be sent again.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-fn namespace(record: &AttachmentRecord) -> Result<NetNs, AttachError> {
+fn namespace(record: &AttachmentRecord) -> Result<NetNs, WeftError> {
     let found = record.netns.as_ref().and_then(namespaces::find);
-    found.ok_or_else(|| AttachError::Conflict {
+    found.ok_or_else(|| WeftError::Conflict {
         key: "--probe",
         name: record.id.to_string(),
         why: "has no network namespace that could be found".to_owned(),
@@ -27,7 +26,7 @@ fn namespace(record: &AttachmentRecord) -> Result<NetNs, AttachError> {
 fn inside<T>(
     party: Party<'_>,
     work: impl FnOnce() -> std::io::Result<T>,
-) -> Result<std::io::Result<T>, AttachError> {
+) -> Result<std::io::Result<T>, WeftError> {
     let home = NetNs::current()?;
     match party.record {
         Some(record) => Ok(namespace(record)?.run(&home, work)?),
@@ -35,8 +34,8 @@ fn inside<T>(
     }
 }
 
-fn refuse(why: &str) -> AttachError {
-    AttachError::Conflict {
+fn refuse(why: &str) -> WeftError {
+    WeftError::Conflict {
         key: "--probe",
         name: "this connection".to_owned(),
         why: why.to_owned(),
@@ -53,7 +52,7 @@ pub fn probe(
     to: Party<'_>,
     protocol: Protocol,
     port: u16,
-) -> Result<bool, AttachError> {
+) -> Result<bool, WeftError> {
     if from.record.is_none() && !from.is_host {
         return Err(refuse("begins beyond this host: try it there"));
     }

@@ -9,61 +9,65 @@ use weft_cni::conf::{Fields, KeySpec, Problems};
 use super::rule::{PortMatch, Rule};
 use super::selector::{Endpoints, Selector};
 
+const INGRESS: KeySpec = KeySpec::new(
+    "ingress",
+    "list of rules",
+    "",
+    "who may begin connections with containers of this network; `to` narrows which",
+);
+const EGRESS: KeySpec = KeySpec::new(
+    "egress",
+    "list of rules",
+    "",
+    "with whom containers of this network may begin connections; `from` narrows which",
+);
+
 /// Keys of `policy` in a configuration.
-pub const POLICY_KEYS: &[KeySpec] = &[
-    KeySpec::new(
-        "ingress",
-        "list of rules",
-        "",
-        "who may begin connections with containers of this network; `to` narrows which",
-    ),
-    KeySpec::new(
-        "egress",
-        "list of rules",
-        "",
-        "with whom containers of this network may begin connections; `from` narrows which",
-    ),
-];
+pub const POLICY_KEYS: &[KeySpec] = &[INGRESS, EGRESS];
+
+const NAME: KeySpec = KeySpec::new(
+    "name",
+    "string",
+    "its number",
+    "what it is called in answers",
+);
+const FROM: KeySpec = KeySpec::new("from", "selector", "see above", "who begins");
+const TO: KeySpec = KeySpec::new("to", "selector", "see above", "with whom");
+const PORTS: KeySpec = KeySpec::new(
+    "ports",
+    "list",
+    "everything",
+    "`\"tcp/80\"`, `\"udp/5000-5010\"`, `\"icmp\"`, `\"tcp\"` for all its ports",
+);
 
 /// Keys of a rule.
-pub const RULE_KEYS: &[KeySpec] = &[
-    KeySpec::new(
-        "name",
-        "string",
-        "its number",
-        "what it is called in answers",
-    ),
-    KeySpec::new("from", "selector", "see above", "who begins"),
-    KeySpec::new("to", "selector", "see above", "with whom"),
-    KeySpec::new(
-        "ports",
-        "list",
-        "everything",
-        "`\"tcp/80\"`, `\"udp/5000-5010\"`, `\"icmp\"`, `\"tcp\"` for all its ports",
-    ),
-];
+pub const RULE_KEYS: &[KeySpec] = &[NAME, FROM, TO, PORTS];
+
+const NETWORK: KeySpec = KeySpec::new("network", "string", "", "containers of this network");
+const LABEL: KeySpec = KeySpec::new(
+    "label",
+    "object",
+    "",
+    "containers with these labels: `args.cni.labels`, the pod's annotations, `namespace` of K8S_POD_NAMESPACE",
+);
+const CIDR: KeySpec = KeySpec::new(
+    "cidr",
+    "prefix or list",
+    "",
+    "addresses instead of containers; `\"any\"` in place of the selector is all of them: as `from` everybody, as `to` everybody outside, neither the host nor containers of closed networks, which are to be named",
+);
 
 /// Keys of a selector.
 pub const SELECTOR_KEYS: &[KeySpec] = &[
-    KeySpec::new("network", "string", "", "containers of this network"),
-    KeySpec::new(
-        "name",
-        "string",
-        "",
-        "containers of this name (K8S_POD_NAME, which Podman sets too), or of this container id",
-    ),
-    KeySpec::new(
-        "label",
-        "object",
-        "",
-        "containers with these labels: `args.cni.labels`, the pod's annotations, `namespace` of K8S_POD_NAMESPACE",
-    ),
-    KeySpec::new(
-        "cidr",
-        "prefix or list",
-        "",
-        "addresses instead of containers; `\"any\"` in place of the selector is all of them: as `from` everybody, as `to` everybody outside, neither the host nor containers of closed networks, which are to be named",
-    ),
+    NETWORK,
+    KeySpec {
+        kind: "string",
+        default: "",
+        doc: "containers of this name (K8S_POD_NAME, which Podman sets too), or of this container id",
+        ..NAME
+    },
+    LABEL,
+    CIDR,
 ];
 
 const SELECTOR: &str = "must be \"any\", or an object with network, name, label or cidr";
@@ -134,7 +138,7 @@ pub(super) fn of_file(file: &str, document: &Fields<'_>) -> Vec<Rule> {
 }
 
 fn origin(place: &str, number: usize, entry: &Fields<'_>) -> String {
-    match entry.string("name") {
+    match entry.string(NAME) {
         Some(name) => format!("{place}, {name:?}"),
         None => format!("{place}, rule {}", number + 1),
     }
@@ -185,12 +189,12 @@ fn selector(entry: &Fields<'_>, key: &str) -> Option<Selector> {
     }
     let object = entry.object(key, &[SELECTOR_KEYS])?;
     let endpoints = Endpoints {
-        network: object.string("network").map(str::to_owned),
-        name: object.string("name").map(str::to_owned),
+        network: object.string(NETWORK).map(str::to_owned),
+        name: object.string(NAME).map(str::to_owned),
         labels: labels(&object),
     };
     let names_endpoints = endpoints != Endpoints::default();
-    match (object.value("cidr").is_some(), names_endpoints) {
+    match (object.value(CIDR).is_some(), names_endpoints) {
         (true, false) => addresses(&object).map(Selector::Addresses),
         (false, true) => Some(Selector::Endpoints(endpoints)),
         (true, true) => {
@@ -210,10 +214,10 @@ fn selector(entry: &Fields<'_>, key: &str) -> Option<Selector> {
 
 fn labels(object: &Fields<'_>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
-    for (key, value) in object.map("label").into_iter().flatten() {
+    for (key, value) in object.map(LABEL).into_iter().flatten() {
         match value.as_str() {
             Some(text) => drop(labels.insert(key.clone(), text.to_owned())),
-            None => object.invalid(&format!("label.{key}"), value, "must be a string"),
+            None => object.invalid(format!("label.{key}"), value, "must be a string"),
         }
     }
     labels
@@ -225,17 +229,17 @@ fn addresses(object: &Fields<'_>) -> Option<Vec<IpNetwork>> {
     const WHOLE: &str =
         "must be an address or a prefix; \"any\" stands in place of the whole object";
     let must = |value: &Value| if value == "any" { WHOLE } else { MUST };
-    let mut networks: Vec<IpNetwork> = match object.value("cidr") {
-        Some(value @ Value::String(_)) => vec![object.parsed("cidr", must(value))?],
+    let mut networks: Vec<IpNetwork> = match object.value(CIDR) {
+        Some(value @ Value::String(_)) => vec![object.parsed(CIDR, must(value))?],
         Some(Value::Array(list)) if list.is_empty() => {
-            object.invalid("cidr", &"[]", MUST);
+            object.invalid(CIDR, &"[]", MUST);
             return None;
         }
         Some(Value::Array(list)) if list.iter().any(|one| one == "any") => {
-            object.invalid("cidr", &"any", WHOLE);
+            object.invalid(CIDR, &"any", WHOLE);
             return None;
         }
-        _ => object.parsed_list("cidr", MUST),
+        _ => object.parsed_list(CIDR, MUST),
     };
     networks.sort_by_key(|one| (one.prefix(), one.network()));
     for (index, network) in networks.iter().enumerate() {
@@ -244,7 +248,7 @@ fn addresses(object: &Fields<'_>) -> Option<Vec<IpNetwork>> {
             .into_iter()
             .find(|wider| wider.contains(network.network()))
         {
-            object.invalid("cidr", network, &format!("is within {wider}: leave it out"));
+            object.invalid(CIDR, network, &format!("is within {wider}: leave it out"));
         }
     }
     let plain = |one: &IpNetwork| IpNetwork::new(one.network(), one.prefix()).ok();
@@ -253,14 +257,14 @@ fn addresses(object: &Fields<'_>) -> Option<Vec<IpNetwork>> {
 
 fn ports(entry: &Fields<'_>) -> Vec<PortMatch> {
     let mut ports = Vec::new();
-    if entry.value("ports").is_some() && entry.list("ports").is_empty() {
+    if entry.value(PORTS).is_some() && entry.list(PORTS).is_empty() {
         entry.invalid(
-            "ports",
+            PORTS,
             &"[]",
             "must name something; leave it out for everything",
         );
     }
-    for (path, item) in entry.list("ports") {
+    for (path, item) in entry.list(PORTS) {
         match item.as_str().map(PortMatch::parse) {
             Some(Ok(port)) => ports.push(port),
             Some(Err(must)) => entry.problems().invalid(&path, item, must),

@@ -5,36 +5,40 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 use weft_cni::conf::{Fields, Problems};
 use weft_cni::{CniError, Code};
+use weft_node::{Host, WeftError};
 use weft_store::NetworkRecord;
 
 use super::files::read_files;
 use super::networks::{Connections, pairs};
 use super::read::of_network;
 use super::rule::Rule;
-use crate::error::AttachError;
-use crate::host::Host;
 
 /// What is in force, or is to be.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct State {
-    pub(crate) rules: Vec<Rule>,
+pub struct State {
+    /// The rules of all files and networks.
+    pub rules: Vec<Rule>,
     /// Interfaces of networks, ordered: who may begin with whom.
-    pub(crate) pairs: BTreeSet<(String, String)>,
+    pub pairs: BTreeSet<(String, String)>,
 }
 
 impl State {
     /// Reads files and stores.
-    pub(crate) fn read(host: &Host) -> Result<Self, AttachError> {
+    pub fn read(host: &Host) -> Result<Self, WeftError> {
         let files = rules_of_files(host)?;
         let networks = host.all_networks()?;
         Self::of(files, &networks, &Connections::read(&host.data_dir)?)
     }
 
-    pub(crate) fn of(
+    /// Puts together rules of files, rules of networks and what is connected.
+    ///
+    /// # Errors
+    /// Code 7 for a network's policy that cannot be read.
+    pub fn of(
         files: Vec<Rule>,
         networks: &[(String, NetworkRecord)],
         connections: &Connections,
-    ) -> Result<Self, AttachError> {
+    ) -> Result<Self, WeftError> {
         let mut rules = files;
         for (name, network) in networks {
             rules.extend(network_rules(name, network)?);
@@ -45,12 +49,13 @@ impl State {
         })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there is no rule, and nothing is connected.
+    pub fn is_empty(&self) -> bool {
         self.rules.is_empty() && self.pairs.is_empty()
     }
 
     /// What tells it from others: fits an interface name, which is what the set of digests holds.
-    pub(crate) fn digest(&self) -> [u8; 16] {
+    pub fn digest(&self) -> [u8; 16] {
         let mut hash = Sha256::new();
         for rule in &self.rules {
             hash.update(format!("{rule:?}"));

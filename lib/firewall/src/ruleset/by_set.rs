@@ -3,15 +3,16 @@
 use weft_kernel::nft::{Element, Set, owner_mark};
 use weft_store::NftRecord;
 
-use super::elements::{element_of, set_of};
+use super::elements::element_of;
+use super::skeleton::set_of;
 
 /// Elements by their set, sets in the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct BySet(Vec<(Set, Vec<Element>)>);
+pub(crate) struct BySet(Vec<(Set, Vec<Element>)>);
 
 impl BySet {
     /// The elements of records. Of a set that is not Weft's there are none.
-    pub(super) fn add_records(&mut self, records: &[NftRecord], owner: &str) {
+    pub(crate) fn add_records(&mut self, records: &[NftRecord], owner: &str) {
         let owner = owner_mark(owner);
         for group in records.chunk_by(|one, next| one.set == next.set) {
             let Some(set) = group.first().and_then(|first| set_of(&first.set)) else {
@@ -35,12 +36,12 @@ impl BySet {
     }
 
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.iter().all(|(_, elements)| elements.is_empty())
     }
 
     /// Sets that have elements, with them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Set, &[Element])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Set, &[Element])> {
         let sets = self.0.iter().filter(|(_, elements)| !elements.is_empty());
         sets.map(|(set, elements)| (set, elements.as_slice()))
     }

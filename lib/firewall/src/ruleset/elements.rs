@@ -1,8 +1,8 @@
 //! Which elements an attachment and a network have, as records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use weft_kernel::Mac;
@@ -10,70 +10,24 @@ use weft_kernel::nft::{Element, Set, owner_mark};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use super::guard;
-use super::skeleton::{LOCAL4, LOCAL6, MASQ4, MASQ6, SNAT4, SNAT6, sets};
-use crate::plan::Masquerade;
-use crate::policy::member_set;
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
-    let pair = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
-    bytes.iter().flat_map(pair).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |text: u8| char::from(text).to_digit(16);
-    let byte = |pair: &[u8]| match *pair {
-        [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
-        _ => None,
-    };
-    text.as_bytes().chunks(2).map(byte).collect()
-}
-
-pub(super) fn ip_bytes(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
-}
-
-/// An address as part of a key, in hexadecimal.
-pub(crate) fn address_bytes_hex(ip: IpAddr) -> String {
-    hex(&ip_bytes(ip))
-}
-
-pub(super) fn record(set: Set, key: &[u8]) -> NftRecord {
-    NftRecord {
-        set: set.name.into(),
-        key: hex(key),
-        key_end: None,
-        value: None,
-    }
-}
-
-/// An interface name as the kernel compares it: sixteen bytes, padded with zeros.
-pub(super) fn ifname_bytes(name: &str) -> Vec<u8> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(16, 0);
-    bytes
-}
-
-/// A port of a transport protocol as a field of a key: padded to four bytes.
-pub(super) fn service(port: u16) -> [u8; 4] {
-    let [high, low] = port.to_be_bytes();
-    [high, low, 0, 0]
-}
+use super::key::{hex, interval_in, ip_bytes, record, unhex};
+use super::skeleton::set_of;
+use super::tables::{LOCAL4, LOCAL6, MASQ4, MASQ6, SNAT4, SNAT6};
+use crate::ruleset::Masquerade;
 
 /// A bridge port whose frames are checked.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Guarded<'a> {
-    pub(crate) port: &'a str,
-    pub(crate) mac: Mac,
+pub struct Guarded<'a> {
+    /// Its name.
+    pub port: &'a str,
+    /// The only source MAC that its frames may have.
+    pub mac: Mac,
     /// IP addresses too, not only the MAC.
-    pub(crate) with_addresses: bool,
+    pub with_addresses: bool,
 }
 
 /// The elements that are one endpoint's alone.
-pub(crate) fn endpoint_elements(
+pub fn endpoint_elements(
     addresses: &[IpNetwork],
     masquerade: Option<&Masquerade>,
     guarded: Option<Guarded<'_>>,
@@ -110,7 +64,7 @@ pub(crate) fn endpoint_elements(
 
 /// The elements that a network's attachments share: from the subnets of an attachment to all of the network's
 /// and to what it excludes, nothing is rewritten.
-pub(crate) fn network_elements(
+pub fn network_elements(
     addresses: &[IpNetwork],
     subnets: &[IpNetwork],
     masquerade: Option<&Masquerade>,
@@ -158,40 +112,20 @@ fn interval(source: &IpNetwork, destination: &IpNetwork) -> NftRecord {
     interval_in(set, source, destination)
 }
 
-/// From one network to another, in a set of such pairs.
-pub(super) fn interval_in(set: Set, source: &IpNetwork, destination: &IpNetwork) -> NftRecord {
-    let bounds = |net: &IpNetwork| match net {
-        IpNetwork::V4(v4) => (
-            v4.network().octets().to_vec(),
-            v4.broadcast().octets().to_vec(),
-        ),
-        IpNetwork::V6(v6) => (
-            v6.network().octets().to_vec(),
-            v6.broadcast().octets().to_vec(),
-        ),
-    };
-    let ((mut key, mut end), (to, to_end)) = (bounds(source), bounds(destination));
-    key.extend(to);
-    end.extend(to_end);
-    NftRecord {
-        key_end: Some(hex(&end)),
-        ..record(set, &key)
-    }
-}
-
 /// Whether an element says that outside sees another address.
-pub(crate) fn is_translation(element: &NftRecord) -> bool {
+pub fn is_translation(element: &NftRecord) -> bool {
     [MASQ4, MASQ6, SNAT4, SNAT6]
         .iter()
         .any(|set| set.name == element.set)
 }
 
 /// From where to where a container's own address may be seen.
-pub(crate) struct Untranslated(Vec<(Vec<u8>, Vec<u8>)>);
+#[derive(Debug)]
+pub struct Untranslated(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Untranslated {
     /// By what the networks of attachments share.
-    pub(crate) fn of(records: &[AttachmentRecord]) -> Self {
+    pub fn of(records: &[AttachmentRecord]) -> Self {
         let shared = records.iter().flat_map(|record| &record.shared);
         let elements: BTreeSet<&NftRecord> = shared.filter_map(SharedObject::nft_element).collect();
         let local = elements
@@ -203,7 +137,7 @@ impl Untranslated {
     }
 
     /// Whether it is between these two.
-    pub(crate) fn contains(&self, source: IpAddr, destination: IpAddr) -> bool {
+    pub fn contains(&self, source: IpAddr, destination: IpAddr) -> bool {
         let pair = [ip_bytes(source), ip_bytes(destination)].concat();
         let field = pair.len() / 2;
         self.0.iter().any(|(first, last)| {
@@ -217,13 +151,6 @@ impl Untranslated {
     }
 }
 
-/// A set by its name; `None` for one that is not Weft's.
-pub(super) fn set_of(name: &str) -> Option<Set> {
-    static BY_NAME: LazyLock<BTreeMap<&str, Set>> =
-        LazyLock::new(|| sets().map(|set| (set.name, set)).collect());
-    BY_NAME.get(name).copied().or_else(|| member_set(name))
-}
-
 /// A record as an element; `None` for one that is damaged.
 pub(super) fn element_of(record: &NftRecord, owner: &Arc<str>) -> Option<Element> {
     let mut element = Element::of(unhex(&record.key)?, owner);
@@ -233,7 +160,7 @@ pub(super) fn element_of(record: &NftRecord, owner: &Arc<str>) -> Option<Element
 }
 
 /// A record as an element of its set; `None` for a set that is not Weft's.
-pub(crate) fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
+pub fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
     let set = set_of(&record.set)?;
     Some((set, element_of(record, &owner_mark(owner))?))
 }

@@ -11,15 +11,15 @@ use weft_kernel::Mac;
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
 use weft_store::{AttachmentRecord, NftRecord};
 
-use super::elements::{ifname_bytes, ip_bytes, record};
+use super::key::{ifname_bytes, ip_bytes, record};
 use super::matching::{
     ACCEPT, DROP, FIRST, destination_port, ether_type, input_name, is, is_in, is_not_in,
     is_unicast, l4_protocol, link_layer, network_layer, output_name, transport_layer,
 };
-use super::skeleton::{GUARD, set};
+use super::tables::{GUARD, set};
 
 /// Bridge ports whose frames are checked; each counts those that were dropped.
-pub(crate) const PORTS: Set = set(GUARD, "ports", &[Key::IfName], SetKind::Counted);
+pub const PORTS: Set = set(GUARD, "ports", &[Key::IfName], SetKind::Counted);
 /// The source MACs they may send from.
 pub(super) const PORT_MACS: Set = set(
     GUARD,
@@ -42,7 +42,7 @@ pub(super) const PORT_ARP: Set = set(
 pub(super) const PORT_IPV6: Set = set(GUARD, "port_ipv6", &[Key::IfName, Key::Ipv6], SetKind::Hash);
 
 /// Ports that pass no frames to each other: everything between them has to pass the host.
-pub(crate) const ALONE: Set = set(GUARD, "alone_ports", &[Key::IfName], SetKind::Hash);
+pub const ALONE: Set = set(GUARD, "alone_ports", &[Key::IfName], SetKind::Hash);
 /// Such a port and itself: by its published port a container asks itself.
 pub(super) const MIRRORED: Set = set(
     GUARD,
@@ -274,7 +274,7 @@ fn ipv6_rules() -> Vec<Vec<Expression>> {
 }
 
 /// A port whose frames are checked, as elements. Without `addresses` only their MAC is.
-pub(crate) fn port_elements(port: &str, mac: Mac, addresses: Option<&[IpAddr]>) -> Vec<NftRecord> {
+pub(super) fn port_elements(port: &str, mac: Mac, addresses: Option<&[IpAddr]>) -> Vec<NftRecord> {
     let name = ifname_bytes(port);
     let with = |rest: &[u8]| [name.as_slice(), rest].concat();
     let hardware = [mac.0.as_slice(), &[0, 0]].concat();
@@ -300,25 +300,25 @@ pub(crate) fn port_elements(port: &str, mac: Mac, addresses: Option<&[IpAddr]>) 
 }
 
 /// Whether the frames of an attachment's port are checked.
-pub(crate) fn is_guarded(record: &AttachmentRecord) -> bool {
+pub fn is_guarded(record: &AttachmentRecord) -> bool {
     record.nft.iter().any(|one| one.set == PORTS.name)
 }
 
 /// A port that passes no frames to others like it.
-pub(crate) fn alone_elements(port: &str) -> [NftRecord; 2] {
+pub fn alone_elements(port: &str) -> [NftRecord; 2] {
     let name = ifname_bytes(port);
     [record(ALONE, &name), record(MIRRORED, &name.repeat(2))]
 }
 
 /// A port that sends to its gateway only.
-pub(crate) fn routed_elements(port: &str, gateway: Mac) -> [NftRecord; 2] {
+pub fn routed_elements(port: &str, gateway: Mac) -> [NftRecord; 2] {
     let name = ifname_bytes(port);
     let pair = [name.as_slice(), &gateway.0, &[0, 0]].concat();
     [record(ROUTED, &name), record(GATEWAYS, &pair)]
 }
 
 /// RFC 4291, appendix A: the address that an interface gives itself.
-pub(crate) fn link_local(mac: Mac) -> Ipv6Addr {
+pub fn link_local(mac: Mac) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.0;
     Ipv6Addr::from([
         0xfe,

@@ -9,19 +9,19 @@ use std::net::IpAddr;
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
 use weft_store::{Isolation, NftRecord};
 
-use super::elements::{hex, ifname_bytes, ip_bytes, record};
+use super::key::{hex, ifname_bytes, ip_bytes, record};
 use super::matching::{
     ACCEPT, DROP, FIRST, destination_port, input_name, is, is_in, is_known_connection, jump_by,
     l4_protocol, output_name, transport_layer, was_not_translated, was_translated,
 };
-use super::skeleton::{IPV4, IPV6, NAT, Protocol, set};
+use super::tables::{FamilyLayout, IPV4, IPV6, NAT, set};
 
 /// The interfaces of networks that are not open, with the chain of their mode.
 pub(super) const NETWORKS: Set = set(NAT, "networks", &[Key::IfName], SetKind::Verdicts);
 /// The same interfaces.
-pub(crate) const CLOSED: Set = set(NAT, "closed", &[Key::IfName], SetKind::Hash);
+pub const CLOSED: Set = set(NAT, "closed", &[Key::IfName], SetKind::Hash);
 /// From one of them to another, or to itself, where that is open.
-pub(crate) const CONNECTED: Set = set(NAT, "connected", &[Key::IfName, Key::IfName], SetKind::Hash);
+pub const CONNECTED: Set = set(NAT, "connected", &[Key::IfName, Key::IfName], SetKind::Hash);
 /// Containers' ports that a port of the host leads to.
 pub(super) const OPENED4: Set = set(
     NAT,
@@ -36,18 +36,21 @@ pub(super) const OPENED6: Set = set(
     SetKind::Hash,
 );
 
-/// Addresses that rules or modes mean, and the interface each of them comes by.
-pub(crate) const KNOWN4: Set = set(NAT, "known4", &[Key::Ipv4], SetKind::Hash);
-pub(crate) const KNOWN6: Set = set(NAT, "known6", &[Key::Ipv6], SetKind::Hash);
-pub(crate) const HOME4: Set = set(NAT, "home4", &[Key::IfName, Key::Ipv4], SetKind::Hash);
-pub(crate) const HOME6: Set = set(NAT, "home6", &[Key::IfName, Key::Ipv6], SetKind::Hash);
+/// Addresses that rules or modes mean.
+pub const KNOWN4: Set = set(NAT, "known4", &[Key::Ipv4], SetKind::Hash);
+/// The same for IPv6.
+pub const KNOWN6: Set = set(NAT, "known6", &[Key::Ipv6], SetKind::Hash);
+/// The interface that each of those addresses comes by.
+pub const HOME4: Set = set(NAT, "home4", &[Key::IfName, Key::Ipv4], SetKind::Hash);
+/// The same for IPv6.
+pub const HOME6: Set = set(NAT, "home6", &[Key::IfName, Key::Ipv6], SetKind::Hash);
 
 /// Addresses that begin no connections with each other, not by way of the gateway either.
 const APART4: Set = set(NAT, "apart4", &[Key::Ipv4], SetKind::Hash);
 const APART6: Set = set(NAT, "apart6", &[Key::Ipv6], SetKind::Hash);
 
 /// The digest of the rules in force: as long as an interface's name.
-pub(crate) const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
+pub const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
 
 /// All of them.
 pub(super) const SETS: [Set; 12] = [
@@ -83,11 +86,11 @@ const INPUT: Chain = base("input", 1);
 const FORWARD: Chain = base("forward", 2);
 const OUTPUT: Chain = base("output", 3);
 /// The administrator's: Weft puts nothing into it and takes nothing out of it.
-pub(crate) const USER_PRE: Chain = chain("user_pre");
+pub const USER_PRE: Chain = chain("user_pre");
 /// What is open in every closed network: published ports, and what policies allow.
 const ADMITTED: Chain = chain("admitted");
 /// What policies allow.
-pub(crate) const POLICY: Chain = chain("policies");
+pub const POLICY: Chain = chain("policies");
 const FULL: Chain = chain("mode_full");
 const PEER: Chain = chain("mode_peer");
 const APART: Chain = chain("mode_apart");
@@ -142,7 +145,7 @@ fn forward_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
 
 /// A packet that is of no connection is not translated: from an address that outside sees as another one it goes
 /// nowhere but where the container's own address may be seen.
-fn untranslatable(protocol: &Protocol) -> [Vec<Expression>; 2] {
+fn untranslatable(protocol: &FamilyLayout) -> [Vec<Expression>; 2] {
     let source = || protocol.load(protocol.source, protocol.length, FIRST);
     let rule = |lookup: Expression| {
         let mut rule = super::matching::is_invalid();
@@ -232,7 +235,7 @@ fn redirects() -> Vec<Vec<Expression>> {
 }
 
 fn admitted_rules() -> Vec<Vec<Expression>> {
-    let published = |protocol: &Protocol, opened: &Set| {
+    let published = |protocol: &FamilyLayout, opened: &Set| {
         let words = protocol.length / 4;
         let mut rule = was_translated();
         rule.extend(protocol.is_this());
@@ -256,7 +259,7 @@ fn admitted_rules() -> Vec<Vec<Expression>> {
 
 /// Rules are by address: one that comes by another interface than its owner's is somebody else's who
 /// pretends.
-fn stranger(protocol: &Protocol, (known, home): (&Set, &Set)) -> Vec<Expression> {
+fn stranger(protocol: &FamilyLayout, (known, home): (&Set, &Set)) -> Vec<Expression> {
     let source = |register| protocol.load(protocol.source, protocol.length, register);
     let mut rule = protocol.is_this().to_vec();
     rule.extend([
@@ -272,7 +275,7 @@ fn stranger(protocol: &Protocol, (known, home): (&Set, &Set)) -> Vec<Expression>
 }
 
 /// Where an address comes from.
-pub(crate) fn home_elements(link: &str, address: IpAddr) -> [NftRecord; 2] {
+pub fn home_elements(link: &str, address: IpAddr) -> [NftRecord; 2] {
     let (known, home) = if address.is_ipv4() {
         (KNOWN4, HOME4)
     } else {
@@ -295,7 +298,7 @@ fn apart_rules(connected: Vec<Expression>) -> Vec<Vec<Expression>> {
         Expression::Counter,
         DROP,
     ];
-    let peers = |protocol: &Protocol, set: &Set| {
+    let peers = |protocol: &FamilyLayout, set: &Set| {
         let mut rule = was_not_translated().to_vec();
         rule.extend(protocol.is_this());
         for offset in [protocol.source, protocol.destination] {
@@ -314,7 +317,7 @@ fn apart_rules(connected: Vec<Expression>) -> Vec<Vec<Expression>> {
 }
 
 /// That addresses begin no connections with each other.
-pub(crate) fn apart_elements(addresses: &[IpAddr]) -> Vec<NftRecord> {
+pub fn apart_elements(addresses: &[IpAddr]) -> Vec<NftRecord> {
     let set = |ip: &IpAddr| if ip.is_ipv4() { APART4 } else { APART6 };
     addresses
         .iter()
@@ -323,7 +326,7 @@ pub(crate) fn apart_elements(addresses: &[IpAddr]) -> Vec<NftRecord> {
 }
 
 /// The elements of a network: its interface on the host, and that its containers reach each other.
-pub(crate) fn network_elements(link: &str, isolation: Isolation) -> Vec<NftRecord> {
+pub fn network_elements(link: &str, isolation: Isolation) -> Vec<NftRecord> {
     let chain = match isolation {
         Isolation::None => return Vec::new(),
         Isolation::Full => FULL,
@@ -346,7 +349,7 @@ pub(crate) fn network_elements(link: &str, isolation: Isolation) -> Vec<NftRecor
 
 /// How closed the network behind an interface is, if an element says so, as far as the kernel knows: `mesh`
 /// looks like `peer`.
-pub(crate) fn mode_of(link: &str, element: &NftRecord) -> Option<Isolation> {
+pub fn mode_of(link: &str, element: &NftRecord) -> Option<Isolation> {
     let is_this = |chain: &Chain| element.value == Some(hex(chain.name.as_bytes()));
     if element.set != NETWORKS.name || element.key != record(NETWORKS, &ifname_bytes(link)).key {
         return None;
@@ -357,13 +360,13 @@ pub(crate) fn mode_of(link: &str, element: &NftRecord) -> Option<Isolation> {
 }
 
 /// Whether an element is one that closes a network.
-pub(crate) fn is_isolation(element: &NftRecord) -> bool {
+pub fn is_isolation(element: &NftRecord) -> bool {
     [NETWORKS, CLOSED, CONNECTED]
         .iter()
         .any(|set| set.name == element.set)
 }
 
 /// That one network's containers reach another's.
-pub(crate) fn connection(from: &str, to: &str) -> NftRecord {
+pub fn connection(from: &str, to: &str) -> NftRecord {
     record(CONNECTED, &[ifname_bytes(from), ifname_bytes(to)].concat())
 }

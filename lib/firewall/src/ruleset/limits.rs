@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind};
 use weft_store::NftRecord;
 
-use super::elements::{hex, ifname_bytes, ip_bytes, record};
+use super::key::{hex, ifname_bytes, ip_bytes, record};
 use super::matching::{DROP, FIRST, begins_connection, input_name, is_in};
-use super::skeleton::{GUARD, IPV4, IPV6, NAT, Protocol, set};
+use super::tables::{FamilyLayout, GUARD, IPV4, IPV6, NAT, set};
 
 /// Packets a second from a bridge port.
 const PACKETS: Set = set(GUARD, "packet_rates", &[Key::IfName], SetKind::Rate);
@@ -55,7 +55,7 @@ pub(super) fn frame_rule() -> Vec<Expression> {
 
 /// The `inet` table's chain with its rules.
 pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
-    let rule = |protocol: &Protocol, set: &Set| {
+    let rule = |protocol: &FamilyLayout, set: &Set| {
         let mut rule = begins_connection();
         rule.extend(protocol.is_this());
         rule.extend([
@@ -76,11 +76,7 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
 }
 
 /// The elements of an endpoint's limits. A burst is a second's worth.
-pub(crate) fn limit_elements(
-    limits: Limits,
-    port: Option<&str>,
-    addresses: &[IpAddr],
-) -> Vec<NftRecord> {
+pub fn limit_elements(limits: Limits, port: Option<&str>, addresses: &[IpAddr]) -> Vec<NftRecord> {
     let with = |set: Set, key: &[u8], value: &[u32]| NftRecord {
         value: Some(hex(&value
             .iter()

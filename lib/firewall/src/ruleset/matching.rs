@@ -3,7 +3,7 @@
 use weft_kernel::nft::{Expression, Set, Verdict};
 
 /// NFT_REG32_00; sixteen bytes from here are NFT_REG_1.
-pub(crate) const FIRST: u32 = 8;
+pub const FIRST: u32 = 8;
 /// NFT_REG_VERDICT: a map of verdicts puts them there.
 const VERDICT: u32 = 0;
 
@@ -21,27 +21,27 @@ const fn meta(key: u32, register: u32) -> Expression {
 }
 
 /// The interface by which the packet came.
-pub(crate) const fn input_name(register: u32) -> Expression {
+pub const fn input_name(register: u32) -> Expression {
     meta(META_IIFNAME, register)
 }
 
 /// The kind of that interface (ARPHRD_*).
-pub(crate) const fn input_type(register: u32) -> Expression {
+pub const fn input_type(register: u32) -> Expression {
     meta(META_IIFTYPE, register)
 }
 
 /// The interface by which it leaves.
-pub(crate) const fn output_name(register: u32) -> Expression {
+pub const fn output_name(register: u32) -> Expression {
     meta(META_OIFNAME, register)
 }
 
 /// What is in a frame (ETH_P_*, big-endian).
-pub(crate) const fn ether_type(register: u32) -> Expression {
+pub const fn ether_type(register: u32) -> Expression {
     meta(META_PROTOCOL, register)
 }
 
 /// What is in an IP packet (IPPROTO_*).
-pub(crate) const fn l4_protocol(register: u32) -> Expression {
+pub const fn l4_protocol(register: u32) -> Expression {
     meta(META_L4PROTO, register)
 }
 
@@ -54,25 +54,28 @@ const fn payload(base: u32, offset: u32, length: u32, register: u32) -> Expressi
     }
 }
 
-pub(crate) const fn link_layer(offset: u32, length: u32, register: u32) -> Expression {
+/// Loads bytes of the link layer's header.
+pub const fn link_layer(offset: u32, length: u32, register: u32) -> Expression {
     payload(LINK_LAYER, offset, length, register)
 }
 
-pub(crate) const fn network_layer(offset: u32, length: u32, register: u32) -> Expression {
+/// Loads bytes of the IP header.
+pub const fn network_layer(offset: u32, length: u32, register: u32) -> Expression {
     payload(NETWORK_LAYER, offset, length, register)
 }
 
-pub(crate) const fn transport_layer(offset: u32, length: u32, register: u32) -> Expression {
+/// Loads bytes of the transport protocol's header.
+pub const fn transport_layer(offset: u32, length: u32, register: u32) -> Expression {
     payload(TRANSPORT_LAYER, offset, length, register)
 }
 
 /// The port that is asked for.
-pub(crate) const fn destination_port(register: u32) -> Expression {
+pub const fn destination_port(register: u32) -> Expression {
     transport_layer(2, 2, register)
 }
 
 /// The first register has this value.
-pub(crate) fn is(value: &[u8]) -> Expression {
+pub fn is(value: &[u8]) -> Expression {
     Expression::Compare {
         register: FIRST,
         negated: false,
@@ -81,7 +84,7 @@ pub(crate) fn is(value: &[u8]) -> Expression {
 }
 
 /// The first register has another value.
-pub(crate) fn is_not(value: &[u8]) -> Expression {
+pub fn is_not(value: &[u8]) -> Expression {
     Expression::Compare {
         register: FIRST,
         negated: true,
@@ -90,7 +93,7 @@ pub(crate) fn is_not(value: &[u8]) -> Expression {
 }
 
 /// The first register, of so many bits set in `bits`, has one of them.
-pub(crate) fn has_any(bits: u32) -> [Expression; 2] {
+pub fn has_any(bits: u32) -> [Expression; 2] {
     [
         Expression::Mask {
             register: FIRST,
@@ -101,7 +104,7 @@ pub(crate) fn has_any(bits: u32) -> [Expression; 2] {
 }
 
 /// What the registers hold is in a set.
-pub(crate) const fn is_in(set: &Set) -> Expression {
+pub const fn is_in(set: &Set) -> Expression {
     Expression::Lookup {
         set: set.name,
         register: FIRST,
@@ -111,7 +114,7 @@ pub(crate) const fn is_in(set: &Set) -> Expression {
 }
 
 /// What the registers hold is not in a set.
-pub(crate) const fn is_not_in(set: &Set) -> Expression {
+pub const fn is_not_in(set: &Set) -> Expression {
     Expression::Lookup {
         set: set.name,
         register: FIRST,
@@ -121,7 +124,7 @@ pub(crate) const fn is_not_in(set: &Set) -> Expression {
 }
 
 /// On to the chain that a map has for what the registers hold.
-pub(crate) const fn jump_by(map: &Set) -> Expression {
+pub const fn jump_by(map: &Set) -> Expression {
     Expression::Lookup {
         set: map.name,
         register: FIRST,
@@ -130,8 +133,10 @@ pub(crate) const fn jump_by(map: &Set) -> Expression {
     }
 }
 
-pub(crate) const ACCEPT: Expression = Expression::Verdict(Verdict::Accept);
-pub(crate) const DROP: Expression = Expression::Verdict(Verdict::Drop);
+/// The packet passes this chain and goes on to those of others.
+pub const ACCEPT: Expression = Expression::Verdict(Verdict::Accept);
+/// The packet ends here.
+pub const DROP: Expression = Expression::Verdict(Verdict::Drop);
 
 /// A datum of the connection (`NFT_CT_*`) has one of these bits.
 fn connection_has(key: u32, bits: u32) -> Vec<Expression> {
@@ -147,20 +152,20 @@ const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 
 /// The connection is known, or is about one that is (`ct state established,related`).
-pub(crate) fn is_known_connection() -> Vec<Expression> {
+pub fn is_known_connection() -> Vec<Expression> {
     const ESTABLISHED: u32 = 1 << 1;
     const RELATED: u32 = 1 << 2;
     connection_has(CT_STATE, ESTABLISHED | RELATED)
 }
 
 /// The packet is of no connection and can begin none (`ct state invalid`): no address of it is translated.
-pub(crate) fn is_invalid() -> Vec<Expression> {
+pub fn is_invalid() -> Vec<Expression> {
     const INVALID: u32 = 1;
     connection_has(CT_STATE, INVALID)
 }
 
 /// The frame is for one receiver (IEEE 802: the group bit is not set).
-pub(crate) fn is_unicast() -> [Expression; 3] {
+pub fn is_unicast() -> [Expression; 3] {
     const GROUP_BIT: u8 = 1;
     [
         link_layer(0, 1, FIRST),
@@ -174,7 +179,7 @@ pub(crate) fn is_unicast() -> [Expression; 3] {
 
 /// The packet begins a connection: it is new (`ct state new`), and not for want of an answer to packets
 /// before this one.
-pub(crate) fn begins_connection() -> Vec<Expression> {
+pub fn begins_connection() -> Vec<Expression> {
     const NEW: u32 = 1 << 3;
     const CONFIRMED: u32 = 1 << 3;
     let mut parts = connection_has(CT_STATE, NEW);
@@ -200,11 +205,11 @@ fn status_lacks(bits: u32) -> [Expression; 3] {
 const DESTINATION_NAT: u32 = 1 << 5;
 
 /// The connection's destination is what was asked for.
-pub(crate) fn was_not_translated() -> [Expression; 3] {
+pub fn was_not_translated() -> [Expression; 3] {
     status_lacks(DESTINATION_NAT)
 }
 
 /// The connection's destination was rewritten (`ct status dnat`).
-pub(crate) fn was_translated() -> Vec<Expression> {
+pub fn was_translated() -> Vec<Expression> {
     connection_has(CT_STATUS, DESTINATION_NAT)
 }

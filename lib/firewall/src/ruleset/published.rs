@@ -11,14 +11,14 @@ use ipnetwork::IpNetwork;
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
 use weft_store::{NftRecord, PortRecord};
 
-use super::elements::{hex, interval_in, ip_bytes, record, service};
 use super::guard::{REACHED4, REACHED6};
 use super::isolation::{OPENED4, OPENED6};
+use super::key::{hex, interval_in, ip_bytes, record, service};
 use super::matching::{
     FIRST, destination_port, input_name, input_type, is, is_not, l4_protocol, link_layer,
     was_translated,
 };
-use super::skeleton::{IPV4, IPV6, NAT, Protocol, set};
+use super::tables::{FamilyLayout, IPV4, IPV6, NAT, set};
 
 const TO4: SetKind = SetKind::Map(&[Key::Ipv4, Key::Service]);
 const TO6: SetKind = SetKind::Map(&[Key::Ipv6, Key::Service]);
@@ -130,7 +130,7 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
 }
 
 /// The address that was asked for first, then any.
-fn translations(protocol: &Protocol) -> [Vec<Expression>; 2] {
+fn translations(protocol: &FamilyLayout) -> [Vec<Expression>; 2] {
     let (at, any) = match protocol.number {
         number if number == IPV4.number => (PUBLISHED_AT4.name, PUBLISHED4.name),
         _ => (PUBLISHED_AT6.name, PUBLISHED6.name),
@@ -265,7 +265,7 @@ pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
 }
 
 /// The element of a published port.
-pub(crate) fn port_element(port: &PortRecord) -> NftRecord {
+pub fn port_element(port: &PortRecord) -> NftRecord {
     let is_ipv4 = port.address.is_ipv4();
     let set = match (port.host_ip.is_some(), is_ipv4) {
         (true, true) => PUBLISHED_AT4,
@@ -293,33 +293,33 @@ fn target([v4, v6]: [Set; 2], port: &PortRecord) -> NftRecord {
 }
 
 /// The host becomes the source of everything that comes by a published port.
-pub(crate) fn hidden_element(port: &PortRecord) -> NftRecord {
+pub fn hidden_element(port: &PortRecord) -> NftRecord {
     target([HIDDEN4, HIDDEN6], port)
 }
 
 /// The host becomes the source of what would be answered past it.
-pub(crate) fn reflected_element(port: &PortRecord) -> NftRecord {
+pub fn reflected_element(port: &PortRecord) -> NftRecord {
     target([REFLECTED4, REFLECTED6], port)
 }
 
 /// A container's port that a port of the host leads to, by routing.
-pub(crate) fn opened_element(port: &PortRecord) -> NftRecord {
+pub fn opened_element(port: &PortRecord) -> NftRecord {
     target([OPENED4, OPENED6], port)
 }
 
 /// The same, on the bridge.
-pub(crate) fn reached_element(port: &PortRecord) -> NftRecord {
+pub fn reached_element(port: &PortRecord) -> NftRecord {
     target([REACHED4, REACHED6], port)
 }
 
 /// From an address to itself by a published port.
-pub(crate) fn self_element(address: IpAddr) -> NftRecord {
+pub fn self_element(address: IpAddr) -> NftRecord {
     let set = if address.is_ipv4() { SELF4 } else { SELF6 };
     record(set, &ip_bytes(address).repeat(2))
 }
 
 /// From a network to itself by a published port.
-pub(crate) fn hairpin_element(network: &IpNetwork) -> NftRecord {
+pub fn hairpin_element(network: &IpNetwork) -> NftRecord {
     let set = if network.is_ipv4() {
         HAIRPIN4
     } else {
@@ -329,14 +329,14 @@ pub(crate) fn hairpin_element(network: &IpNetwork) -> NftRecord {
 }
 
 /// Whether an element leads from a port of the host to a container.
-pub(crate) fn is_way_in(element: &NftRecord) -> bool {
+pub fn is_way_in(element: &NftRecord) -> bool {
     [PUBLISHED4, PUBLISHED6, PUBLISHED_AT4, PUBLISHED_AT6]
         .iter()
         .any(|set| set.name == element.set)
 }
 
 /// Whether an element is of a published port.
-pub(crate) fn is_published(element: &NftRecord) -> bool {
+pub fn is_published(element: &NftRecord) -> bool {
     SETS.iter()
         .chain(&[OPENED4, OPENED6, REACHED4, REACHED6])
         .any(|set| set.name == element.set)

@@ -5,19 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, CniResult};
 use weft_kernel::nft::{Batch, Element, NftSocket};
+use weft_node::names::owner;
+use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use super::apply::{SWAP_ATTEMPTS, all_sets, is_same};
 use super::by_set::BySet;
 use super::elements::{Guarded, element, endpoint_elements, record_of};
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::names::owner;
-use crate::plan::Masquerade;
+use crate::ruleset::Masquerade;
 
 /// Removes elements that belong to their `owner`, or, where they name none, to anybody; those that are
 /// somebody else's by now stay. A compare-and-swap on the ruleset's generation makes sure of it.
-fn remove_owned(nft: &mut NftSocket, wanted: &BySet) -> Result<(), AttachError> {
+fn remove_owned(nft: &mut NftSocket, wanted: &BySet) -> Result<(), WeftError> {
     for _ in 0..SWAP_ATTEMPTS {
         let generation = nft.generation()?;
         let mut batch = Batch::at_generation(generation);
@@ -43,7 +42,7 @@ fn remove_owned(nft: &mut NftSocket, wanted: &BySet) -> Result<(), AttachError> 
             Err(error) => return Err(error.into()),
         }
     }
-    Err(AttachError::Conflict {
+    Err(WeftError::Conflict {
         key: "nft",
         name: "inet weft".to_owned(),
         why: format!("changed during each of {SWAP_ATTEMPTS} attempts to remove elements"),
@@ -51,10 +50,7 @@ fn remove_owned(nft: &mut NftSocket, wanted: &BySet) -> Result<(), AttachError> 
 }
 
 /// Removes the elements of several attachments in one batch.
-pub(crate) fn remove_elements(
-    host: &mut Host,
-    records: &[&AttachmentRecord],
-) -> Result<(), AttachError> {
+pub fn remove_elements(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), WeftError> {
     let mut elements = BySet::default();
     for record in records {
         elements.add_records(&record.nft, &owner(&record.id));
@@ -67,12 +63,12 @@ pub(crate) fn remove_elements(
 
 /// Removes the elements that an attachment without a record may have: those of the addresses and
 /// the MAC in its result.
-pub(crate) fn remove_derived(
+pub fn remove_derived(
     host: &mut Host,
     id: &AttachmentId,
     port: &str,
     prev: &CniResult,
-) -> Result<(), AttachError> {
+) -> Result<(), WeftError> {
     let addresses: Vec<IpNetwork> = prev.ips.iter().map(|ip| ip.address).collect();
     let own = prev
         .interfaces
@@ -109,10 +105,7 @@ const IPV6_ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// Removes network elements that nobody uses any more, whichever network put them there. The links lock
 /// is held, so that nobody comes back to use one meanwhile.
-pub(crate) fn remove_network_elements(
-    host: &mut Host,
-    records: &[NftRecord],
-) -> Result<(), AttachError> {
+pub fn remove_network_elements(host: &mut Host, records: &[NftRecord]) -> Result<(), WeftError> {
     if records.is_empty() {
         return Ok(());
     }
@@ -139,10 +132,10 @@ fn has_same_key(one: &NftRecord, other: &NftRecord) -> bool {
 }
 
 /// Removes every element whose owner `is_orphan` says is none. Returns how many went.
-pub(crate) fn sweep(
+pub fn sweep(
     host: &mut Host,
     is_orphan: &dyn Fn(&str, &NftRecord) -> bool,
-) -> Result<usize, AttachError> {
+) -> Result<usize, WeftError> {
     let nft = host.nft()?;
     let mut orphans = Vec::new();
     for set in all_sets(nft)? {

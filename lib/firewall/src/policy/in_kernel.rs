@@ -3,66 +3,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set};
-use weft_store::{AttachmentRecord, Sharing, StoreError};
+use weft_node::names::owner;
+use weft_node::{Host, WeftError};
+use weft_store::AttachmentRecord;
 
-use super::compile::{DESTINATION, Structures, is_member_set, member_set};
+use super::compile::{DESTINATION, Structures};
 use super::members::{is_membership, refresh};
 use super::state::State;
-use crate::error::AttachError;
-use crate::host::Host;
-use crate::names::owner;
 use crate::ruleset::{
     self, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, NAT, connection, element,
+    is_member_set, member_set,
 };
 
-/// Shared by who becomes a member of what rules say, exclusive to change the rules.
-pub(crate) const POLICY_LOCK: &str = "policy";
 /// The mark of what belongs to the rules and to nobody's attachment.
-pub(crate) const OWNER: &str = "weft policy";
+pub const OWNER: &str = "weft policy";
 /// How often a change is tried again when others keep changing the ruleset.
 const ATTEMPTS: u32 = 50;
 /// Far above the ids of the skeleton's sets, which are of another batch.
 const FIRST_SET_ID: u32 = 1000;
 
-/// What [`apply`] has found to do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Rules that are in force now.
-    pub rules: usize,
-    /// Containers that are members of something else than before.
-    pub changed: usize,
-    /// Connections that had begun and are no longer allowed.
-    pub ended: usize,
-}
-
-/// Puts the rules of all files and networks in force, for containers that run already too.
-/// Connections that they no longer allow end.
-///
-/// # Errors
-/// Code 7 for a file that cannot be read: what was in force stays; and the kernel's.
-pub fn apply(host: &mut Host) -> Result<Applied, AttachError> {
-    let _lock = host.store.named_lock(POLICY_LOCK, Sharing::Exclusive)?;
-    let state = State::read(host)?;
-    let changed = refresh_records(host, &state)?;
-    let records = host.all_attachments()?;
-    let is_used = !state.is_empty() || records.iter().any(|record| !record.isolation.is_none());
-    if is_used || is_anything_there(host)? {
-        reconcile(host, &state, &records)?;
-    }
-    let ended = super::decide::end_denied(host)?;
-    Ok(Applied {
-        rules: state.rules.len(),
-        changed,
-        ended,
-    })
-}
-
-fn is_anything_there(host: &mut Host) -> Result<bool, AttachError> {
+/// Whether rules are in force.
+pub(crate) fn is_anything_there(host: &mut Host) -> Result<bool, WeftError> {
     Ok(!host.nft()?.elements(&IN_FORCE)?.is_empty())
 }
 
 /// Whether exactly these rules are in force.
-fn is_in_force(host: &mut Host, state: &State) -> Result<bool, AttachError> {
+fn is_in_force(host: &mut Host, state: &State) -> Result<bool, WeftError> {
     // Without rules nothing is in force: not what was before, either.
     if state.is_empty() {
         return Ok(!is_anything_there(host)?);
@@ -72,50 +38,10 @@ fn is_in_force(host: &mut Host, state: &State) -> Result<bool, AttachError> {
 }
 
 /// Whether the rules there are are in force, and an attachment is a member of what they mean.
-pub(crate) fn is_obeyed(host: &mut Host, record: &AttachmentRecord) -> Result<bool, AttachError> {
+pub fn is_obeyed(host: &mut Host, record: &AttachmentRecord) -> Result<bool, WeftError> {
     let state = State::read(host)?;
     let is_right = !refresh(&mut record.clone(), &state.rules);
     Ok(is_right && is_in_force(host, &state)?)
-}
-
-/// A closed network has no attachments any more: its own rules go with it.
-pub(crate) fn forget_network(host: &mut Host, name: &str) -> Result<(), AttachError> {
-    host.store.write(|transaction| {
-        transaction.remove_network(name);
-        Ok::<_, StoreError>(())
-    })?;
-    match apply(host) {
-        // Files with mistakes keep nobody from being removed; what is in force stays until they are
-        // put right, and means nobody of this network any more.
-        Err(AttachError::Cni(error)) => {
-            tracing::warn!(error = error.msg, "policies are not applied");
-            Ok(())
-        }
-        outcome => outcome.map(drop),
-    }
-}
-
-fn refresh_records(host: &Host, state: &State) -> Result<usize, AttachError> {
-    let mut changed = 0;
-    let stores = std::iter::once(host.store.clone()).chain(host.store.siblings());
-    for store in stores {
-        let records = store.read(|transaction| transaction.attachments())?;
-        let is_stale = |record: &AttachmentRecord| refresh(&mut record.clone(), &state.rules);
-        if !records.iter().any(is_stale) {
-            continue;
-        }
-        changed += store.write(|transaction| {
-            let mut changed = 0;
-            for mut record in transaction.attachments()? {
-                if refresh(&mut record, &state.rules) {
-                    transaction.replace_attachment(&record)?;
-                    changed += 1;
-                }
-            }
-            Ok::<_, StoreError>(changed)
-        })?;
-    }
-    Ok(changed)
 }
 
 /// Chains, sets and connections without members, into a table that has none yet.
@@ -129,7 +55,7 @@ pub(crate) fn install(state: &State, batch: &mut Batch) {
 }
 
 /// The sets of members that the rules need.
-pub(crate) fn member_sets(state: &State) -> BTreeSet<&'static str> {
+pub fn member_sets(state: &State) -> BTreeSet<&'static str> {
     Structures::of(&state.rules).sets
 }
 
@@ -174,28 +100,39 @@ fn create(
     }
 }
 
-fn reconcile(
+/// What has come of putting rules in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reconciled {
+    /// They are.
+    InForce,
+    /// Tables are missing, or are of an older Weft.
+    TablesMissing,
+}
+
+/// Makes chains, sets and members what rules and records say.
+///
+/// # Errors
+/// The kernel's; [`WeftError::Conflict`] while others keep changing the ruleset.
+pub(crate) fn reconcile(
     host: &mut Host,
     state: &State,
     records: &[AttachmentRecord],
-) -> Result<(), AttachError> {
+) -> Result<Reconciled, WeftError> {
     let structures = Structures::of(&state.rules);
     let members = members_by_set(records);
     for _ in 0..ATTEMPTS {
         let nft = host.nft()?;
         let generation = nft.generation()?;
         let mut batch = Batch::at_generation(generation);
-        let puts_back = change(nft, state, &structures, &members, &mut batch)?;
+        change(nft, state, &structures, &members, &mut batch)?;
         match nft.commit(&batch) {
-            Ok(()) if puts_back => return ruleset::settle(host, records),
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(Reconciled::InForce),
             Err(error) if error.is_outdated() => {}
-            // Tables that are missing or of an older Weft's are made, with everything in them.
-            Err(error) if error.is_absent() => ruleset::restore(host, None)?,
+            Err(error) if error.is_absent() => return Ok(Reconciled::TablesMissing),
             Err(error) => return Err(error.into()),
         }
     }
-    Err(AttachError::Conflict {
+    Err(WeftError::Conflict {
         key: "nft",
         name: "inet weft".to_owned(),
         why: format!("changed during each of {ATTEMPTS} attempts to put policies in force"),
@@ -219,15 +156,14 @@ fn members_by_set(records: &[AttachmentRecord]) -> Members {
     members
 }
 
-/// What is to change. Whether members are among it who are not in their sets yet.
+/// What is to change.
 fn change(
     nft: &mut NftSocket,
     state: &State,
     structures: &Structures,
     members: &Members,
     batch: &mut Batch,
-) -> Result<bool, AttachError> {
-    let mut puts_back = false;
+) -> Result<(), WeftError> {
     let sets: BTreeSet<String> = nft
         .set_names(&NAT)?
         .into_iter()
@@ -265,13 +201,13 @@ fn change(
                 Vec::new()
             };
             let wanted = members.get(set.name).unwrap_or(&none);
-            puts_back |= difference(&set, &there, wanted, batch);
+            difference(&set, &there, wanted, batch);
         }
     }
     for set in [KNOWN4, KNOWN6, HOME4, HOME6] {
         let there = nft.elements(&set)?;
         let wanted = members.get(set.name).unwrap_or(&none);
-        puts_back |= difference(&set, &there, wanted, batch);
+        difference(&set, &there, wanted, batch);
     }
     for (set, elements) in shared_elements(state) {
         let there: Vec<Element> = nft
@@ -285,16 +221,10 @@ fn change(
             .collect();
         difference(&set, &there, &wanted, batch);
     }
-    Ok(puts_back)
+    Ok(())
 }
 
-/// Whether any are missing.
-fn difference(
-    set: &Set,
-    there: &[Element],
-    wanted: &BTreeMap<Vec<u8>, String>,
-    batch: &mut Batch,
-) -> bool {
+fn difference(set: &Set, there: &[Element], wanted: &BTreeMap<Vec<u8>, String>, batch: &mut Batch) {
     let is_right = |one: &Element| {
         wanted
             .get(&one.key)
@@ -317,5 +247,4 @@ fn difference(
     if !missing.is_empty() {
         set.add(&missing, Exclusive::No, batch);
     }
-    !missing.is_empty()
 }

@@ -1,20 +1,24 @@
 //! The interface that another plugin of the chain has made.
 
 use weft_kernel::link::{self, Link};
-
-use crate::error::AttachError;
-use crate::host::{Container, Host};
+use weft_node::{Container, Host, WeftError};
 
 /// The interface, and the host's end if it is one of a pair.
-pub(crate) struct Ends {
-    pub(crate) own: Link,
-    pub(crate) peer: Option<Link>,
+#[derive(Debug)]
+pub struct Ends {
+    /// The interface in the container.
+    pub own: Link,
+    /// The other end of the pair, if it is on the host.
+    pub peer: Option<Link>,
 }
 
 impl Ends {
     /// The interface alone.
-    pub(crate) fn of_container(inside: &mut Container, ifname: &str) -> Result<Self, AttachError> {
-        let own = link::find(&mut inside.route, ifname)?.ok_or_else(|| AttachError::Conflict {
+    ///
+    /// # Errors
+    /// [`WeftError::Conflict`] if there is none of this name, and the kernel's.
+    pub fn of_container(inside: &mut Container, ifname: &str) -> Result<Self, WeftError> {
+        let own = link::find(&mut inside.route, ifname)?.ok_or_else(|| WeftError::Conflict {
             key: "CNI_IFNAME",
             name: ifname.to_owned(),
             why:
@@ -24,11 +28,11 @@ impl Ends {
         Ok(Self { own, peer: None })
     }
 
-    pub(crate) fn find(
-        host: &mut Host,
-        inside: &mut Container,
-        ifname: &str,
-    ) -> Result<Self, AttachError> {
+    /// The interface with the host's end.
+    ///
+    /// # Errors
+    /// [`WeftError::Conflict`] if there is none of this name, and the kernel's.
+    pub fn find(host: &mut Host, inside: &mut Container, ifname: &str) -> Result<Self, WeftError> {
         let Self { own, .. } = Self::of_container(inside, ifname)?;
         let is_pair = own.kind.as_deref() == Some("veth") && own.peer_netns_id.is_some();
         let peer = match own.parent.filter(|_| is_pair) {

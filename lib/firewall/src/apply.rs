@@ -1,0 +1,95 @@
+//! Policies come into force: records, chains, sets and members in the kernel become what files and networks say.
+
+use weft_node::{Host, WeftError};
+use weft_store::{AttachmentRecord, POLICY_LOCK, RULESET_LOCK, Sharing, StoreError};
+
+use crate::policy::{self, Reconciled, State, refresh};
+use crate::restore;
+
+/// What [`apply`] has found to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Rules that are in force now.
+    pub rules: usize,
+    /// Containers that are members of something else than before.
+    pub changed: usize,
+    /// Connections that had begun and are no longer allowed.
+    pub ended: usize,
+}
+
+/// Puts the rules of all files and networks in force, for containers that run already too.
+/// Connections that they no longer allow end.
+///
+/// # Errors
+/// Code 7 for a file that cannot be read: what was in force stays; and the kernel's.
+pub fn apply(host: &mut Host) -> Result<Applied, WeftError> {
+    let _lock = host.store.named_lock(POLICY_LOCK, Sharing::Exclusive)?;
+    let state = State::read(host)?;
+    let changed = put_in_force(host, &state)?;
+    let ended = policy::end_denied(host)?;
+    Ok(Applied {
+        rules: state.rules.len(),
+        changed,
+        ended,
+    })
+}
+
+/// Returns how many records have changed.
+fn put_in_force(host: &mut Host, state: &State) -> Result<usize, WeftError> {
+    // Attachments that are being removed have gone from the records when their members are put in.
+    let lock = host.store.named_lock(RULESET_LOCK, Sharing::Exclusive)?;
+    let changed = refresh_records(host, state)?;
+    let records = host.all_attachments()?;
+    let is_used = !state.is_empty() || records.iter().any(|record| !record.isolation.is_none());
+    if !is_used && !policy::is_anything_there(host)? {
+        return Ok(changed);
+    }
+    match policy::reconcile(host, state, &records)? {
+        Reconciled::InForce => {}
+        Reconciled::TablesMissing => {
+            drop(lock);
+            restore(host, None)?;
+        }
+    }
+    Ok(changed)
+}
+
+/// A closed network has no attachments any more: its own rules go with it.
+pub fn forget_network(host: &mut Host, name: &str) -> Result<(), WeftError> {
+    host.store.write(|transaction| {
+        transaction.remove_network(name);
+        Ok::<_, StoreError>(())
+    })?;
+    match apply(host) {
+        // Files with mistakes keep nobody from being removed; what is in force stays until they are
+        // put right, and means nobody of this network any more.
+        Err(WeftError::Cni(error)) => {
+            tracing::warn!(error = error.msg, "policies are not applied");
+            Ok(())
+        }
+        outcome => outcome.map(drop),
+    }
+}
+
+fn refresh_records(host: &Host, state: &State) -> Result<usize, WeftError> {
+    let mut changed = 0;
+    let stores = std::iter::once(host.store.clone()).chain(host.store.siblings());
+    for store in stores {
+        let records = store.read(|transaction| transaction.attachments())?;
+        let is_stale = |record: &AttachmentRecord| refresh(&mut record.clone(), &state.rules);
+        if !records.iter().any(is_stale) {
+            continue;
+        }
+        changed += store.write(|transaction| {
+            let mut changed = 0;
+            for mut record in transaction.attachments()? {
+                if refresh(&mut record, &state.rules) {
+                    transaction.replace_attachment(&record)?;
+                    changed += 1;
+                }
+            }
+            Ok::<_, StoreError>(changed)
+        })?;
+    }
+    Ok(changed)
+}

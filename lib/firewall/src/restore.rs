@@ -1,0 +1,197 @@
+//! Tables that are missing or of an older Weft's are made, with everything that the stores know.
+
+use std::collections::BTreeSet;
+
+use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set, SetKind, Table};
+use weft_node::{Host, WeftError};
+use weft_store::{AttachmentRecord, RULESET_LOCK, Sharing};
+
+use crate::connections;
+use crate::policy::{self, State};
+use crate::ruleset::{self, Added, BySet, NAT, TABLES, USER_PRE, is_member_set};
+
+/// Adds the elements of a record, and makes the tables if they are missing.
+///
+/// # Errors
+/// [`WeftError::Conflict`] if a key is that of an attachment that lives; the stores' and the kernel's.
+pub fn add_elements(host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
+    match ruleset::add_elements(host, record)? {
+        Added::All => Ok(()),
+        Added::TablesMissing => restore(host, Some(record)),
+    }
+}
+
+/// Tables are missing: nobody has needed them, or somebody deleted them. They are made, each whole,
+/// and everything that the stores know is put into them.
+pub fn restore(host: &mut Host, record: Option<&AttachmentRecord>) -> Result<(), WeftError> {
+    let state = readable_state(host);
+    let elements = known_elements(host, record, &policy::member_sets(&state))?;
+    for table in TABLES {
+        // Chains and elements in one batch: there is no moment at which what is closed is open.
+        let mut batch = Batch::new();
+        create(&table, &state, &mut batch);
+        elements.add_hashed(Some(&table), &mut batch);
+        match host.nft()?.commit(&batch) {
+            Ok(()) => host.has_made_tables = true,
+            // It was there, or another ADD was faster.
+            Err(error) if error.is_present() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match fill(host.nft()?, &elements) {
+        // An older Weft's table, or somebody deleted part of it: it is made anew.
+        Err(WeftError::Kernel(error)) if error.is_absent() => make_anew(host, &state, record)?,
+        outcome => outcome?,
+    }
+    // What began while there were no rules does not go on.
+    if let Err(error) = policy::end_denied(host) {
+        tracing::warn!(%error, "connections that are not allowed may go on");
+    }
+    if let Err(error) = connections::end_untranslated(host, &elements.records) {
+        tracing::warn!(%error, "connections that are not translated may go on");
+    }
+    Ok(())
+}
+
+/// Without rules that can be read everything that is closed stays so.
+fn readable_state(host: &Host) -> State {
+    State::read(host).unwrap_or_else(|error| {
+        tracing::warn!(%error, "policies are not in force");
+        State::default()
+    })
+}
+
+fn create(table: &Table, state: &State, batch: &mut Batch) {
+    ruleset::create(table, batch);
+    if *table == NAT {
+        policy::install(state, batch);
+    }
+}
+
+/// Both tables in one batch, whatever there was, with everything that the stores know and a new record;
+/// the administrator's rules stay. Only if nobody has changed anything since the stores were read: what
+/// somebody has added meanwhile would be gone.
+fn make_anew(
+    host: &mut Host,
+    state: &State,
+    record: Option<&AttachmentRecord>,
+) -> Result<(), WeftError> {
+    for _ in 0..ruleset::SWAP_ATTEMPTS {
+        let mut batch = Batch::at_generation(host.nft()?.generation()?);
+        let elements = known_elements(host, record, &policy::member_sets(state))?;
+        let theirs = ruleset::administrators_rules(host)?;
+        for table in TABLES {
+            if host.nft()?.has_table(&table)? {
+                table.delete(&mut batch);
+            }
+            create(&table, state, &mut batch);
+        }
+        for rule in &theirs {
+            USER_PRE.append_raw(rule, &mut batch);
+        }
+        elements.add_hashed(None, &mut batch);
+        match host.nft()?.commit(&batch) {
+            Ok(()) => return fill(host.nft()?, &elements),
+            Err(error) if error.is_outdated() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(WeftError::Conflict {
+        key: "nft",
+        name: "inet weft".to_owned(),
+        why: format!(
+            "changed during each of {} attempts to make its tables anew",
+            ruleset::SWAP_ATTEMPTS
+        ),
+    })
+}
+
+/// Makes both tables anew with everything that the stores know.
+///
+/// # Errors
+/// Code 7 for policies that cannot be read, the stores' and the kernel's.
+pub fn rebuild(host: &mut Host) -> Result<(), WeftError> {
+    let _lock = host.store.named_lock(RULESET_LOCK, Sharing::Exclusive)?;
+    let state = State::read(host)?;
+    make_anew(host, &state, None)
+}
+
+/// The same into another namespace, where there is nothing.
+///
+/// # Errors
+/// As [`rebuild`].
+pub fn build(host: &Host, nft: &mut NftSocket) -> Result<(), WeftError> {
+    let state = State::read(host)?;
+    let mut batch = Batch::new();
+    for table in TABLES {
+        create(&table, &state, &mut batch);
+    }
+    nft.commit(&batch)?;
+    let elements = known_elements(host, None, &policy::member_sets(&state))?;
+    fill(nft, &elements)
+}
+
+/// The records that are known, elements that are one attachment's, and those that several share.
+struct KnownElements {
+    records: Vec<AttachmentRecord>,
+    hashed: Vec<(Set, Element)>,
+    shared: Vec<(Set, Element)>,
+}
+
+/// Everything that the stores know, and a new record. What it was a member of by rules that are no
+/// more is left out.
+fn known_elements(
+    host: &Host,
+    record: Option<&AttachmentRecord>,
+    members: &BTreeSet<&'static str>,
+) -> Result<KnownElements, WeftError> {
+    let records = host.all_attachments()?;
+    let (mut hashed, mut shared) = (Vec::new(), Vec::new());
+    let mut seen = BTreeSet::new();
+    for one in records.iter().chain(record) {
+        for (set, element, exclusive) in ruleset::elements_of(one) {
+            if is_member_set(set.name) && !members.contains(set.name) {
+                continue;
+            }
+            if !seen.insert((set.name, element.key.clone(), element.key_end.clone())) {
+                continue;
+            }
+            match exclusive {
+                Exclusive::Yes => hashed.push((set, element)),
+                Exclusive::No => shared.push((set, element)),
+            }
+        }
+    }
+    Ok(KnownElements {
+        records,
+        hashed,
+        shared,
+    })
+}
+
+impl KnownElements {
+    /// Everything but intervals, of one table or of both.
+    fn add_hashed(&self, table: Option<&Table>, batch: &mut Batch) {
+        let is_hashed = |(set, _): &&(Set, Element)| set.kind != SetKind::Interval;
+        let shared = self.shared.iter().filter(is_hashed);
+        let all = self.hashed.iter().chain(shared).cloned();
+        for (set, elements) in all.collect::<BySet>().iter() {
+            if table.is_none_or(|table| set.table == *table) {
+                set.add(elements, Exclusive::No, batch);
+            }
+        }
+    }
+}
+
+/// Puts elements into tables that are there.
+fn fill(nft: &mut NftSocket, known: &KnownElements) -> Result<(), WeftError> {
+    let mut batch = Batch::new();
+    known.add_hashed(None, &mut batch);
+    nft.commit(&batch)?;
+    for (set, element) in &known.shared {
+        if set.kind == SetKind::Interval {
+            ruleset::add_interval(nft, set, element)?;
+        }
+    }
+    Ok(())
+}

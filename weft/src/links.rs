@@ -1,0 +1,104 @@
+//! `weft plugins`: what there is, and the names in a directory by which runtimes call them.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Subcommand;
+use weft_cni::Plugin;
+
+use crate::output;
+use crate::plugins::{ALL, names};
+
+/// The name of the program itself.
+const PROGRAM: &str = "weft";
+/// A reference plugin's name that is always linked: containerd's CRI calls a plugin of that name for every pod.
+const LOOPBACK: &str = "loopback";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List the plugins, with the reference plugins whose configurations they take
+    List,
+    /// Give this program, in a directory, the names by which runtimes call it, as hard links
+    Link {
+        /// The directory, such as /opt/cni/bin
+        directory: PathBuf,
+        /// The names of the reference plugins too: their files there are replaced
+        #[arg(long)]
+        other_names: bool,
+    },
+}
+
+pub(crate) fn run(verb: &Verb) -> Result<()> {
+    match verb {
+        Verb::List => {
+            for plugin in ALL {
+                let declared = plugin.declaration();
+                output::line(&format!(
+                    "{:<16}{}",
+                    declared.name,
+                    declared.other_names.join(", ")
+                ));
+            }
+            Ok(())
+        }
+        Verb::Link {
+            directory,
+            other_names,
+        } => link(directory, *other_names),
+    }
+}
+
+fn link(directory: &Path, other_names: bool) -> Result<()> {
+    ensure!(
+        directory.is_dir(),
+        "{} is no directory: make it first",
+        directory.display()
+    );
+    let program = directory.join(PROGRAM);
+    let own = std::env::current_exe().context("which file this program is cannot be told")?;
+    if !is_same_file(&own, &program) {
+        replace(&program, |new| fs::copy(&own, new).map(drop))?;
+    }
+    let own_names = ALL.into_iter().map(Plugin::name);
+    let linked: Vec<&str> = match other_names {
+        true => names(),
+        false => own_names.chain([LOOPBACK]).collect(),
+    };
+    for name in &linked {
+        let path = directory.join(name);
+        if !is_same_file(&program, &path) {
+            replace(&path, |new| fs::hard_link(&program, new))?;
+        }
+    }
+    output::line(&format!(
+        "{} has {} names of {}",
+        directory.display(),
+        linked.len(),
+        program.display()
+    ));
+    Ok(())
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path| {
+        fs::symlink_metadata(path)
+            .ok()
+            .map(|meta| (meta.dev(), meta.ino()))
+    };
+    identity(one).is_some_and(|own| Some(own) == identity(other))
+}
+
+/// Puts a new file in the place of one that may be running, in one step.
+fn replace(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let new = path.with_file_name(format!(".new-{}", std::process::id()));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    make(&new)
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("{} cannot be made", path.display()))
+}
