@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use weft_cni::Mac;
 use weft_kernel::link::{self, VethPair};
 use weft_kernel::netlink::{Batch, RouteSocket};
-use weft_kernel::{Mac, NetNs, address};
+use weft_kernel::{NetNs, address};
 use weft_testkit::{Call, Host, Suite};
 
 use crate::measure::{median, millis, timed};

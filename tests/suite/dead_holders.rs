@@ -207,9 +207,9 @@ fn gc_ends_the_dead_of_every_network() {
         conf
     };
     let other = elsewhere(json!({"name": "other", "bridge": "wtest1"}));
-    let in_sled = net.conf(&json!({"name": "sled", "Store": "sled", "ipam": null}));
+    let third = net.conf(&json!({"name": "third", "ipam": null}));
     let (living, _) = net.add(&conf);
-    let mut dead: Vec<Container> = [&conf, &other, &in_sled].map(|conf| net.add(conf).0).into();
+    let mut dead: Vec<Container> = [&conf, &other, &third].map(|conf| net.add(conf).0).into();
     let nothing = ok(&weft(&net.suite, &net.host, &["gc"]));
     assert!(nothing.contains("0 dead"), "{nothing}");
     dead.iter_mut().for_each(Container::kill);
@@ -226,7 +226,7 @@ fn gc_ends_the_dead_of_every_network() {
         printed += &ok(&weft(&net.suite, &net.host, &["gc"]));
         if printed.matches("ended net").count()
             + printed.matches("ended other").count()
-            + printed.matches("ended sled").count()
+            + printed.matches("ended third").count()
             == 3
         {
             break;

@@ -161,20 +161,6 @@ fn half_of_the_tables_can_be_put_back() {
 }
 
 #[test]
-fn networks_on_different_stores_live_together() {
-    let net = Net::new();
-    let masq = json!({"ipMasq": true, "cniVersion": "1.1.0", "cleanup": true});
-    let redb = on_bridge(&net, "r", "wtest1", "10.5.0.0/24", &masq);
-    let mut sled = on_bridge(&net, "s", "wtest2", "10.6.0.0/24", &masq);
-    sled["store"] = "sled".into();
-    let ((r, r_result), (s, s_result)) = (net.add(&redb), net.add(&sled));
-    Call::new(&net.suite, "GC", &redb).on(&net.host).ok();
-    checks(&net, &sled, &s_result, &s);
-    net.del(&sled, &s);
-    checks(&net, &redb, &r_result, &r);
-}
-
-#[test]
 fn a_failed_add_takes_its_own_gateway_address_back() {
     let net = Net::new();
     let (_c, _) = net.add(&net.conf(&json!({})));

@@ -47,26 +47,60 @@ fn an_ipam_without_a_type_is_none() {
     }
 }
 
-/// Keys match in any case, as the runtime's own do.
+/// The store is one for the whole host. What another key says is refused, but keeps no container from being removed.
 #[test]
-fn keys_of_the_store_are_read_in_any_case() {
+fn a_configuration_does_not_choose_the_store() {
     let net = Net::new();
-    let mut conf = net.conf(&json!({"Store": "nonsense"}));
-    conf.as_object_mut().unwrap().remove("store");
-    let error = net.call("ADD", &conf, &net.host.container()).error();
-    assert!(
-        error["msg"]
-            .as_str()
-            .unwrap()
-            .to_lowercase()
-            .contains("store"),
-        "{error}"
-    );
-    conf["Store"] = "sled".into();
+    let conf = net.conf(&json!({}));
     let (container, _) = net.add(&conf);
+    for key in ["nonsense", "sled"] {
+        let mut conf = net.conf(&json!({"Store": key}));
+        conf.as_object_mut().unwrap().remove("store");
+        let error = net.call("ADD", &conf, &net.host.container()).error();
+        let text = error["msg"].as_str().unwrap();
+        assert!(text.contains("WEFT_STORE"), "{error}");
+        net.del(&conf, &container);
+    }
     let dump = ok(&weft(&net.suite, &net.host, &["store", "dump"]));
-    assert!(!dump.contains(container.id()), "it is in the other one");
-    net.del(&conf, &container);
+    assert!(!dump.contains(container.id()), "{dump}");
+}
+
+/// What a host is like is in a file where runtimes set no variables; a mistake there stops every call.
+#[test]
+fn the_hosts_configuration_is_read_from_a_file() {
+    let net = Net::new();
+    let conf = net.conf(&json!({}));
+    let file = net.host.dir().join("weft.toml");
+    let elsewhere = net.host.dir().join("elsewhere");
+    let call = |verb: &str, container: &weft_testkit::Container| {
+        let call = Call::new(&net.suite, verb, &conf).container(container);
+        call.var("WEFT_CONFIG", file.to_str().unwrap())
+            .var("WEFT_STATE_DIR", "")
+    };
+    let text = format!("[host]\nstate_dir = {elsewhere:?}\nstore = \"sled\"\n\n[dns]\n");
+    std::fs::write(&file, text).unwrap();
+    let container = net.host.container();
+    call("ADD", &container).on(&net.host).ok();
+    assert!(elsewhere.join("store.sled").is_dir());
+    std::fs::write(&file, "[host]\nstore = 7\n").unwrap();
+    let error = call("DEL", &container).on(&net.host).error();
+    assert_eq!(error["code"], 7, "{error}");
+    assert!(error["msg"].as_str().unwrap().contains("line 2"), "{error}");
+    let text = format!("[host]\nstate_dir = {elsewhere:?}\n");
+    std::fs::write(&file, text).unwrap();
+    let doctor = Call::weft(&net.suite, &["doctor"])
+        .var("WEFT_CONFIG", file.to_str().unwrap())
+        .var("WEFT_STATE_DIR", "");
+    let found = doctor.on(&net.host);
+    assert!(
+        found.stdout.contains("WEFT_STORE=sled weft gc"),
+        "{found:?}"
+    );
+    call("DEL", &container)
+        .var("WEFT_STORE", "sled")
+        .on(&net.host)
+        .ok();
+    assert!(!container.succeeds("ip link show eth0"));
 }
 
 /// The one program is what it is called, as the reference plugins are.

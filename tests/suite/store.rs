@@ -336,10 +336,4 @@ fn sled_does_the_same_work() {
     assert!(host.state_dir().join("store.sled").is_dir());
     call("DEL", &conf).ok();
     before.assert_same(&host, "ADD and DEL on sled");
-    conf["store"] = "redb".into();
-    call("ADD", &conf).ok();
-    assert!(
-        host.state_dir().join("store.redb").is_file(),
-        "the configuration's key counts first"
-    );
 }

@@ -11,7 +11,7 @@ use crate::cni::environment;
 use crate::output;
 
 pub(crate) fn run() -> Result<()> {
-    let mut host = Host::new(&environment(), None)?;
+    let mut host = Host::of_environment(&environment())?;
     let mut found: Vec<String> = Vec::new();
     let store = host.store.read(|transaction| transaction.findings());
     match store {

@@ -34,7 +34,7 @@ pub(crate) enum Verb {
 }
 
 pub(crate) fn run(verb: &Verb) -> Result<()> {
-    let mut host = Host::new(&environment(), None)?;
+    let mut host = Host::of_environment(&environment())?;
     match verb {
         Verb::Show { network } => show(&mut host, network.as_deref()),
         Verb::Render { json } => render(&mut host, *json),
@@ -131,15 +131,15 @@ fn container(world: &World, record: &AttachmentRecord, dropped: &BTreeMap<String
     for (key, value) in &record.labels {
         output::line(&format!("    label {key}={value}"));
     }
-    for port in &record.host_links {
-        if let Some(count) = dropped.get(&port.name) {
-            let name = &port.name;
-            output::line(&format!(
-                "    port {name}: frames are checked, {count} dropped"
-            ));
-        }
+    if let Some(port) = record.link.port()
+        && let Some(count) = dropped.get(&port.name)
+    {
+        let name = &port.name;
+        output::line(&format!(
+            "    port {name}: frames are checked, {count} dropped"
+        ));
     }
-    for port in &record.ports {
+    for port in record.ports() {
         let inside = port.container_port;
         output::line(&format!("    port {port} of the host leads to {inside}"));
     }

@@ -9,7 +9,7 @@ use crate::cni::environment;
 use crate::output;
 
 pub(crate) fn run() -> Result<()> {
-    let mut host = Host::new(&environment(), None)?;
+    let mut host = Host::of_environment(&environment())?;
     let ended = gc_all(&mut host).map_err(CniError::from)?;
     for record in &ended {
         output::line(&format!("ended {}", record.id));

@@ -1,5 +1,7 @@
 //! Every program of Weft: the plugins by their names, and `weft`, for which see `weft --help`.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod called;
 mod cni;
 mod config;
@@ -16,9 +18,8 @@ mod store;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
 use called::Program;
+use clap::{Parser, Subcommand};
 
 /// Weft: container networking you can look into.
 #[derive(Debug, Parser)]

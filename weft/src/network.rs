@@ -31,7 +31,7 @@ pub(crate) struct Pair {
 }
 
 pub(crate) fn run(verb: &Verb) -> Result<()> {
-    let mut host = Host::new(&environment(), None)?;
+    let mut host = Host::of_environment(&environment())?;
     match verb {
         Verb::Connect(pair) => change(&mut host, pair, true),
         Verb::Disconnect(pair) => change(&mut host, pair, false),

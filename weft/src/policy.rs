@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use weft_cni::CniError;
+use weft_cni::{CniError, IpFamily};
 use weft_firewall::policy::{
     self, Party, PortMatch, Rule, Selector, World, probe, read_file, read_files,
 };
@@ -44,7 +44,7 @@ pub(crate) struct Question {
 }
 
 pub(crate) fn run(verb: &Verb) -> Result<()> {
-    let mut host = Host::new(&environment(), None)?;
+    let mut host = Host::of_environment(&environment())?;
     match verb {
         Verb::Check { files } => check(&mut host, files),
         Verb::Apply => {
@@ -81,7 +81,7 @@ fn check(host: &mut Host, files: &[PathBuf]) -> Result<()> {
             })
             .collect::<std::result::Result<Vec<_>, _>>()?
     };
-    let records = host.all_attachments().map_err(CniError::from)?;
+    let records = host.attachments().map_err(CniError::from)?;
     let mut idle = 0;
     for rule in read.iter().flat_map(|file| &file.rules) {
         for (side, selector) in [("from", &rule.from), ("to", &rule.to)] {
@@ -237,23 +237,27 @@ fn candidate(record: &AttachmentRecord) -> String {
 /// Both sides, by addresses of one family.
 fn parties<'a>(world: &'a World, from: &str, to: &str) -> Result<(Party<'a>, Party<'a>)> {
     let (from, to) = (named(world, from)?, named(world, to)?);
-    let address = |one: &Named<'_>, is_ipv4: bool| match one {
-        Named::Address(address) => Some(*address).filter(|ip| ip.is_ipv4() == is_ipv4),
-        Named::Host if is_ipv4 => Some(Ipv4Addr::LOCALHOST.into()),
-        Named::Host => Some(Ipv6Addr::LOCALHOST.into()),
+    let address = |one: &Named<'_>, family: IpFamily| match one {
+        Named::Address(address) => Some(*address).filter(|ip| family.has(*ip)),
+        Named::Host => Some(match family {
+            IpFamily::V4 => Ipv4Addr::LOCALHOST.into(),
+            IpFamily::V6 => Ipv6Addr::LOCALHOST.into(),
+        }),
         Named::Container(record) => record
             .addresses
             .iter()
             .map(|one| one.address.ip())
-            .find(|ip| ip.is_ipv4() == is_ipv4),
+            .find(|ip| family.has(*ip)),
     };
-    let pair = [true, false]
+    let pair = IpFamily::ALL
         .into_iter()
-        .find_map(|is_ipv4| address(&from, is_ipv4).zip(address(&to, is_ipv4)))
+        .find_map(|family| address(&from, family).zip(address(&to, family)))
         .context("the two have no addresses of one family")?;
     // The host, asked by a container, is at that one's gateway.
     let gateway = |of: &Named<'_>, other: IpAddr| match (of, world.party(other).record) {
-        (Named::Host, Some(record)) => policy::gateway(record, other.is_ipv4()).unwrap_or(other),
+        (Named::Host, Some(record)) => {
+            policy::gateway(record, IpFamily::of(other)).unwrap_or(other)
+        }
         (Named::Host, None) | (Named::Address(_) | Named::Container(_), _) => other,
     };
     let host_at = |one: &Named<'_>, own: IpAddr, other: IpAddr| match one {

@@ -24,7 +24,7 @@ fn cni_error(error: StoreError) -> CniError {
 }
 
 pub(crate) fn run(verb: &Verb) -> Result<()> {
-    let mut host = Host::new(&environment(), None)?;
+    let mut host = Host::of_environment(&environment())?;
     match verb {
         Verb::Dump => {
             let dump = host

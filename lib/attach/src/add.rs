@@ -1,11 +1,8 @@
 //! ADD: from a plan to a record, and from the record to kernel objects.
 
-mod bridge;
-mod child;
-mod device;
+mod leased;
 mod record;
 mod result;
-mod side;
 mod undo;
 
 use weft_cni::CniResult;
@@ -18,14 +15,15 @@ use weft_store::{AttachmentRecord, FileLock, LINKS_LOCK, POLICY_LOCK, Sharing};
 
 use crate::dead;
 use crate::del::idle;
-use crate::plan::{DevicePlan, Ipam, LinkPlan, Plan};
+use crate::kinds::{Making, PreparedLink};
+use crate::plan::{Ipam, Plan};
 use crate::steps::container::{self, Settings};
 use crate::steps::{Created, source_routes};
 
-pub(crate) use device::shared as shared_device;
+pub(crate) use leased::{Leased, default_routes};
 use record::{Recorded, record};
 use result::result;
-use side::Side;
+pub(crate) use result::{container_interface, host_interface};
 use undo::undo;
 
 /// Attaches a container. What a container that is gone still has is free.
@@ -37,10 +35,10 @@ pub fn add(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
 }
 
 fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
-    let is_host_network = plan.settings.link.is_host_network();
+    let kind = plan.kind();
+    let is_host_network = kind.is_in_host();
     plan.require_expressible()?;
-    if let LinkPlan::Device(DevicePlan::Moved(_)) = &plan.settings.link {
-        // It may wait for its own name.
+    if kind.may_wait_for_its_name() {
         idle::remove_idle(host)?;
     }
     let mut inside = Container::open(&plan.netns, plan.netns_override || is_host_network)?;
@@ -54,10 +52,10 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
         Ipam::Delegate(_) => None,
         Ipam::None | Ipam::Store(_) | Ipam::Given(_) => Some(lock_links(host)?),
     };
-    let side = Side::look(host, plan, &mut inside)?;
-    let policies = Policies::read(host, plan.closed_network())?;
+    let link = kind.look(host, plan, &mut inside)?;
+    let policies = Policies::read(host, kind.closed_network())?;
     let mut created = Created::default();
-    let recorded = match record(host, plan, &mut inside, &side, &policies, &mut created) {
+    let recorded = match record(host, plan, &mut inside, &*link, &policies, &mut created) {
         Ok(recorded) => recorded,
         Err(error) => {
             drop(early);
@@ -70,10 +68,10 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
         siblings,
     } = recorded;
     let locked = match early {
-        Some(lock) => Ok((lock, side)),
-        None => lock_links(host).and_then(|lock| Ok((lock, Side::look(host, plan, &mut inside)?))),
+        Some(lock) => Ok((lock, link)),
+        None => lock_links(host).and_then(|lock| Ok((lock, kind.look(host, plan, &mut inside)?))),
     };
-    let (lock, side) = match locked {
+    let (lock, link) = match locked {
         Ok(locked) => locked,
         Err(error) => return Err(undo(host, plan, &record, created, None, error)),
     };
@@ -84,7 +82,7 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
     // A MAC that derives from the address is what everybody remembers already; beyond the host
     // there may be machines that know the address from before. An announcement reaches every port,
     // so one that tells nobody anything is not made.
-    let is_news = plan.settings.mac.is_some() || leased.is_remembered || side.has_neighbours(plan);
+    let is_news = plan.settings.mac.is_some() || leased.is_remembered || link.has_neighbours();
     let settings = Settings {
         detection: plan.settings.detection,
         announces: is_news,
@@ -92,15 +90,13 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
         alias: None,
         mac: None,
     };
-    let applied = apply(
+    let mut making = Making {
         host,
-        plan,
-        &record,
-        &mut inside,
-        &side,
-        settings,
-        &mut created,
-    );
+        record: &record,
+        inside: &mut inside,
+        created: &mut created,
+    };
+    let applied = apply(&*link, &mut making, settings);
     let applied = applied.and_then(|interfaces| {
         // What is wrong with another interface is no reason against this one.
         if let Err(error) = source_routes::ensure(&mut inside, siblings.iter()) {
@@ -116,7 +112,7 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
                 remember(config, &host.sticky, &plan.id, &record.addresses);
             }
             drop(lock);
-            if let Err(error) = side.await_carrier(host, &record) {
+            if let Err(error) = link.await_carrier(host, &record) {
                 tracing::warn!(%error, "not known whether the interface passes packets yet");
             }
             Ok(result(plan, &record, leased, interfaces))
@@ -165,14 +161,10 @@ fn lock_links(host: &Host) -> Result<FileLock, WeftError> {
 
 /// Makes everything the record names. The rules are in force before the first link is up.
 fn apply(
-    host: &mut Host,
-    plan: &Plan,
-    record: &AttachmentRecord,
-    inside: &mut Container,
-    side: &Side,
+    link: &dyn PreparedLink,
+    making: &mut Making<'_>,
     settings: Settings<'_>,
-    created: &mut Created,
 ) -> Result<Vec<Interface>, WeftError> {
-    weft_firewall::add_elements(host, record)?;
-    side.apply(host, plan, record, inside, settings, created)
+    weft_firewall::add_elements(making.host, making.record)?;
+    link.apply(making, settings)
 }

@@ -45,7 +45,9 @@ pub fn own_addresses(result: &CniResult, ifname: &str) -> Vec<IpNetwork> {
 }
 
 fn host(request: &Request) -> Result<Host, CniError> {
-    Host::new(&request.env, Some(&request.conf))
+    let host = Host::of_environment(&request.env)?;
+    host.require_store(&request.conf)?;
+    Ok(host)
 }
 
 impl<T> Plugin for ChainedPlugin<T> {
@@ -68,7 +70,10 @@ impl<T> Plugin for ChainedPlugin<T> {
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok((self.del)(&mut host(request)?, request)?)
+        Ok((self.del)(
+            &mut Host::of_environment(&request.env)?,
+            request,
+        )?)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
@@ -77,7 +82,11 @@ impl<T> Plugin for ChainedPlugin<T> {
     }
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
-        Ok(crate::gc(&mut host(request)?, request, false)?)
+        Ok(crate::gc(
+            &mut Host::of_environment(&request.env)?,
+            request,
+            false,
+        )?)
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {

@@ -2,23 +2,20 @@
 
 use ipnetwork::IpNetwork;
 use weft_cni::result::Route;
-use weft_cni::{AttachmentId, CniError, CniResult, Code, Request};
+use weft_cni::{AttachmentId, CniError, CniResult, Code, IpFamily, Mac, Request};
 use weft_firewall::ruleset;
 use weft_ipam::network_of;
-use weft_kernel::bridge::PortOptions;
 use weft_kernel::route::{self, RouteSpec};
-use weft_kernel::{address, link, vlan};
+use weft_kernel::{address, link};
 use weft_node::names::{network_owner, owner};
 use weft_node::{Container, Host, WeftError, namespaces};
-use weft_store::{AttachmentRecord, ContainerLink, HostLink, SharedObject};
+use weft_store::{AttachmentRecord, ContainerLink, LinkRecord, NetnsRecord, SharedObject};
 
 use crate::delegate::{DelegateIpam, foreign_type};
-use crate::plan::{BridgePlan, LinkPlan, Settings};
+use crate::kinds::Checking;
+use crate::plan::Settings;
 use crate::steps::container::spec;
-use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
-use crate::steps::parent::mode_words;
-use crate::steps::veth::{VlanSettings, expected_vlans};
-use crate::steps::{host_access, source_routes};
+use crate::steps::source_routes;
 
 /// The result that CHECK is to compare with.
 ///
@@ -56,32 +53,17 @@ pub fn check(host: &mut Host, request: &Request, settings: &Settings) -> Result<
         found.add("no record of it in Weft's store");
         return found.into_result(&id);
     };
-    for port in &record.host_links {
-        found.host_link(host, (port, ruleset::is_guarded(&record)))?;
-    }
     found.elements(host, &record)?;
-    if let LinkPlan::Bridge(plan) = &settings.link {
-        found.bridge(host, &record, plan)?;
-    }
-    found.parent(host, &record)?;
-    if let Some(own) = &record.container_link {
-        let netns = request.env.get("CNI_NETNS").unwrap_or_default();
-        let may_be_own = record.host_network || request.env.netns_override();
-        let mut inside = Container::open(netns, may_be_own)?;
-        if record
-            .netns
-            .as_ref()
-            .is_some_and(|at| !namespaces::is_same(&inside.netns, at))
-        {
-            found.add(format!("{netns} is not the network namespace of the ADD"));
-        }
-        let parent = parent_index(host, &record)?;
-        found.container(&mut inside, own, &record, &prev)?;
-        found.child(&mut inside, own, &record, parent)?;
-        found
-            .0
-            .extend(source_routes::missing(&mut inside, &record)?);
-    }
+    let mut inside = match record.link.own() {
+        Some(own) => Some(found.inside(request, own, &record, &prev)?),
+        None => None,
+    };
+    settings.link.kind().check(&mut Checking {
+        host,
+        record: &record,
+        inside: inside.as_mut(),
+        found: &mut found,
+    })?;
     found.into_result(&id)
 }
 
@@ -93,6 +75,11 @@ impl Differences {
     /// Notes one.
     pub fn add(&mut self, text: impl Into<String>) {
         self.0.push(text.into());
+    }
+
+    /// Notes several.
+    pub fn extend(&mut self, texts: Vec<String>) {
+        self.0.extend(texts);
     }
 
     /// Nothing, or all of them as one error.
@@ -124,109 +111,6 @@ impl Differences {
         Ok(())
     }
 
-    fn host_link(
-        &mut self,
-        host: &mut Host,
-        (port, is_guarded): (&HostLink, bool),
-    ) -> Result<(), WeftError> {
-        let socket = host.route()?;
-        let Some(there) = link::find(socket, &port.name)? else {
-            self.add(format!("host interface {} is missing", port.name));
-            return Ok(());
-        };
-        if !there.is_up {
-            self.add(format!("host interface {} is down", port.name));
-        }
-        let bridge = match &port.bridge {
-            Some(name) => link::find(socket, name)?.map(|link| (name, link)),
-            None => None,
-        };
-        match (&port.bridge, bridge) {
-            (Some(name), None) => self.add(format!("bridge {name} is missing")),
-            (_, Some((name, bridge))) => {
-                if there.controller != Some(bridge.index) {
-                    self.add(format!(
-                        "host interface {} is not a port of {name}",
-                        port.name
-                    ));
-                }
-                if !bridge.is_up {
-                    self.add(format!("bridge {name} is down"));
-                }
-                let state = bridge.bridge.unwrap_or_default();
-                if is_guarded && !state.no_link_local_learning {
-                    self.add(format!(
-                        "bridge {name} learns from frames that nothing can check: ip link set \
-                         {name} type bridge no_linklocal_learn 1"
-                    ));
-                }
-            }
-            (None, None) => {}
-        }
-        let options = there.port.map(|port| port.options).unwrap_or_default();
-        let wanted = PortOptions {
-            hairpin: port.hairpin,
-            isolated: port.isolated,
-        };
-        if there.controller.is_some() && options != wanted {
-            self.add(format!(
-                "host interface {}: {options:?} instead of {wanted:?}",
-                port.name
-            ));
-        }
-        Ok(())
-    }
-
-    /// What the configuration says of a port of a bridge: it may have changed since, and a container that is open
-    /// is not closed by that.
-    fn bridge(
-        &mut self,
-        host: &mut Host,
-        record: &AttachmentRecord,
-        plan: &BridgePlan,
-    ) -> Result<(), WeftError> {
-        if !record.host_links.is_empty() && plan.isolation != record.isolation {
-            let (actual, wanted) = (record.isolation, plan.isolation);
-            self.add(format!("isolation is {actual} instead of {wanted}"));
-        }
-        for port in &record.host_links {
-            self.vlans(host, port, plan.preserve_default_vlan)?;
-        }
-        if plan.is_gateway {
-            self.gateway(host, record)?;
-        }
-        Ok(())
-    }
-
-    fn vlans(
-        &mut self,
-        host: &mut Host,
-        port: &HostLink,
-        keep_default: bool,
-    ) -> Result<(), WeftError> {
-        if port.vlan.is_none() && port.trunk.is_empty() {
-            return Ok(());
-        }
-        let Some(link) = link::find(host.route()?, &port.name)? else {
-            return Ok(());
-        };
-        let settings = VlanSettings {
-            native: port.vlan,
-            trunk: &port.trunk,
-            keep_default,
-        };
-        let there = vlan::list(host.route()?, link.index)?;
-        for wanted in expected_vlans(settings) {
-            if !there.contains(&wanted) {
-                let (name, id) = (&port.name, wanted.id);
-                self.add(format!(
-                    "host interface {name} is not in VLAN {id} as it should be"
-                ));
-            }
-        }
-        Ok(())
-    }
-
     fn elements(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
         let own = owner(&record.id);
         for element in &record.nft {
@@ -251,73 +135,24 @@ impl Differences {
         Ok(())
     }
 
-    /// Gateway addresses and forwarding.
-    fn gateway(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
-        let Some(holder) = record.host_links.first().and_then(HostLink::gateway_link) else {
-            return Ok(());
-        };
-        let there = match link::find(host.route()?, &holder)? {
-            Some(found) => address::list(host.route()?, found.index)?,
-            None => Vec::new(),
-        };
-        for wanted in gateway_addresses(&record.addresses) {
-            if !there.iter().any(|assigned| assigned.address == wanted) {
-                self.add(format!("gateway address {wanted} is missing on {holder}"));
-            }
-        }
-        let families = families(record.addresses.iter().map(|one| one.address));
-        for name in not_forwarding(host, &holder, &families)? {
-            self.add(format!("sysctl {name} is off"));
-        }
-        Ok(())
-    }
-
-    /// What the container's interface sits on, and the host's way to it.
-    fn parent(&mut self, host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
-        if let Some(parent) = record.parent.as_ref().filter(|parent| !parent.in_container) {
-            match link::find(host.route()?, &parent.name)? {
-                None => self.add(format!("master {} is missing", parent.name)),
-                Some(there) if !there.is_up => {
-                    self.add(format!("master {} is down", parent.name));
-                }
-                Some(_) => {}
-            }
-        }
-        self.0
-            .extend(host_access::missing(host, &record.host_routes)?);
-        Ok(())
-    }
-
-    /// Driver, mode and parent of an interface that sits on another.
-    fn child(
+    /// The container's namespace, and what is in it.
+    fn inside(
         &mut self,
-        inside: &mut Container,
+        request: &Request,
         own: &ContainerLink,
         record: &AttachmentRecord,
-        parent_index: Option<u32>,
-    ) -> Result<(), WeftError> {
-        let Some(parent) = &record.parent else {
-            return Ok(());
-        };
-        let Some(there) = link::find(&mut inside.route, &own.name)? else {
-            return Ok(());
-        };
-        let Some(kind) = there.child.filter(|kind| kind.driver() == parent.driver) else {
-            self.add(format!("interface {} is no {}", own.name, parent.driver));
-            return Ok(());
-        };
-        let mode = mode_words(kind);
-        if mode != parent.mode {
-            let (name, wanted) = (&own.name, &parent.mode);
-            self.add(format!(
-                "interface {name} is in mode {mode} instead of {wanted}"
-            ));
+        prev: &CniResult,
+    ) -> Result<Container, WeftError> {
+        let netns = request.env.get("CNI_NETNS").unwrap_or_default();
+        let is_in_host = matches!(record.link, LinkRecord::Host { .. });
+        let mut inside = Container::open(netns, is_in_host || request.env.netns_override())?;
+        let is_same = |at: &NetnsRecord| namespaces::is_same(&inside.netns, at);
+        if record.netns.as_ref().is_some_and(|at| !is_same(at)) {
+            self.add(format!("{netns} is not the network namespace of the ADD"));
         }
-        if parent_index.is_some() && there.parent != parent_index {
-            let (name, parent) = (&own.name, &parent.name);
-            self.add(format!("interface {name} is not on {parent}"));
-        }
-        Ok(())
+        self.container(&mut inside, own, record, prev)?;
+        self.extend(source_routes::missing(&mut inside, record)?);
+        Ok(inside)
     }
 
     fn container(
@@ -359,15 +194,15 @@ impl Differences {
             .interfaces
             .iter()
             .find(|i| i.name == own.name && !i.sandbox.is_empty());
-        let mac = told
-            .map(|i| i.mac.as_str())
-            .filter(|mac| !mac.is_empty())
-            .unwrap_or(&own.mac);
-        let actual = there.mac.map(|mac| mac.to_string()).unwrap_or_default();
-        if !actual.eq_ignore_ascii_case(mac) {
+        let mac = told.and_then(|i| i.mac.parse().ok()).or(own.mac);
+        if there.mac != mac {
+            let text =
+                |mac: Option<Mac>| mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
             self.add(format!(
-                "interface {} has MAC {actual} instead of {mac}",
-                own.name
+                "interface {} has MAC {} instead of {}",
+                own.name,
+                text(there.mac),
+                text(mac)
             ));
         }
         let mtu = told.and_then(|i| i.mtu).unwrap_or(own.mtu);
@@ -392,9 +227,9 @@ impl Differences {
             &prev.routes
         };
         let mut there: Vec<RouteSpec> = Vec::new();
-        for is_ipv4 in [true, false] {
-            if wanted.iter().any(|route| route.dst.is_ipv4() == is_ipv4) {
-                there.extend(route::list(&mut inside.route, is_ipv4)?);
+        for family in IpFamily::ALL {
+            if wanted.iter().any(|route| family.has(route.dst.ip())) {
+                there.extend(route::list(&mut inside.route, family)?);
             }
         }
         for one in wanted {
@@ -420,14 +255,6 @@ impl Differences {
         }
         Ok(())
     }
-}
-
-/// The index of the parent on the host.
-fn parent_index(host: &mut Host, record: &AttachmentRecord) -> Result<Option<u32>, WeftError> {
-    let Some(parent) = record.parent.as_ref().filter(|parent| !parent.in_container) else {
-        return Ok(None);
-    };
-    Ok(link::find(host.route()?, &parent.name)?.map(|link| link.index))
 }
 
 /// The addresses of the result for this interface; the record's where the result has none.

@@ -6,9 +6,8 @@ use std::str::FromStr;
 use serde_json::Value;
 use weft_cni::args::CniArgs;
 use weft_cni::conf::{Fields, KeySpec, Problems};
-use weft_cni::{IfName, Request};
+use weft_cni::{IfName, IpFamily, Mac, Request};
 use weft_ipam::IpamConfig;
-use weft_kernel::Mac;
 use weft_kernel::address::DuplicateDetection;
 use weft_store::Isolation;
 
@@ -131,8 +130,8 @@ pub fn host_access(fields: &Fields<'_>) -> HostAccess {
             fields.invalid(HOST_ACCESS, ip, "must be an address that others can have");
         }
     }
-    for is_ipv4 in [true, false] {
-        if list.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count() > 1 {
+    for family in IpFamily::ALL {
+        if list.iter().filter(|ip| family.has(**ip)).count() > 1 {
             fields.invalid(HOST_ACCESS, &"", "must have one address per family at most");
         }
     }

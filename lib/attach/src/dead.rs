@@ -63,6 +63,10 @@ fn end_blockers(host: &mut Host, error: &WeftError) -> Result<bool, WeftError> {
 }
 
 /// The attachments that an error says are in the way.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an error that names no users has nobody in its way"
+)]
 fn blockers(host: &Host, error: &WeftError) -> Result<Vec<AttachmentRecord>, WeftError> {
     let users = match error {
         WeftError::Store(error) => match error {
@@ -71,7 +75,11 @@ fn blockers(host: &Host, error: &WeftError) -> Result<Vec<AttachmentRecord>, Wef
             | StoreError::AddressOnSegment { holder, .. }
             | StoreError::PortTaken { holder, .. } => Users::One((**holder).clone()),
             StoreError::Exhausted { .. } => return with_addresses(host),
-            _ => return Ok(Vec::new()),
+            StoreError::Io { .. }
+            | StoreError::LockTimeout { .. }
+            | StoreError::Backend { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::AddressUnusable { .. } => return Ok(Vec::new()),
         },
         WeftError::InUse { users, .. } => (**users).clone(),
         _ => return Ok(Vec::new()),
@@ -80,14 +88,14 @@ fn blockers(host: &Host, error: &WeftError) -> Result<Vec<AttachmentRecord>, Wef
         Users::One(id) => record.id == *id,
         Users::Sharing(object) => record.shared.contains(object),
         Users::OnBridge(bridge) => {
-            let mut ports = record.host_links.iter();
+            let mut ports = record.link.port().into_iter();
             ports.any(|port| port.bridge.as_ref() == Some(bridge))
         }
-        Users::OfDevice(name) => record.device.as_ref().is_some_and(|one| one.name == *name),
+        Users::OfDevice(name) => record.link.device().is_some_and(|one| one.name == *name),
     };
     Ok(host.store.read(|transaction| match &users {
         Users::One(id) => Ok(transaction.attachment(id)?.into_iter().collect()),
-        _ => {
+        Users::Sharing(_) | Users::OnBridge(_) | Users::OfDevice(_) => {
             let mut all = transaction.attachments()?;
             all.retain(is_user);
             Ok::<_, StoreError>(all)
@@ -139,7 +147,7 @@ fn are_links_gone(
     deadline: Instant,
 ) -> Result<bool, WeftError> {
     const PAUSE: Duration = Duration::from_millis(10);
-    for port in &record.host_links {
+    if let Some(port) = record.link.port() {
         while link::find(host.route()?, &port.name)?.is_some() {
             if Instant::now() >= deadline {
                 return Ok(false);

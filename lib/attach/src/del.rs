@@ -13,7 +13,7 @@ use weft_firewall::{connections, ruleset};
 use weft_kernel::NetNs;
 use weft_node::names::{alias, alternative_name, config_digest, host_link_name};
 use weft_node::{Host, WeftError};
-use weft_store::{AttachmentRecord, HostLink, StoreError, Transaction};
+use weft_store::{Addition, AttachmentRecord, LinkRecord, StoreError, Transaction};
 
 use crate::delegate::{DelegateIpam, foreign_type};
 use crate::steps::{bandwidth, child, device, host_access, links, source_routes, tuning};
@@ -221,22 +221,28 @@ fn remove_derived(
 /// Only what could not be removed; a record of which something remains stays.
 pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), WeftError> {
     let mut errors = Vec::new();
-    let names: Vec<String> = records
-        .iter()
-        .flat_map(|record| {
-            record
-                .host_links
-                .iter()
-                .map(|link: &HostLink| link.name.clone())
-        })
-        .collect();
+    let ports = records.iter().filter_map(|record| record.link.port());
+    let names: Vec<String> = ports.map(|port| port.name.clone()).collect();
     for record in records {
-        errors.extend(bandwidth::remove(host, record, &names).err());
-        errors.extend(tuning::restore(host, record).err());
+        for addition in record.additions.iter().rev() {
+            errors.extend(take_back(host, record, addition, &names).err());
+        }
         errors.extend(source_routes::remove(record).err());
-        errors.extend(host_access::remove_routes(host, &record.host_routes).err());
-        errors.extend(child::delete(record).err());
-        errors.extend(device::give_back(host, record).err());
+        match &record.link {
+            // Ports go together below; what is not Weft's stays.
+            LinkRecord::Port { .. } | LinkRecord::Foreign | LinkRecord::Host { .. } => {}
+            LinkRecord::OnParent {
+                own,
+                parent,
+                host_routes,
+            } => {
+                errors.extend(host_access::remove_routes(host, host_routes).err());
+                errors.extend(child::delete(record, own, parent).err());
+            }
+            LinkRecord::Moved { device, .. } => {
+                errors.extend(device::give_back(host, record, device).err());
+            }
+        }
     }
     if errors.is_empty() {
         errors.extend(leaving::finish(host, records, &names).err());
@@ -249,4 +255,19 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
         errors.extend(connections::end_of_gone(host, records).err());
     }
     WeftError::collect("removing an attachment", errors)
+}
+
+/// Takes back what a chained plugin has added, as far as it does not go with elements and connections.
+/// `going` are ports that are about to be deleted.
+fn take_back(
+    host: &mut Host,
+    record: &AttachmentRecord,
+    addition: &Addition,
+    going: &[String],
+) -> Result<(), WeftError> {
+    match addition {
+        Addition::Settings(settings) => tuning::restore(host, record, settings),
+        Addition::Limits(limits) => bandwidth::remove(host, record, limits, going),
+        Addition::Ports(_) | Addition::Apart(_) => Ok(()),
+    }
 }

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use weft_firewall::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
 use weft_kernel::link;
 use weft_node::{Host, WeftError};
-use weft_store::{AttachmentRecord, HostLink};
+use weft_store::AttachmentRecord;
 
 use crate::dead::{Patience, find_dead};
 use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
@@ -17,8 +17,17 @@ use crate::steps::{host_access, subnets};
 /// # Errors
 /// The kernel's and the stores'.
 pub fn findings(host: &mut Host) -> Result<Vec<String>, WeftError> {
-    let records = host.all_attachments()?;
+    let records = host.attachments()?;
     let mut found = dead(host, &records)?;
+    if let Some(other) = host.store.other_database() {
+        found.push(format!(
+            "{}: the host's store is {} now; what this one records is not looked at: WEFT_STORE={} weft gc, then \
+             remove it",
+            other.display(),
+            host.store.backend(),
+            other.extension().unwrap_or_default().display()
+        ));
+    }
     let networks = Behind::of(&records);
     for one in obstacles(host, &networks)? {
         found.push(one.to_string());
@@ -43,7 +52,7 @@ pub fn findings(host: &mut Host) -> Result<Vec<String>, WeftError> {
     }
     found.extend(bridges(host, &records)?);
     for record in &records {
-        for text in host_access::missing(host, &record.host_routes)? {
+        for text in host_access::missing(host, record.link.host_routes())? {
             found.push(format!(
                 "{}: {text}: weft cni gc {} puts it back",
                 record.id, record.id.network
@@ -68,7 +77,7 @@ fn dead(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, We
 fn bridges(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, WeftError> {
     let mut found = BTreeSet::new();
     for record in records {
-        let Some(name) = record.host_links.first().and_then(HostLink::gateway_link) else {
+        let Some(name) = record.gateway_link() else {
             continue;
         };
         let Some(there) = link::find(host.route()?, &name)? else {

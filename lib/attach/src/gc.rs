@@ -48,36 +48,32 @@ pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), Wef
     WeftError::collect("garbage collection", errors)
 }
 
-/// Collects what is provably dead, of every network of every store: no configuration is needed. What ended.
+/// Collects what is provably dead, of every network: no configuration is needed. What ended.
 ///
 /// # Errors
 /// All failures together.
 pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, WeftError> {
-    let own = host.store.clone();
-    let stores: Vec<_> = std::iter::once(own.clone()).chain(own.siblings()).collect();
     let mut errors = Vec::new();
-    let mut ended = Vec::new();
-    for store in stores {
-        host.store = store;
-        let before = host.store.read(|transaction| transaction.attachments())?;
-        let networks: BTreeSet<NetworkName> = before
-            .iter()
-            .map(|record| record.id.network.clone())
-            .collect();
-        for network in networks {
-            let scope = GcScope {
-                network,
-                valid: ValidAttachments::Absent,
-                is_inside: true,
-            };
-            errors.extend(collect(host, &scope).err());
-        }
-        errors.extend(idle::remove_idle(host).err());
-        let after = host.store.read(|transaction| transaction.attachments())?;
-        let is_left = |record: &AttachmentRecord| after.iter().any(|one| one.id == record.id);
-        ended.extend(before.into_iter().filter(|record| !is_left(record)));
+    let before = host.attachments()?;
+    let networks: BTreeSet<NetworkName> = before
+        .iter()
+        .map(|record| record.id.network.clone())
+        .collect();
+    for network in networks {
+        let scope = GcScope {
+            network,
+            valid: ValidAttachments::Absent,
+            is_inside: true,
+        };
+        errors.extend(collect(host, &scope).err());
     }
-    host.store = own;
+    errors.extend(idle::remove_idle(host).err());
+    let after = host.attachments()?;
+    let is_left = |record: &AttachmentRecord| after.iter().any(|one| one.id == record.id);
+    let ended = before
+        .into_iter()
+        .filter(|record| !is_left(record))
+        .collect();
     WeftError::collect("garbage collection", errors)?;
     Ok(ended)
 }
@@ -198,7 +194,7 @@ fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), Weft
     if present.is_empty() {
         return Ok(());
     }
-    let records = host.all_attachments()?;
+    let records = host.attachments()?;
     let known: BTreeSet<String> = records.iter().map(|record| owner(&record.id)).collect();
     let links = link::list(host.route()?)?;
     let names: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();

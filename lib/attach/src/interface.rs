@@ -3,7 +3,7 @@
 use weft_cni::{CniError, CniResult, Declaration, Plugin, Request};
 use weft_node::Host;
 
-use crate::plan::{LinkPlan, Plan, Settings};
+use crate::plan::{Plan, Settings};
 
 /// An interface plugin: its declaration, and how it reads its configuration. The rest is in this crate.
 #[derive(Debug, Clone, Copy)]
@@ -25,32 +25,35 @@ impl Plugin for InterfacePlugin {
 
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {
         let plan = Plan::new(self.name(), request, (self.read)(request)?)?;
-        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        let mut host = Host::of_environment(&request.env)?;
+        host.require_store(&request.conf)?;
         Ok(crate::add(&mut host, &plan)?)
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        let mut host = Host::of_environment(&request.env)?;
         Ok(crate::del(&mut host, request)?)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
         let settings = (self.read)(request)?;
-        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        let mut host = Host::of_environment(&request.env)?;
+        host.require_store(&request.conf)?;
         Ok(crate::check(&mut host, request, &settings)?)
     }
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
-        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        let mut host = Host::of_environment(&request.env)?;
         // A configuration that cannot be read keeps nobody from collecting what is recorded.
         let is_inside =
-            (self.read)(request).is_ok_and(|settings| matches!(settings.link, LinkPlan::Child(_)));
+            (self.read)(request).is_ok_and(|settings| settings.link.kind().is_seen_inside_only());
         Ok(crate::gc(&mut host, request, is_inside)?)
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {
         let settings = (self.read)(request)?;
-        let mut host = Host::new(&request.env, Some(&request.conf))?;
+        let mut host = Host::of_environment(&request.env)?;
+        host.require_store(&request.conf)?;
         Ok(crate::status(&mut host, request, &settings)?)
     }
 }

@@ -4,6 +4,9 @@
 //! into kernel objects; every other verb works from the record. What a record names can always be
 //! found and removed, so a failed or killed ADD is cleaned by the same code as a DEL.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod add;
 pub mod chained;
 mod check;
@@ -14,6 +17,7 @@ pub mod delegate;
 pub mod doctor;
 pub mod gc;
 mod interface;
+mod kinds;
 mod plan;
 mod rebuild;
 mod status;
@@ -27,8 +31,8 @@ pub use del::del;
 pub use gc::{gc, gc_all};
 pub use interface::InterfacePlugin;
 pub use plan::{
-    BridgePlan, ChildPlan, DevicePlan, DeviceSelector, Given, HostAccess, Ipam, LinkPlan, Mtu,
-    Plan, Settings,
+    BridgePlan, ChildPlan, DeviceSelector, Given, HostAccess, HostPlan, Ipam, LinkPlan, MovedPlan,
+    Mtu, Plan, Settings,
 };
 pub use rebuild::{RebuildReport, rebuild};
 pub use status::{ipam_status, status};

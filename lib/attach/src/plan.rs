@@ -8,19 +8,18 @@ mod labels;
 use std::collections::BTreeMap;
 
 use weft_cni::result::{Dns, IpConfig, Route};
-use weft_cni::{AttachmentId, CniError, CniResult, Request, SpecVersion};
+use weft_cni::{AttachmentId, CniError, CniResult, Mac, Request, SpecVersion};
 use weft_firewall::ruleset::Masquerade;
-use weft_kernel::Mac;
 use weft_kernel::address::DuplicateDetection;
 
 pub use bridge::BridgePlan;
 pub use child::{ChildPlan, HostAccess};
-pub use device::{DevicePlan, DeviceSelector};
+pub use device::{DeviceSelector, HostPlan, MovedPlan};
 
+use crate::kinds::LinkKind;
 use crate::sysctls::Sysctls;
 use weft_ipam::IpamConfig;
 use weft_node::names::config_digest;
-use weft_store::NetworkRecord;
 
 /// One attachment to be made.
 #[derive(Debug, Clone)]
@@ -46,12 +45,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The attachment's network, if it is closed.
-    pub(crate) fn closed_network(&self) -> Option<NetworkRecord> {
-        match &self.settings.link {
-            LinkPlan::Bridge(bridge) => bridge.closed_network(),
-            LinkPlan::Child(_) | LinkPlan::Device(_) => None,
-        }
+    /// The kind of link that is wanted.
+    pub(crate) fn kind(&self) -> &dyn LinkKind {
+        self.settings.link.kind()
     }
 
     /// The plan of an ADD.
@@ -82,7 +78,7 @@ impl Plan {
     /// Code 7.
     pub(crate) fn require_expressible(&self) -> Result<(), CniError> {
         let ipam = &self.settings.ipam;
-        let has_addresses = self.settings.link.is_host_network() || !matches!(ipam, Ipam::None);
+        let has_addresses = self.kind().is_in_host() || !matches!(ipam, Ipam::None);
         CniResult::require_address_for(self.version, has_addresses)?;
         let families = match ipam {
             Ipam::Store(config) => config.families(),
@@ -125,15 +121,10 @@ pub enum LinkPlan {
     Bridge(BridgePlan),
     /// On a parent.
     Child(ChildPlan),
+    /// An interface of the host, moved into the container.
+    Moved(MovedPlan),
     /// The host's.
-    Device(DevicePlan),
-}
-
-impl LinkPlan {
-    /// Whether the container is in the host's namespace.
-    pub fn is_host_network(&self) -> bool {
-        matches!(self, Self::Device(DevicePlan::Shared(_)))
-    }
+    Host(HostPlan),
 }
 
 /// An MTU.

@@ -11,11 +11,11 @@ use weft_firewall::ruleset;
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::{NetNs, address};
-use weft_node::names::{id_of_alias, network_owner, owner};
+use weft_node::names::{host_mac, id_of_alias, network_owner, owner};
 use weft_node::{Host, WeftError, namespaces};
 use weft_store::{
-    AddressRecord, AttachmentRecord, ContainerLink, Holder, HostLink, LINKS_LOCK, NftRecord, Pool,
-    SharedObject, Sharing, StoreError, Transaction,
+    AddressRecord, AttachmentRecord, ContainerLink, Holder, HostLink, LINKS_LOCK, LinkRecord,
+    NftRecord, Pool, SharedObject, Sharing, StoreError, Transaction,
 };
 
 use crate::steps::isolation;
@@ -78,7 +78,7 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, WeftError> {
     // Leases for other people's plugins: their containers have to be there.
     for record in old
         .into_values()
-        .filter(|record| record.host_links.is_empty())
+        .filter(|record| record.link.port().is_none())
     {
         if is_alive(&record) {
             report.found.push(record.id.clone());
@@ -99,7 +99,7 @@ fn is_alive(record: &AttachmentRecord) -> bool {
 fn fill(transaction: &mut Transaction<'_>, records: &[AttachmentRecord]) -> Result<(), WeftError> {
     for record in records {
         let mut record = record.clone();
-        let (id, segment) = (record.id.clone(), record.segment());
+        let (id, segment) = (record.id.clone(), record.link.segment());
         let holder = Holder {
             id: &id,
             segment: segment.as_deref(),
@@ -170,32 +170,35 @@ impl Containers {
             shared.extend(closing);
         }
         let options = port.port.map(|port| port.options).unwrap_or_default();
-        let mac = |link: &Link| link.mac.map(|mac| mac.to_string()).unwrap_or_default();
         let mut record = AttachmentRecord::new(id, "weft-bridge");
         record.created_at = 0;
+        record.instance = 0;
         record.nft = nft;
         record.isolation = mode.unwrap_or_default();
         record.shared = shared;
-        record.host_links = vec![HostLink {
+        let host = HostLink {
             name: port.name.clone(),
-            mac: mac(port),
+            mac: port.mac.unwrap_or_else(|| host_mac(&record.id)),
             bridge: bridge.map(str::to_owned),
             hairpin: options.hairpin,
             isolated: options.isolated,
             vlan: None,
             trunk: Vec::new(),
-        }];
+        };
+        let mut container_end = None;
         let netns = port.peer_netns_id.and_then(|id| self.by_id.get(&id));
         let Some(netns) = netns else {
+            let own = container_end;
+            record.link = LinkRecord::Port { host, own };
             return Ok(record);
         };
         let path = netns.path().display().to_string();
         record.netns = Some(namespaces::record(&path, netns, &self.home)?);
         let mut socket = RouteSocket::open_in(netns, &self.home)?;
         if let Some(own) = link::find(&mut socket, record.id.ifname.as_str())? {
-            record.container_link = Some(ContainerLink {
+            container_end = Some(ContainerLink {
                 name: own.name.clone(),
-                mac: mac(&own),
+                mac: own.mac,
                 mtu: own.mtu,
                 up: own.is_up,
                 has_own_mac: true,
@@ -216,6 +219,8 @@ impl Containers {
                 })
                 .collect();
         }
+        let own = container_end;
+        record.link = LinkRecord::Port { host, own };
         Ok(record)
     }
 }

@@ -51,7 +51,7 @@ impl Sysctls {
             let text = match value {
                 Value::String(text) => text.clone(),
                 Value::Number(number) => number.to_string(),
-                _ => {
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
                     problems.invalid(&at, value, "must be a string or a number");
                     continue;
                 }

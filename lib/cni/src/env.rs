@@ -53,6 +53,10 @@ pub const VARIABLES: &[Variable] = &[
         doc: "W3C trace context; written into every log line",
     },
     Variable {
+        name: "WEFT_CONFIG",
+        doc: "the host's configuration, default /etc/weft/weft.toml; variables count before its keys",
+    },
+    Variable {
         name: "WEFT_STATE_DIR",
         doc: "live state, default /run/weft",
     },
@@ -138,22 +142,9 @@ impl Env {
             .collect()
     }
 
-    /// Where live state is kept.
-    pub fn state_dir(&self) -> PathBuf {
-        PathBuf::from(self.get("WEFT_STATE_DIR").unwrap_or("/run/weft"))
-    }
-
-    /// Where what outlives a reboot is kept.
-    pub fn data_dir(&self) -> PathBuf {
-        PathBuf::from(self.get("WEFT_DATA_DIR").unwrap_or("/var/lib/weft"))
-    }
-
-    /// Where the host's rules are.
-    pub fn policy_dir(&self) -> PathBuf {
-        PathBuf::from(
-            self.get("WEFT_POLICY_DIR")
-                .unwrap_or("/etc/weft/policies.d"),
-        )
+    /// The file with the host's configuration.
+    pub fn config_file(&self) -> PathBuf {
+        PathBuf::from(self.get("WEFT_CONFIG").unwrap_or("/etc/weft/weft.toml"))
     }
 
     /// The file that says which sysctls plugins may set.
@@ -162,12 +153,10 @@ impl Env {
         PathBuf::from(self.get("WEFT_SYSCTL_ALLOWLIST").unwrap_or(default))
     }
 
-    /// How long to wait for the store's lock.
-    pub fn lock_timeout(&self) -> Duration {
-        let seconds = self
-            .get("WEFT_LOCK_TIMEOUT")
-            .and_then(|text| text.parse().ok());
-        Duration::from_secs(seconds.unwrap_or(30))
+    /// How long to wait for the store's lock, if it says so.
+    pub fn lock_timeout(&self) -> Option<Duration> {
+        let text = self.get("WEFT_LOCK_TIMEOUT")?;
+        text.parse().ok().map(Duration::from_secs)
     }
 
     /// `CNI_NETNS_OVERRIDE` is set.

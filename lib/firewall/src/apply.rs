@@ -39,7 +39,7 @@ fn put_in_force(host: &mut Host, state: &State) -> Result<usize, WeftError> {
     // Attachments that are being removed have gone from the records when their members are put in.
     let lock = host.store.named_lock(RULESET_LOCK, Sharing::Exclusive)?;
     let changed = refresh_records(host, state)?;
-    let records = host.all_attachments()?;
+    let records = host.attachments()?;
     let is_used = !state.is_empty() || records.iter().any(|record| !record.isolation.is_none());
     if !is_used && !policy::is_anything_there(host)? {
         return Ok(changed);
@@ -56,10 +56,8 @@ fn put_in_force(host: &mut Host, state: &State) -> Result<usize, WeftError> {
 
 /// A closed network has no attachments any more: its own rules go with it.
 pub fn forget_network(host: &mut Host, name: &str) -> Result<(), WeftError> {
-    host.store.write(|transaction| {
-        transaction.remove_network(name);
-        Ok::<_, StoreError>(())
-    })?;
+    host.store
+        .write(|transaction| transaction.remove_network(name))?;
     match apply(host) {
         // Files with mistakes keep nobody from being removed; what is in force stays until they are
         // put right, and means nobody of this network any more.
@@ -72,24 +70,18 @@ pub fn forget_network(host: &mut Host, name: &str) -> Result<(), WeftError> {
 }
 
 fn refresh_records(host: &Host, state: &State) -> Result<usize, WeftError> {
-    let mut changed = 0;
-    let stores = std::iter::once(host.store.clone()).chain(host.store.siblings());
-    for store in stores {
-        let records = store.read(|transaction| transaction.attachments())?;
-        let is_stale = |record: &AttachmentRecord| refresh(&mut record.clone(), &state.rules);
-        if !records.iter().any(is_stale) {
-            continue;
-        }
-        changed += store.write(|transaction| {
-            let mut changed = 0;
-            for mut record in transaction.attachments()? {
-                if refresh(&mut record, &state.rules) {
-                    transaction.replace_attachment(&record)?;
-                    changed += 1;
-                }
-            }
-            Ok::<_, StoreError>(changed)
-        })?;
+    let is_stale = |record: &AttachmentRecord| refresh(&mut record.clone(), &state.rules);
+    if !host.attachments()?.iter().any(is_stale) {
+        return Ok(0);
     }
-    Ok(changed)
+    Ok(host.store.write(|transaction| {
+        let mut changed = 0;
+        for mut record in transaction.attachments()? {
+            if refresh(&mut record, &state.rules) {
+                transaction.replace_attachment(&record)?;
+                changed += 1;
+            }
+        }
+        Ok::<_, StoreError>(changed)
+    })?)
 }

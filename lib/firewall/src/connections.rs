@@ -46,7 +46,11 @@ pub fn end_stale(host: &mut Host, ports: &[PortRecord]) -> Result<(), WeftError>
 /// Rules were put back after a time without: what began meanwhile is tracked as it was sent, and would go on so.
 /// Flows to published ports, and those by which outside would see a container's own address, end.
 pub fn end_untranslated(host: &mut Host, records: &[AttachmentRecord]) -> Result<(), WeftError> {
-    let ports: Vec<PortRecord> = records.iter().flat_map(|one| one.ports.clone()).collect();
+    let ports: Vec<PortRecord> = records
+        .iter()
+        .flat_map(|one| one.ports())
+        .cloned()
+        .collect();
     let hidden: HashSet<IpAddr> = records
         .iter()
         .filter(|record| record.nft.iter().any(ruleset::is_translation))
@@ -96,14 +100,14 @@ pub fn end_of_gone(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(),
     let mut addresses: HashSet<IpAddr> = records.iter().flat_map(|one| kept_apart(one)).collect();
     let mut ports: Vec<&PortRecord> = records
         .iter()
-        .flat_map(|record| record.ports.iter().chain(&record.ending.ports))
+        .flat_map(|record| record.ports().iter().chain(&record.ending.ports))
         .collect();
     if addresses.is_empty() && ports.is_empty() {
         return Ok(());
     }
     // Another IPAM plugin may have given an address away again, if this DEL is not the first.
     if records.iter().any(|record| has_foreign_address(record)) {
-        let others = host.all_attachments()?;
+        let others = host.attachments()?;
         let others = others
             .iter()
             .filter(|other| records.iter().all(|record| record.id != other.id));
@@ -131,7 +135,7 @@ fn kept_apart(record: &AttachmentRecord) -> Vec<IpAddr> {
 /// On another suite's interface only weft-firewall's part of the record has them.
 fn addresses_of(record: &AttachmentRecord) -> impl Iterator<Item = IpAddr> {
     let own = record.addresses.iter().map(|one| one.address.ip());
-    let given = record.firewall.iter().flat_map(|one| &one.addresses);
+    let given = record.apart().into_iter().flat_map(|one| &one.addresses);
     own.chain(given.copied())
 }
 

@@ -71,7 +71,7 @@ pub fn differences(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
 /// Chains of others that drop the packets of networks which weft-firewall is to let through.
 fn not_admitted(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     let mut missing = Vec::new();
-    for behind in admission::admitted(&host.all_attachments()?) {
+    for behind in admission::admitted(&host.attachments()?) {
         for (chain, place) in admission::dropping(host, &behind)? {
             let (family, table) = (chain.table.family.as_str(), chain.table.name);
             let link = &behind.link;
@@ -86,7 +86,7 @@ fn not_admitted(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
 
 /// Lets those networks through.
 fn admit(host: &mut Host) -> Result<(), WeftError> {
-    for behind in admission::admitted(&host.all_attachments()?) {
+    for behind in admission::admitted(&host.attachments()?) {
         admission::ensure(host, &behind)?;
     }
     Ok(())
@@ -96,7 +96,7 @@ fn is_needed(host: &Host) -> Result<bool, WeftError> {
     let needs = |record: &weft_store::AttachmentRecord| {
         !record.nft.is_empty() || !record.isolation.is_none() || record.is_kept_apart()
     };
-    Ok(host.all_attachments()?.iter().any(needs))
+    Ok(host.attachments()?.iter().any(needs))
 }
 
 /// Everything of both tables, a line each.
@@ -156,7 +156,11 @@ fn value_text(set: &Set, bytes: &[u8]) -> String {
     match set.kind {
         SetKind::Map(fields) => fields_text(fields, bytes),
         SetKind::Verdicts => String::from_utf8_lossy(bytes).into_owned(),
-        _ => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        SetKind::Hash
+        | SetKind::Interval
+        | SetKind::Counted
+        | SetKind::Rate
+        | SetKind::Connections => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }
 
@@ -201,7 +205,7 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     if is_needed(host)? || !ruleset::delete_tables(host)? {
         restore::rebuild(host)?;
         crate::apply(host)?;
-        let records = host.all_attachments()?;
+        let records = host.attachments()?;
         connections::end_untranslated(host, &records)?;
     }
     admit(host)?;

@@ -145,7 +145,7 @@ fn known_elements(
     record: Option<&AttachmentRecord>,
     members: &BTreeSet<&'static str>,
 ) -> Result<KnownElements, WeftError> {
-    let records = host.all_attachments()?;
+    let records = host.attachments()?;
     let (mut hashed, mut shared) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     for one in records.iter().chain(record) {

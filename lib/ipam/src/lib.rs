@@ -1,5 +1,8 @@
 //! Pools of addresses: how configurations describe them, and how addresses are leased from Weft's store.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod allocate;
 mod config;
 mod keys;

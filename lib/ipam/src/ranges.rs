@@ -43,15 +43,13 @@ fn read_set_list(value: &Value, path: &str, problems: &Problems) -> Vec<Vec<Rang
         let read: Vec<Range> = ranges
             .iter()
             .enumerate()
-            .filter_map(|(index, range)| match range {
-                Value::Object(map) => {
-                    let path = format!("{path}[{index}]");
-                    read_range(&Fields::new(map, &*path, &[RANGE_KEYS], problems))
+            .filter_map(|(index, range)| {
+                let path = format!("{path}[{index}]");
+                if let Some(map) = range.as_object() {
+                    return read_range(&Fields::new(map, &*path, &[RANGE_KEYS], problems));
                 }
-                other => {
-                    problems.invalid(format!("{path}[{index}]"), other, "must be an object");
-                    None
-                }
+                problems.invalid(path, range, "must be an object");
+                None
             })
             .collect();
         if ranges.is_empty() {

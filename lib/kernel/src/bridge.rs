@@ -6,8 +6,8 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage,
 };
 
-use crate::mac::Mac;
 use crate::netlink::{Batch, kind};
+use weft_cni::Mac;
 
 /// A bridge to be made.
 #[derive(Debug, Clone)]

@@ -11,8 +11,8 @@ use netlink_packet_route::link::{
 };
 
 use crate::error::KernelError;
-use crate::mac::Mac;
 use crate::netlink::{Batch, RouteSocket, kind};
+use weft_cni::Mac;
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {

@@ -2,50 +2,26 @@
 //!
 //! Read by netlink: a look-up below `/proc/sys/net` costs more with every namespace there is.
 
+use weft_cni::IpFamily;
+
 use crate::error::KernelError;
 use crate::netlink::{RouteSocket, kind};
 use crate::nft::{attribute_bytes, attributes};
 use crate::sysctl;
 
-/// A family of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IpFamily {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
+/// The sysctl that switches forwarding of what comes by one interface, with slashes.
+pub fn sysctl_of(family: IpFamily, link: &str) -> String {
+    match family {
+        IpFamily::V4 => format!("net/ipv4/conf/{link}/forwarding"),
+        IpFamily::V6 => format!("net/ipv6/conf/{link}/forwarding"),
+    }
 }
 
-impl IpFamily {
-    /// The family of an address.
-    pub const fn of(address: std::net::IpAddr) -> Self {
-        match address {
-            std::net::IpAddr::V4(_) => Self::V4,
-            std::net::IpAddr::V6(_) => Self::V6,
-        }
-    }
-
-    /// The sysctl that switches forwarding of what comes by one interface, with slashes.
-    pub fn forwarding_sysctl_of(self, link: &str) -> String {
-        match self {
-            Self::V4 => format!("net/ipv4/conf/{link}/forwarding"),
-            Self::V6 => format!("net/ipv6/conf/{link}/forwarding"),
-        }
-    }
-
-    /// The sysctl that switches forwarding, with slashes.
-    pub const fn forwarding_sysctl(self) -> &'static str {
-        match self {
-            Self::V4 => "net/ipv4/ip_forward",
-            Self::V6 => "net/ipv6/conf/all/forwarding",
-        }
-    }
-
-    const fn number(self) -> u8 {
-        match self {
-            Self::V4 => 2,
-            Self::V6 => 10,
-        }
+/// The sysctl that switches forwarding, with slashes.
+pub const fn sysctl_of_all(family: IpFamily) -> &'static str {
+    match family {
+        IpFamily::V4 => "net/ipv4/ip_forward",
+        IpFamily::V6 => "net/ipv6/conf/all/forwarding",
     }
 }
 
@@ -82,5 +58,5 @@ pub fn ensure(socket: &mut RouteSocket, family: IpFamily) -> Result<bool, Kernel
     if is_on(socket, family)? {
         return Ok(false);
     }
-    sysctl::write(family.forwarding_sysctl(), "1").map(|()| true)
+    sysctl::write(sysctl_of_all(family), "1").map(|()| true)
 }

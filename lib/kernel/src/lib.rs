@@ -13,7 +13,6 @@ pub mod forwarding;
 pub mod host;
 pub mod link;
 pub mod listener;
-pub mod mac;
 pub mod neighbour;
 pub mod netlink;
 pub mod netns;
@@ -26,5 +25,4 @@ pub mod sysctl;
 pub mod vlan;
 
 pub use error::KernelError;
-pub use mac::Mac;
 pub use netns::NetNs;

@@ -20,8 +20,8 @@ pub use veth::VethPair;
 use crate::bridge::{BridgeState, PortState};
 use crate::child::ChildKind;
 use crate::error::KernelError;
-use crate::mac::Mac;
 use crate::netlink::{RouteSocket, bytes_of, kind, parsed};
+use weft_cni::Mac;
 
 fn by_index(index: u32) -> LinkMessage {
     let mut link = LinkMessage::default();

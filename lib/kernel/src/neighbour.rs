@@ -9,8 +9,8 @@ use netlink_packet_route::neighbour::{
 };
 
 use crate::error::KernelError;
-use crate::mac::Mac;
 use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
+use weft_cni::Mac;
 
 fn message(link: u32, address: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();

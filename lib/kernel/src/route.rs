@@ -10,6 +10,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
     RouteProtocol, RouteScope, RouteType,
 };
+use weft_cni::IpFamily;
 
 use crate::error::KernelError;
 use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
@@ -39,11 +40,11 @@ pub struct RouteSpec {
     pub is_gateway_on_link: bool,
 }
 
-fn family(is_ipv4: bool) -> AddressFamily {
-    if is_ipv4 {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
+/// As rtnetlink names a family.
+pub(crate) const fn address_family(family: IpFamily) -> AddressFamily {
+    match family {
+        IpFamily::V4 => AddressFamily::Inet,
+        IpFamily::V6 => AddressFamily::Inet6,
     }
 }
 
@@ -70,7 +71,7 @@ impl RouteSpec {
 
     fn message(&self) -> RouteMessage {
         let mut route = RouteMessage::default();
-        route.header.address_family = family(self.dst.is_ipv4());
+        route.header.address_family = address_family(IpFamily::of(self.dst.ip()));
         route.header.destination_prefix_length = self.dst.prefix();
         route.header.protocol = RouteProtocol::Static;
         route.header.kind = RouteType::Unicast;
@@ -120,7 +121,7 @@ pub fn output_link(
     destination: IpAddr,
 ) -> Result<Option<u32>, KernelError> {
     let mut query = RouteMessage::default();
-    query.header.address_family = family(destination.is_ipv4());
+    query.header.address_family = address_family(IpFamily::of(destination));
     query.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
     query
         .attributes
@@ -137,9 +138,9 @@ pub fn output_link(
 ///
 /// # Errors
 /// The socket's.
-pub fn list(socket: &mut RouteSocket, is_ipv4: bool) -> Result<Vec<RouteSpec>, KernelError> {
+pub fn list(socket: &mut RouteSocket, family: IpFamily) -> Result<Vec<RouteSpec>, KernelError> {
     let mut query = RouteMessage::default();
-    query.header.address_family = family(is_ipv4);
+    query.header.address_family = address_family(family);
     let words = "list routes";
     let mut routes = Vec::new();
     for answer in socket.dump(kind::GET_ROUTE, &bytes_of(&query), words)? {
@@ -157,11 +158,11 @@ pub fn list(socket: &mut RouteSocket, is_ipv4: bool) -> Result<Vec<RouteSpec>, K
 /// The socket's.
 pub fn list_of_link(
     socket: &mut RouteSocket,
-    is_ipv4: bool,
+    family: IpFamily,
     link: u32,
 ) -> Result<Vec<RouteSpec>, KernelError> {
     let mut query = RouteMessage::default();
-    query.header.address_family = family(is_ipv4);
+    query.header.address_family = address_family(family);
     query.attributes.push(RouteAttribute::Oif(link));
     let words = "list the routes by a link";
     let mut routes = Vec::new();

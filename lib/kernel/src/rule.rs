@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use weft_cni::IpFamily;
 
 use crate::error::KernelError;
 use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
+use crate::route::address_family;
 
 /// Packets from one address are looked up in a table before the main one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,19 +21,12 @@ pub struct SourceRule {
     pub priority: u32,
 }
 
-fn family(is_ipv4: bool) -> AddressFamily {
-    if is_ipv4 {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    }
-}
-
 impl SourceRule {
     fn message(&self) -> RuleMessage {
+        let family = IpFamily::of(self.source);
         let mut rule = RuleMessage::default();
-        rule.header.family = family(self.source.is_ipv4());
-        rule.header.src_len = if self.source.is_ipv4() { 32 } else { 128 };
+        rule.header.family = address_family(family);
+        rule.header.src_len = family.bits();
         rule.header.action = RuleAction::ToTable;
         rule.attributes = vec![
             RuleAttribute::Source(self.source),
@@ -60,9 +54,9 @@ impl SourceRule {
 ///
 /// # Errors
 /// The socket's.
-pub fn list(socket: &mut RouteSocket, is_ipv4: bool) -> Result<Vec<SourceRule>, KernelError> {
+pub fn list(socket: &mut RouteSocket, family: IpFamily) -> Result<Vec<SourceRule>, KernelError> {
     let mut query = RuleMessage::default();
-    query.header.family = family(is_ipv4);
+    query.header.family = address_family(family);
     let words = "list routing rules";
     let mut rules = Vec::new();
     for answer in socket.dump(kind::GET_RULE, &bytes_of(&query), words)? {

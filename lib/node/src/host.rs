@@ -8,8 +8,9 @@ use weft_cni::{CniError, Code};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::nft::NftSocket;
 use weft_kernel::{NetNs, host};
-use weft_store::{AttachmentRecord, BackendKind, NetworkRecord, StickyLeases, Store, StoreConfig};
+use weft_store::{AttachmentRecord, NetworkRecord, StickyLeases, Store, StoreConfig};
 
+use crate::config::HostConfig;
 use crate::error::WeftError;
 
 /// A host. Sockets are opened when first used and closed with it.
@@ -30,25 +31,10 @@ pub struct Host {
 }
 
 impl Host {
-    /// The host as environment and configuration describe it. `store` of the configuration names
-    /// the backend, else `WEFT_STORE`.
-    ///
-    /// # Errors
-    /// Code 7 for a backend that does not exist.
-    pub fn new(env: &Env, conf: Option<&NetConf>) -> Result<Self, CniError> {
-        let problems = Problems::default();
-        let configured = conf.and_then(|conf| conf.open(&problems).string("store"));
-        let text = configured
-            .or_else(|| env.get("WEFT_STORE"))
-            .unwrap_or("redb");
-        let backend: BackendKind = text.parse().map_err(|()| {
-            CniError::new(
-                Code::InvalidConfig,
-                format!("store: {text:?} must be redb or sled"),
-            )
-        })?;
-        let dir = env.state_dir();
-        Ok(Self {
+    /// Opens the host that a configuration describes.
+    pub fn open(config: &HostConfig) -> Self {
+        let dir = config.state_dir.clone();
+        Self {
             store: Store::new(StoreConfig {
                 // Where a reboot empties the directory there are no earlier boots to tell apart.
                 boot_id: if host::is_volatile(&dir) {
@@ -57,41 +43,60 @@ impl Host {
                     host::boot_id()
                 },
                 dir,
-                backend,
-                lock_timeout: env.lock_timeout(),
+                backend: config.backend,
+                lock_timeout: config.lock_timeout,
             }),
-            sticky: StickyLeases::new(&env.data_dir()),
-            data_dir: env.data_dir(),
-            policy_dir: env.policy_dir(),
+            sticky: StickyLeases::new(&config.data_dir),
+            data_dir: config.data_dir.clone(),
+            policy_dir: config.policy_dir.clone(),
             has_made_tables: false,
             route: None,
             nft: None,
-        })
+        }
     }
 
-    /// The attachments of the host, in whichever store they are: what the kernel has is one for
-    /// all of them.
+    /// The host that the environment and weft.toml describe.
     ///
     /// # Errors
-    /// The stores'.
-    pub fn all_attachments(&self) -> Result<Vec<AttachmentRecord>, WeftError> {
-        let mut records = self.store.read(|transaction| transaction.attachments())?;
-        for sibling in self.store.siblings() {
-            records.extend(sibling.read(|transaction| transaction.attachments())?);
-        }
-        Ok(records)
+    /// As [`HostConfig::read`].
+    pub fn of_environment(env: &Env) -> Result<Self, CniError> {
+        HostConfig::read(env).map(|config| Self::open(&config))
     }
 
-    /// The closed networks of the host, in whichever store they are.
+    /// Refuses a network's configuration that names another store than the host's.
     ///
     /// # Errors
-    /// The stores'.
-    pub fn all_networks(&self) -> Result<Vec<(String, NetworkRecord)>, WeftError> {
-        let mut networks = self.store.read(|transaction| transaction.networks())?;
-        for sibling in self.store.siblings() {
-            networks.extend(sibling.read(|transaction| transaction.networks())?);
+    /// Code 7.
+    pub fn require_store(&self, conf: &NetConf) -> Result<(), CniError> {
+        let problems = Problems::default();
+        let fields = conf.open(&problems);
+        let (named, own) = (fields.string("store"), self.store.backend());
+        match named {
+            Some(text) if text.parse() != Ok(own) => Err(CniError::new(
+                Code::InvalidConfig,
+                format!(
+                    "store: {text:?} is not the host's, which is {own}: the store is one for the whole host; set \
+                     WEFT_STORE, or store below [host] in /etc/weft/weft.toml"
+                ),
+            )),
+            _ => Ok(()),
         }
-        Ok(networks)
+    }
+
+    /// The attachments of the host.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn attachments(&self) -> Result<Vec<AttachmentRecord>, WeftError> {
+        Ok(self.store.read(|transaction| transaction.attachments())?)
+    }
+
+    /// The closed networks of the host.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn networks(&self) -> Result<Vec<(String, NetworkRecord)>, WeftError> {
+        Ok(self.store.read(|transaction| transaction.networks())?)
     }
 
     /// The rtnetlink socket.

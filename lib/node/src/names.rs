@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
+use weft_cni::Mac;
 use weft_cni::{AttachmentId, NetworkName};
-use weft_kernel::Mac;
 
 /// Links marked with this group are about to be deleted, all at once.
 pub const DELETION_GROUP: u32 = 0x7765_6674;

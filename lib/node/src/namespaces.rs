@@ -68,11 +68,11 @@ pub fn gone<'a>(records: impl Iterator<Item = &'a AttachmentRecord>) -> Vec<&'a 
         })
     });
     // With a pair of interfaces the host's end tells. Others could live on where only another mount namespace shows them.
-    if gone.iter().any(|record| record.host_links.is_empty()) {
+    if gone.iter().any(|record| record.link.port().is_none()) {
         let hidden = bound_elsewhere();
         gone.retain(|record| {
             let is_hidden = |netns: &NetnsRecord| hidden.contains(&netns.ino);
-            !record.host_links.is_empty() || !record.netns.as_ref().is_some_and(is_hidden)
+            record.link.port().is_some() || !record.netns.as_ref().is_some_and(is_hidden)
         });
     }
     gone

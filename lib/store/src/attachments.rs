@@ -61,8 +61,8 @@ impl Transaction<'_> {
     /// [`StoreError::PortTaken`].
     pub fn replace_attachment(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
         let before = self.attachment(&record.id)?;
-        let published = before.as_ref().map_or(&[][..], |before| &before.ports);
-        if *published != *record.ports {
+        let published = before.as_ref().map_or(&[][..], |before| before.ports());
+        if *published != *record.ports() {
             self.release_ports(&record.id, published)?;
             self.claim_ports(record)?;
         }
@@ -98,16 +98,13 @@ impl Transaction<'_> {
         let Some(record) = self.attachment(id)? else {
             return Ok(());
         };
-        let has_own_mac = record
-            .container_link
-            .as_ref()
-            .is_some_and(|link| link.has_own_mac);
+        let has_own_mac = record.link.own().is_some_and(|link| link.has_own_mac);
         for address in &record.addresses {
             if let Some(pool) = &address.pool {
                 self.release(pool, address.address.ip(), id, has_own_mac)?;
             }
         }
-        self.release_ports(id, &record.ports)?;
+        self.release_ports(id, record.ports())?;
         for object in &record.shared {
             self.release_shared(object)?;
         }

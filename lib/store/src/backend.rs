@@ -7,6 +7,7 @@ mod redb;
 mod sled;
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,15 @@ pub enum BackendKind {
     Redb,
     /// sled 0.34: a directory; opening it costs several milliseconds.
     Sled,
+}
+
+impl Display for BackendKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Redb => "redb",
+            Self::Sled => "sled",
+        })
+    }
 }
 
 impl FromStr for BackendKind {

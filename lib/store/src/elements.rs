@@ -1,13 +1,11 @@
 //! Elements of nf_tables sets, as records hold them.
 //!
 //! An attachment may have thousands. A list of them is written by set, each element a text
-//! `KEY[-LAST][=VALUE]` in hexadecimal: half the bytes of an object each, and read twice as fast.
+//! `KEY[-LAST][=VALUE]` in hexadecimal: half the bytes of an object each.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An element of one of Weft's nf_tables sets, in hexadecimal.
@@ -26,147 +24,60 @@ pub struct NftRecord {
     pub value: Option<String>,
 }
 
-/// How a list of elements is written and read.
-pub(crate) mod texts_by_set {
+/// How a list of elements is written and read: texts by set.
+pub(crate) mod by_set {
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(
-        elements: &[NftRecord],
+        elements: &impl AsRef<[NftRecord]>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let mut sets: BTreeMap<&str, Vec<&NftRecord>> = BTreeMap::new();
-        for group in elements.chunk_by(|one, next| one.set == next.set) {
+        let mut sets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for group in elements.as_ref().chunk_by(|one, next| one.set == next.set) {
             if let Some(first) = group.first() {
-                sets.entry(&first.set).or_default().extend(group);
+                let texts = group.iter().map(NftRecord::text);
+                sets.entry(&first.set).or_default().extend(texts);
             }
         }
-        serializer.collect_map(sets.iter().map(|(set, elements)| (set, OneSet(elements))))
+        sets.serialize(serializer)
     }
 
-    /// Also the list of objects that earlier versions wrote.
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: From<Vec<NftRecord>>>(
         deserializer: D,
-    ) -> Result<Vec<NftRecord>, D::Error> {
-        deserializer.deserialize_any(Elements)
+    ) -> Result<T, D::Error> {
+        let sets = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;
+        let of_set = |(set, texts): (String, Vec<String>)| {
+            let set = Cow::from(set);
+            texts
+                .into_iter()
+                .map(move |text| NftRecord::from_text(set.clone(), &text))
+        };
+        let elements: Vec<NftRecord> = sets.into_iter().flat_map(of_set).collect();
+        Ok(elements.into())
     }
 }
 
-/// Elements of one set, written.
-struct OneSet<'a>(&'a [&'a NftRecord]);
-
-impl Serialize for OneSet<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|element| Text(element)))
-    }
-}
-
-/// One element, written.
-struct Text<'a>(&'a NftRecord);
-
-impl Serialize for Text<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let NftRecord {
-            key,
-            key_end,
-            value,
-            ..
-        } = self.0;
-        match (key_end, value) {
-            (None, None) => serializer.serialize_str(key),
-            (Some(end), None) => serializer.serialize_str(&[key, "-", end].concat()),
-            (None, Some(value)) => serializer.serialize_str(&[key, "=", value].concat()),
-            (Some(end), Some(value)) => {
-                serializer.serialize_str(&[key, "-", end, "=", value].concat())
+impl NftRecord {
+    fn text(&self) -> String {
+        let mut text = self.key.clone();
+        for (mark, part) in [('-', &self.key_end), ('=', &self.value)] {
+            if let Some(part) = part {
+                text.push(mark);
+                text.push_str(part);
             }
         }
-    }
-}
-
-struct Elements;
-
-impl<'de> Visitor<'de> for Elements {
-    type Value = Vec<NftRecord>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("elements by set")
+        text
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(set) = map.next_key::<String>()? {
-            map.next_value_seed(OfSet {
-                set: &set,
-                elements: &mut elements,
-            })?;
-        }
-        Ok(elements)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = list.next_element()? {
-            elements.push(element);
-        }
-        Ok(elements)
-    }
-}
-
-/// Reads the elements of a set.
-struct OfSet<'a> {
-    set: &'a str,
-    elements: &'a mut Vec<NftRecord>,
-}
-
-impl<'de> DeserializeSeed<'de> for OfSet<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for OfSet<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of elements")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(element) = list.next_element_seed(OneOfSet(self.set))? {
-            self.elements.push(element);
-        }
-        Ok(())
-    }
-}
-
-/// Reads one of them.
-struct OneOfSet<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for OneOfSet<'_> {
-    type Value = NftRecord;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<NftRecord, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for OneOfSet<'_> {
-    type Value = NftRecord;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KEY[-LAST][=VALUE]")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<NftRecord, E> {
+    fn from_text(set: Cow<'static, str>, text: &str) -> Self {
         let (keys, value) = split(text, '=');
         let (key, key_end) = split(keys, '-');
-        Ok(NftRecord {
-            set: Cow::Owned(self.0.to_owned()),
+        Self {
+            set,
             key: key.to_owned(),
             key_end: key_end.map(str::to_owned),
             value: value.map(str::to_owned),
-        })
+        }
     }
 }
 
@@ -183,7 +94,7 @@ mod tests {
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Record {
-        #[serde(with = "texts_by_set")]
+        #[serde(with = "by_set")]
         nft: Vec<NftRecord>,
     }
 
@@ -219,16 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_earlier_versions_wrote_is_read() {
-        let text = r#"{"nft":[{"set":"local4","key":"0a","keyEnd":"0b"},{"set":"masq4","key":"01","value":"02"}]}"#;
-        let record: Record = serde_json::from_str(text).unwrap();
-        assert_eq!(
-            record.nft,
-            [
-                element("local4", "0a", Some("0b"), None),
-                element("masq4", "01", None, Some("02")),
-            ]
-        );
+    fn what_is_no_list_of_elements_is_refused() {
         for bad in [
             "7",
             r#"{"a":7}"#,

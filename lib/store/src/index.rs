@@ -86,7 +86,7 @@ impl Transaction<'_> {
     /// Refuses leased addresses that somebody else has on the same segment. What another IPAM plugin gives is its
     /// own business.
     pub(crate) fn refuse_on_segment(&self, record: &AttachmentRecord) -> Result<(), StoreError> {
-        let Some(segment) = record.segment() else {
+        let Some(segment) = record.link.segment() else {
             return Ok(());
         };
         for one in record.addresses.iter().filter(|one| one.pool.is_some()) {
@@ -105,7 +105,7 @@ impl Transaction<'_> {
 
     pub(crate) fn index(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
         self.put(container_key(&record.id), &record.id)?;
-        let Some(segment) = record.segment() else {
+        let Some(segment) = record.link.segment() else {
             return Ok(());
         };
         for one in &record.addresses {
@@ -119,7 +119,7 @@ impl Transaction<'_> {
 
     pub(crate) fn unindex(&mut self, record: &AttachmentRecord) -> Result<(), StoreError> {
         self.delete(container_key(&record.id));
-        let Some(segment) = record.segment() else {
+        let Some(segment) = record.link.segment() else {
             return Ok(());
         };
         for one in &record.addresses {
@@ -140,7 +140,7 @@ impl Transaction<'_> {
             self.index(&record)?;
         }
         self.put_bytes(marker_key(), vec![b'1']);
-        Ok(())
+        self.begin_epoch()
     }
 }
 

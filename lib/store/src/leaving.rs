@@ -9,6 +9,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+use weft_cni::AttachmentId;
+
 use crate::error::StoreError;
 use crate::record::AttachmentRecord;
 use crate::store::Store;
@@ -17,6 +20,32 @@ use crate::store::Store;
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 /// In front of the name while it is written.
 const UNWRITTEN: &str = ".";
+
+/// An attachment in a note: its identity, and which of its ADDs is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Noted {
+    /// The attachment.
+    pub id: AttachmentId,
+    created_at: u64,
+    #[serde(default)]
+    instance: u64,
+}
+
+impl Noted {
+    fn of(record: &AttachmentRecord) -> Self {
+        Self {
+            id: record.id.clone(),
+            created_at: record.created_at,
+            instance: record.instance,
+        }
+    }
+
+    /// Whether a record is of the ADD that was meant.
+    pub fn is(&self, record: &AttachmentRecord) -> bool {
+        *self == Self::of(record)
+    }
+}
 
 /// A note, until it is served.
 #[derive(Debug)]
@@ -43,8 +72,8 @@ impl LeavingNote {
         }
     }
 
-    /// The records in it; none in one that is being written, or is of another version of Weft.
-    fn read(&self) -> Option<Vec<AttachmentRecord>> {
+    /// The attachments in it; none in one that is being written, or is of another version of Weft.
+    fn read(&self) -> Option<Vec<Noted>> {
         let is_written = !self.path.file_name()?.to_str()?.starts_with(UNWRITTEN);
         let records = is_written
             .then(|| serde_json::from_slice(&fs::read(&self.path).ok()?).ok())
@@ -94,7 +123,8 @@ impl Store {
         let unwritten = dir.join(format!("{UNWRITTEN}{name}"));
         let path = dir.join(name);
         let write = || -> std::io::Result<()> {
-            let bytes = serde_json::to_vec(records)?;
+            let noted: Vec<Noted> = records.iter().map(|record| Noted::of(record)).collect();
+            let bytes = serde_json::to_vec(&noted)?;
             match fs::write(&unwritten, &bytes) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     fs::create_dir_all(&dir)?;
@@ -119,7 +149,7 @@ impl Store {
     }
 
     /// What is noted.
-    pub fn leaving(&self) -> Vec<(LeavingNote, Vec<AttachmentRecord>)> {
+    pub fn leaving(&self) -> Vec<(LeavingNote, Vec<Noted>)> {
         let entries = fs::read_dir(self.leaving_dir());
         entries
             .into_iter()

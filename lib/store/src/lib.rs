@@ -5,6 +5,9 @@
 //! once; the lock is never held while the kernel is asked for anything. The attachment record is
 //! complete before the first kernel object exists, so whatever a crash leaves can be found.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod attachments;
 mod backend;
 mod changes;
@@ -26,20 +29,20 @@ mod store;
 mod transaction;
 
 pub use backend::BackendKind;
-pub use changes::Change;
+pub use changes::{Change, News, Position};
 pub use elements::NftRecord;
 pub use error::StoreError;
 pub use isolation::Isolation;
 pub use leases::{Granted, Holder, Lease, LeaseRequest, Pool};
-pub use leaving::LeavingNote;
+pub use leaving::{LeavingNote, Noted};
 pub use lock::{FileLock, LINKS_LOCK, POLICY_LOCK, RULESET_LOCK};
 pub use maintenance::{Dump, Finding};
 pub use networks::NetworkRecord;
 pub use range::{Range, RangeError};
 pub use record::{
-    AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate, DeviceRecord,
-    Ending, FirewallRecord, HostLink, HostRoute, NetnsRecord, ParentRecord, PortRecord,
-    TuningRecord, segment_of_bridge,
+    Addition, AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate,
+    DeviceRecord, Ending, FirewallRecord, HostLink, HostRoute, LinkRecord, NetnsRecord,
+    ParentRecord, PortRecord, TuningRecord, segment_of_bridge,
 };
 pub use shared::{SharedObject, SharedState};
 pub use sticky::StickyLeases;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::changes::Change;
 use crate::error::StoreError;
 use crate::isolation::Isolation;
 use crate::transaction::{Entry, Transaction, key, kind};
@@ -36,12 +37,23 @@ impl Transaction<'_> {
         if self.get::<NetworkRecord>(&key)?.as_ref() == Some(network) {
             return Ok(());
         }
-        self.put(key, network)
+        self.put(key, network)?;
+        let name = name.to_owned();
+        self.log_change(&Change::Network { name })
     }
 
     /// Forgets a network.
-    pub fn remove_network(&mut self, name: &str) {
-        self.delete(key(kind::NETWORK, &[], name.as_bytes()));
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn remove_network(&mut self, name: &str) -> Result<(), StoreError> {
+        let key = key(kind::NETWORK, &[], name.as_bytes());
+        if self.get_bytes(&key)?.is_none() {
+            return Ok(());
+        }
+        self.delete(key);
+        let name = name.to_owned();
+        self.log_change(&Change::NetworkRemoved { name })
     }
 
     /// The networks that are known, by name.

@@ -100,7 +100,7 @@ impl Transaction<'_> {
     pub(crate) fn claim_ports(&mut self, own: &AttachmentRecord) -> Result<(), StoreError> {
         let id = &own.id;
         let value = self.encode(id)?;
-        for run in runs(&own.ports) {
+        for run in runs(own.ports()) {
             for claim in self.claims_on(&run, id)? {
                 if !self.is_together(&claim, own)? {
                     return Err(StoreError::PortTaken {
@@ -157,7 +157,7 @@ impl Transaction<'_> {
             return Ok(false);
         };
         let wanted = &claim.port;
-        Ok(record.ports.iter().all(|port| {
+        Ok(record.ports().iter().all(|port| {
             !is_same_host_port(port, wanted) || port.container_port == wanted.container_port
         }))
     }

@@ -114,10 +114,10 @@ pub enum SharedObject {
 impl SharedObject {
     /// The element, if it is one.
     pub fn nft_element(&self) -> Option<&NftRecord> {
-        match self {
-            Self::NftElement { element } => Some(element),
-            _ => None,
+        if let Self::NftElement { element } = self {
+            return Some(element);
         }
+        None
     }
 }
 

@@ -49,20 +49,14 @@ impl Store {
         self.config.backend
     }
 
-    /// The stores of other backends in the same directory: networks may choose.
-    pub fn siblings(&self) -> Vec<Self> {
+    /// The database of another library that is in the same directory. Nothing of it is read: it was written before
+    /// the host's library was changed.
+    pub fn other_database(&self) -> Option<PathBuf> {
         [BackendKind::Redb, BackendKind::Sled]
             .into_iter()
             .filter(|backend| *backend != self.config.backend)
-            .map(|backend| {
-                Self::new(StoreConfig {
-                    backend,
-                    ..self.config.clone()
-                })
-            })
-            // What cannot be looked at may be there: who reads it is told why not.
-            .filter(|store| store.exists().unwrap_or(true))
-            .collect()
+            .map(|backend| backend.path(&self.config.dir))
+            .find(|path| path.exists())
     }
 
     /// Whether there is a database.

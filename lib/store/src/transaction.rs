@@ -40,6 +40,10 @@ pub(crate) fn key(kind: u8, names: &[&str], tail: &[u8]) -> Vec<u8> {
     key
 }
 
+fn epoch_key() -> Vec<u8> {
+    key(kind::META, &["epoch"], &[])
+}
+
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
@@ -166,6 +170,18 @@ impl<'a> Transaction<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// Gives the database a number that no other one has that was made in its place.
+    pub(crate) fn begin_epoch(&mut self) -> Result<(), StoreError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_nanos();
+        self.put(epoch_key(), &u64::try_from(now).unwrap_or(self.now))
+    }
+
+    /// That number; 0 where there is no database, and for one that an older Weft has made.
+    pub(crate) fn epoch(&self) -> Result<u64, StoreError> {
+        Ok(self.get(&epoch_key())?.unwrap_or(0))
     }
 
     /// The next number of a counter, from 1.

@@ -13,8 +13,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use weft_cni::AttachmentId;
 use weft_store::{
-    AddressRecord, AttachmentRecord, BackendKind, Change, Holder, LeaseRequest, NftRecord, Pool,
-    PortRecord, Range, SharedObject, Store, StoreConfig, StoreError, Transaction,
+    AddressRecord, AttachmentRecord, BackendKind, Change, Holder, LeaseRequest, NetworkRecord,
+    NftRecord, Pool, PortRecord, Position, Range, SharedObject, Store, StoreConfig, StoreError,
+    Transaction,
 };
 
 const BACKENDS: [BackendKind; 2] = [BackendKind::Redb, BackendKind::Sled];
@@ -52,6 +53,7 @@ fn range(subnet: &str) -> Range {
 fn record(container: &str, address: IpAddr, shared: Vec<SharedObject>) -> AttachmentRecord {
     let mut record = AttachmentRecord::new(id(container), "test");
     record.created_at = 1;
+    record.instance = 1;
     record.addresses = vec![AddressRecord {
         address: ipnetwork::IpNetwork::new(address, 24).unwrap(),
         gateway: None,
@@ -167,23 +169,42 @@ fn shared_objects_are_idle_when_their_last_user_goes() {
 }
 
 #[test]
-fn changes_are_read_from_a_number_on() {
+fn changes_are_read_from_a_position_on() {
     for backend in BACKENDS {
         let (_dir, store) = store(backend);
+        assert_eq!(
+            store.news_since(Position::default()).unwrap().changes,
+            Some(Vec::new()),
+            "there is no store yet"
+        );
         attach(&store, "a", &[]).unwrap();
+        let first = store.read(|t| t.position()).unwrap();
         attach(&store, "b", &[]).unwrap();
         detach(&store, "a");
-        let changes = store.read(|t| t.changes_after(1)).unwrap().unwrap();
+        let network = NetworkRecord::default();
+        store
+            .write(|t| {
+                t.put_network("net", &network)
+                    .and_then(|()| t.put_network("net", &network))
+            })
+            .unwrap();
+        store.write(|t| t.remove_network("net")).unwrap();
+        let name = "net".to_owned();
+        let news = store.news_since(first).unwrap();
         assert_eq!(
-            changes,
+            news.changes.unwrap(),
             [
-                (2, Change::Attached { id: id("b") }),
-                (3, Change::Detached { id: id("a") })
+                Change::Attached { id: id("b") },
+                Change::Detached { id: id("a") },
+                Change::Network { name: name.clone() },
+                Change::NetworkRemoved { name },
             ]
         );
+        assert_eq!(news.position.sequence, first.sequence + 4);
+        let none = store.news_since(news.position).unwrap();
         assert_eq!(
-            store.read(|t| t.changes_after(3)).unwrap(),
-            Some(Vec::new())
+            (none.position, none.changes),
+            (news.position, Some(Vec::new()))
         );
     }
 }
@@ -191,24 +212,45 @@ fn changes_are_read_from_a_number_on() {
 #[test]
 fn a_reader_that_fell_behind_is_told() {
     let (_dir, store) = store(BackendKind::Redb);
+    attach(&store, "b", &[]).unwrap();
+    let behind = store.read(|t| t.position()).unwrap();
     store
         .write(|t| {
-            for _ in 0..600 {
+            for _ in 0..4200 {
                 t.insert_attachment(&record("a", [10, 0, 0, 9].into(), Vec::new()))?;
                 t.remove_attachment(&id("a"))?;
             }
             Ok::<_, StoreError>(())
         })
         .unwrap();
-    assert_eq!(store.read(|t| t.changes_after(10)).unwrap(), None);
-    assert_eq!(
-        store
-            .read(|t| t.changes_after(1199))
-            .unwrap()
-            .unwrap()
-            .len(),
-        1
-    );
+    let news = store.news_since(behind).unwrap();
+    assert_eq!(news.changes, None);
+    let near = Position {
+        sequence: news.position.sequence - 1,
+        ..news.position
+    };
+    assert_eq!(store.news_since(near).unwrap().changes.unwrap().len(), 1);
+}
+
+#[test]
+fn a_database_in_the_place_of_another_is_told_from_it() {
+    let (_dir, store) = store(BackendKind::Redb);
+    attach(&store, "a", &[]).unwrap();
+    attach(&store, "b", &[]).unwrap();
+    let seen = store.read(|t| t.position()).unwrap();
+    store
+        .replace(|t| {
+            for container in ["c", "d", "e"] {
+                t.insert_attachment(&record(container, [10, 0, 0, 9].into(), Vec::new()))?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+    let news = store.news_since(seen).unwrap();
+    assert_eq!(news.changes, None, "its numbers are others");
+    std::fs::remove_file(store.path()).unwrap();
+    let _ = std::fs::remove_file(store.path().with_extension("redb.delta"));
+    assert_eq!(store.news_since(news.position).unwrap().changes, None);
 }
 
 #[test]
@@ -463,7 +505,7 @@ fn ports_that_follow_each_other_are_claimed_one_by_one() {
             let (_dir, store) = store(backend);
             let publish = |container: &str, ports: &[PortRecord]| {
                 let mut record = AttachmentRecord::new(id(container), "test");
-                record.ports = ports.to_vec();
+                record.set_addition(weft_store::Addition::Ports(ports.to_vec()));
                 store.write(|t| t.replace_attachment(&record))
             };
             publish("other", others).unwrap();

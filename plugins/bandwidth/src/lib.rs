@@ -4,6 +4,9 @@
 //! limits besides; [`BANDWIDTH_KEYS`] and [`LIMIT_KEYS`] list the keys. It comes after the plugin that
 //! makes the interface.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod limit;
 
 use limit::{Bandwidth, Rate};

@@ -15,7 +15,7 @@ use weft_firewall::ruleset::{self, Limits};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::qdisc::{self, TokenBucket};
 use weft_node::{Container, Host, WeftError, namespaces};
-use weft_store::{AttachmentRecord, BandwidthRecord, LINKS_LOCK, Sharing};
+use weft_store::{Addition, AttachmentRecord, BandwidthRecord, LINKS_LOCK, Sharing};
 
 /// A rate in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub(crate) fn add(
     host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
-        if record.bandwidth.is_some() {
+        if record.limits().is_some() {
             return Err(WeftError::Conflict {
                 key: "bandwidth",
                 name: id.to_string(),
@@ -107,15 +107,14 @@ pub(crate) fn add(
             });
         }
         record.nft.extend(part.nft.iter().cloned());
-        record.bandwidth = Some(bandwidth.clone());
+        record.set_addition(Addition::Limits(bandwidth.clone()));
         Ok(transaction.replace_attachment(&record)?)
     })?;
     if let Err(error) = apply(host, &mut inside, &ends, &part, wanted) {
         part.netns = Some(netns);
-        part.bandwidth = Some(bandwidth);
         // Removing takes it for itself.
         drop(lock);
-        let queues = |host: &mut Host| remove(host, &part, &[]);
+        let queues = |host: &mut Host| remove(host, &part, &bandwidth, &[]);
         return Err(undo(host, &part, queues, &take_out, error));
     }
     Ok(result)
@@ -198,7 +197,7 @@ fn install(socket: &mut RouteSocket, index: u32, bucket: TokenBucket) -> Result<
 }
 
 fn take_out(record: &mut AttachmentRecord) {
-    if let Some(bandwidth) = record.bandwidth.take() {
+    if let Some(bandwidth) = record.take_limits() {
         record
             .nft
             .retain(|element| !bandwidth.nft.contains(element));
@@ -213,14 +212,13 @@ pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let records = recorded(host, request)?.records;
     let mut errors = Vec::new();
     for record in &records {
-        let Some(bandwidth) = &record.bandwidth else {
+        let Some(bandwidth) = record.limits() else {
             continue;
         };
         let mut part = AttachmentRecord::new(record.id.clone(), "");
         part.netns.clone_from(&record.netns);
         part.nft.clone_from(&bandwidth.nft);
-        part.bandwidth = Some(bandwidth.clone());
-        let queues = |host: &mut Host| remove(host, &part, &[]);
+        let queues = |host: &mut Host| remove(host, &part, bandwidth, &[]);
         errors.extend(take_back(host, &part, queues, &take_out).err());
     }
     WeftError::collect("DEL", errors)
@@ -245,7 +243,7 @@ pub(crate) fn check(
     let mut inside = Container::open(path, request.env.netns_override())?;
     let ends = Ends::find(host, &mut inside, id.ifname.as_str())?;
     let there = host.store.read(|transaction| transaction.attachment(&id))?;
-    if there.is_none_or(|record| record.bandwidth.is_none()) {
+    if there.is_none_or(|record| record.limits().is_none()) {
         found.add("no record of its limits in Weft's store");
     }
     let own = weft_node::names::owner(&id);

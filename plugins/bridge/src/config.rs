@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use weft_attach::conf::{self, IngressPolicy};
 use weft_attach::{BridgePlan, LinkPlan, Settings, Sysctls};
 use weft_cni::conf::{Fields, Problems};
-use weft_cni::{CniError, Request};
+use weft_cni::{CniError, IpFamily, Request};
 use weft_firewall::policy;
 use weft_firewall::ruleset::Masquerade;
 use weft_kernel::bridge::PortOptions;
@@ -182,8 +182,8 @@ fn masquerade(fields: &Fields<'_>) -> Option<Masquerade> {
             .into_iter()
             .collect(),
     };
-    for is_ipv4 in [true, false] {
-        if to.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count() > 1 {
+    for family in IpFamily::ALL {
+        if to.iter().filter(|ip| family.has(**ip)).count() > 1 {
             object.invalid(TO, &"", "must have one address per family at most");
         }
     }

@@ -19,7 +19,8 @@ use weft_firewall::{connections, ruleset};
 use weft_kernel::link::{self, Link};
 use weft_node::{Host, WeftError, namespaces};
 use weft_store::{
-    AttachmentRecord, FirewallRecord, HostLink, Isolation, LINKS_LOCK, SharedObject, Sharing,
+    Addition, AttachmentRecord, FirewallRecord, HostLink, Isolation, LINKS_LOCK, SharedObject,
+    Sharing,
 };
 
 /// The host's side of the container's interface.
@@ -32,7 +33,7 @@ impl Port {
     /// The interface by which the host reaches the container: with a VLAN not the bridge itself.
     fn gateway(&self, record: Option<&AttachmentRecord>) -> String {
         record
-            .and_then(|record| record.host_links.first())
+            .and_then(|record| record.link.port())
             .and_then(HostLink::gateway_link)
             .unwrap_or_else(|| self.bridge.name.clone())
     }
@@ -132,10 +133,10 @@ fn record_open(
         ..FirewallRecord::default()
     };
     let note = |record: &mut AttachmentRecord, link: &str| {
-        if record.firewall.is_none() {
+        if record.apart().is_none() {
             let link = link.to_owned();
             record.shared.push(SharedObject::Admitted { link });
-            record.firewall = Some(open.clone());
+            record.set_addition(Addition::Apart(open.clone()));
         }
     };
     // What Weft has made itself the record says.
@@ -143,10 +144,10 @@ fn record_open(
         let Some(mut record) = transaction.attachment(&id)? else {
             return Ok(None);
         };
-        if record.container_link.is_none() {
+        if record.link.own().is_none() {
             return Ok(None);
         }
-        let link = record.host_links.first().and_then(HostLink::gateway_link);
+        let link = record.gateway_link();
         let link = link.filter(|_| record.is_routed_by_host);
         if let Some(link) = &link {
             note(&mut record, link);
@@ -190,7 +191,7 @@ fn record_closed(
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         link = port.gateway(Some(&record));
-        if record.firewall.is_none() {
+        if record.apart().is_none() {
             // A network that is closed already is closed by its own plugin.
             if record.isolation.is_none() {
                 let bridge = &port.bridge.name;
@@ -206,11 +207,11 @@ fn record_closed(
             part.shared.push(SharedObject::Admitted { link });
             record.shared.extend(part.shared.iter().cloned());
             record.nft.extend(part.nft.iter().cloned());
-            record.firewall = Some(FirewallRecord {
+            record.set_addition(Addition::Apart(FirewallRecord {
                 is_open: false,
                 nft: part.nft.clone(),
                 addresses: addresses.to_vec(),
-            });
+            }));
         }
         Ok::<_, WeftError>(transaction.replace_attachment(&record)?)
     })?;
@@ -218,7 +219,7 @@ fn record_closed(
 }
 
 fn take_out(record: &mut AttachmentRecord) {
-    let Some(firewall) = record.firewall.take() else {
+    let Some(firewall) = record.take_apart() else {
         return;
     };
     record.nft.retain(|element| !firewall.nft.contains(element));
@@ -231,11 +232,12 @@ fn take_out(record: &mut AttachmentRecord) {
     if !record.isolation.is_none() {
         return;
     }
-    record.shared.retain(|object| match object {
-        SharedObject::Isolation { mode, .. } => *mode != Isolation::Apart,
-        SharedObject::NftElement { element } => !ruleset::is_isolation(element),
-        _ => true,
-    });
+    let is_own = |object: &SharedObject| {
+        let element = object.nft_element();
+        let is_mode = |object: &SharedObject| matches!(object, SharedObject::Isolation { mode, .. } if *mode == Isolation::Apart);
+        element.is_some_and(ruleset::is_isolation) || is_mode(object)
+    };
+    record.shared.retain(|object| !is_own(object));
 }
 
 /// Takes the policy back. Without a record there is none.
@@ -247,7 +249,7 @@ pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let mut errors = Vec::new();
     let mut had_policy = false;
     for record in &recorded.records {
-        let Some(firewall) = &record.firewall else {
+        let Some(firewall) = record.apart() else {
             continue;
         };
         had_policy = true;

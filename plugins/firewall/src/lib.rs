@@ -3,10 +3,13 @@
 //! Takes the configuration of the reference plugin `firewall`; [`FIREWALL_KEYS`] lists the keys. It
 //! comes after the plugin that makes the interface.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod keep_apart;
 
-use weft_attach::conf::IngressPolicy;
-use weft_attach::{ChainedPlugin, conf};
+use weft_attach::ChainedPlugin;
+use weft_attach::conf::{self, IngressPolicy};
 use weft_cni::conf::{KeySpec, Problems};
 use weft_cni::{CniError, Declaration, Request};
 

@@ -5,8 +5,11 @@
 //! known like any other. With a device (the keys of the reference plugin `host-device`) that
 //! interface moves into the container, and back with DEL. [`HOST_KEYS`] lists the keys.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use weft_attach::{
-    DevicePlan, DeviceSelector, InterfacePlugin, Ipam, LinkPlan, Settings, Sysctls, conf,
+    DeviceSelector, HostPlan, InterfacePlugin, Ipam, LinkPlan, MovedPlan, Settings, Sysctls, conf,
 };
 use weft_cni::conf::{Fields, KeySpec, Problems};
 use weft_cni::{CniError, Declaration, Request};
@@ -84,12 +87,14 @@ fn read(request: &Request) -> Result<Settings, CniError> {
             problems.conflict("sysctl: only with a device; the host's parameters are its own");
         }
     }
-    let device = match selected {
-        Some(selector) => DevicePlan::Moved(selector),
-        None => DevicePlan::Shared(conf::link_name(&fields, INTERFACE)),
+    let link = match selected {
+        Some(selector) => LinkPlan::Moved(MovedPlan { selector }),
+        None => LinkPlan::Host(HostPlan {
+            interface: conf::link_name(&fields, INTERFACE),
+        }),
     };
     let settings = Settings {
-        link: LinkPlan::Device(device),
+        link,
         ipam,
         masquerade: None,
         mac_spoof_check: false,

@@ -3,6 +3,9 @@
 //! Takes the configuration of the reference plugins `host-local` and `static`. Weft's own interface
 //! plugins do not execute it: they lease from the same store themselves.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod serve;
 
 use serve::{serve_add, serve_check, serve_del, serve_gc, serve_status};
@@ -53,7 +56,10 @@ impl Plugin for WeftIpam {
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok(serve_del(&mut host(request)?, request)?)
+        Ok(serve_del(
+            &mut Host::of_environment(&request.env)?,
+            request,
+        )?)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
@@ -61,7 +67,7 @@ impl Plugin for WeftIpam {
     }
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
-        Ok(serve_gc(&mut host(request)?, request)?)
+        Ok(serve_gc(&mut Host::of_environment(&request.env)?, request)?)
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {
@@ -70,5 +76,7 @@ impl Plugin for WeftIpam {
 }
 
 fn host(request: &Request) -> Result<Host, CniError> {
-    Host::new(&request.env, Some(&request.conf))
+    let host = Host::of_environment(&request.env)?;
+    host.require_store(&request.conf)?;
+    Ok(host)
 }

@@ -3,6 +3,9 @@
 //! Takes the configuration of the reference plugin `ipvlan`, with its defaults, and Weft's own keys
 //! besides; [`IPVLAN_KEYS`] lists both.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use weft_attach::{
     ChildPlan, Given, HostAccess, InterfacePlugin, Ipam, LinkPlan, Settings, Sysctls, conf,
 };

@@ -3,6 +3,9 @@
 //! Some runtimes (containerd's CRI) run such a plugin for every pod. It keeps no state: the
 //! interface comes and goes with the namespace. A previous result is passed on.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 

@@ -3,6 +3,9 @@
 //! Takes the configuration of the reference plugin `macvlan`, with its defaults, and Weft's own
 //! keys besides; [`MACVLAN_KEYS`] lists both.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use weft_attach::{ChildPlan, HostAccess, InterfacePlugin, LinkPlan, Settings, Sysctls, conf};
 use weft_cni::conf::{Fields, KeySpec, Problems};
 use weft_cni::{CniError, Declaration, Request};

@@ -4,6 +4,9 @@
 //! [`PORTMAP_KEYS`] and [`MAPPING_KEYS`] list the keys. It comes after the plugin that makes the
 //! interface.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod publish;
 
 use std::net::IpAddr;
@@ -11,7 +14,7 @@ use std::net::IpAddr;
 use publish::{PortMapping, Publishing};
 use weft_attach::ChainedPlugin;
 use weft_cni::conf::{Fields, KeySpec, KeyTable, Problems};
-use weft_cni::{CniError, Declaration, Request};
+use weft_cni::{CniError, Declaration, IpFamily, Request};
 
 /// The plugin.
 pub const PORTMAP: ChainedPlugin<Publishing> = ChainedPlugin {
@@ -112,8 +115,8 @@ fn read(request: &Request) -> Result<Publishing, CniError> {
     let problems = Problems::default();
     let fields = request.conf.fields(PORTMAP_KEYS, &problems);
     let defaults = [
-        condition(&fields, CONDITIONS_V4, true),
-        condition(&fields, CONDITIONS_V6, false),
+        condition(&fields, CONDITIONS_V4, IpFamily::V4),
+        condition(&fields, CONDITIONS_V6, IpFamily::V6),
     ];
     let mut wanted = Publishing {
         mappings: Vec::new(),
@@ -143,7 +146,7 @@ fn read(request: &Request) -> Result<Publishing, CniError> {
 }
 
 /// The address in `["-d", ADDRESS]`.
-fn condition(fields: &Fields<'_>, key: KeySpec, is_ipv4: bool) -> Option<IpAddr> {
+fn condition(fields: &Fields<'_>, key: KeySpec, family: IpFamily) -> Option<IpAddr> {
     const MUST: &str = "must be [\"-d\", ADDRESS]: nothing else of iptables is understood; \
                         use hostIP, or a firewall policy";
     let words: Vec<&str> = fields
@@ -160,7 +163,7 @@ fn condition(fields: &Fields<'_>, key: KeySpec, is_ipv4: bool) -> Option<IpAddr>
             .ok(),
         _ => None,
     };
-    let address = address.filter(|ip| ip.is_ipv4() == is_ipv4);
+    let address = address.filter(|ip| family.has(*ip));
     if address.is_none() {
         fields.invalid(key, &words.join(" "), MUST);
     }

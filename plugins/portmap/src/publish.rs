@@ -12,14 +12,14 @@ use weft_attach::chained::record::{ends_with_interface, foreign, recorded, take_
 use weft_attach::del::idle;
 use weft_attach::steps::{ports, route_localnet};
 use weft_attach::{Differences, dead, require_prev_result};
-use weft_cni::{AttachmentId, CniResult, Request};
+use weft_cni::{AttachmentId, CniResult, IpFamily, Request};
 use weft_firewall::{connections, ruleset};
 use weft_kernel::listener::{self, Transport};
 use weft_kernel::{link, route};
 use weft_node::{Host, WeftError, namespaces};
 use weft_store::{
-    AttachmentRecord, LINKS_LOCK, NftRecord, PortRecord, SharedObject, Sharing, StoreError,
-    Transaction,
+    Addition, AttachmentRecord, LINKS_LOCK, NftRecord, PortRecord, SharedObject, Sharing,
+    StoreError, Transaction,
 };
 
 /// One mapping of the configuration, not yet of one address family.
@@ -93,11 +93,11 @@ fn add_once(
         share_localhost(&mut parts, transaction)?;
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
-        if !record.ports.is_empty() {
+        if !record.ports().is_empty() {
             return Err(WeftError::Conflict {
                 key: "portMappings",
                 name: record
-                    .ports
+                    .ports()
                     .iter()
                     .map(ToString::to_string)
                     .collect::<Vec<_>>()
@@ -108,7 +108,7 @@ fn add_once(
         let served = ports::served_by_others(transaction, &record)?;
         part.nft
             .retain(|element| !served.contains(&ports::key_of(element)));
-        record.ports.clone_from(&parts.ports);
+        record.set_addition(Addition::Ports(parts.ports.clone()));
         let before = record.nft.len();
         record.nft.append(&mut part.nft);
         record.shared.extend(parts.shared.iter().cloned());
@@ -139,25 +139,26 @@ fn publish(host: &mut Host, part: &AttachmentRecord, parts: &Parts) -> Result<()
 }
 
 fn take_out(record: &mut AttachmentRecord) {
-    let ports = std::mem::take(&mut record.ports);
+    let ports = record.take_ports();
     if ends_with_interface(record) {
         record.ending.ports.extend(ports);
         record.ending.ports.sort();
         record.ending.ports.dedup();
     }
     record.nft.retain(|element| !ruleset::is_published(element));
-    record.shared.retain(|object| match object {
-        SharedObject::NftElement { element } => !ruleset::is_published(element),
-        SharedObject::RouteLocalnet { .. } => false,
-        _ => true,
-    });
+    let is_own = |object: &SharedObject| {
+        let element = object.nft_element();
+        element.is_some_and(ruleset::is_published)
+            || matches!(object, SharedObject::RouteLocalnet { .. })
+    };
+    record.shared.retain(|object| !is_own(object));
 }
 
 /// The first address of each family of the attachment's own interface.
 fn addresses(result: &CniResult, ifname: &str) -> Vec<IpNetwork> {
     let own = own_addresses(result, ifname);
-    let first = |is_ipv4: bool| own.iter().find(|one| one.is_ipv4() == is_ipv4).copied();
-    [first(true), first(false)].into_iter().flatten().collect()
+    let first = |family: IpFamily| own.iter().find(|one| family.has(one.ip())).copied();
+    IpFamily::ALL.into_iter().filter_map(first).collect()
 }
 
 fn parts(
@@ -229,7 +230,7 @@ fn parts(
 
 /// Whether nobody else is on the container's link.
 fn is_alone(address: &IpNetwork) -> bool {
-    address.prefix() == if address.is_ipv4() { 32 } else { 128 }
+    address.prefix() == IpFamily::of(address.ip()).bits()
 }
 
 /// Refuses a port of the host that is to lead to two ports. Sorted, such are neighbours.
@@ -419,7 +420,7 @@ pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     for record in recorded
         .records
         .iter()
-        .filter(|record| !record.ports.is_empty())
+        .filter(|record| !record.ports().is_empty())
     {
         has_ports = true;
         let own = record.nft.iter().filter(|one| ruleset::is_published(one));
@@ -427,7 +428,7 @@ pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
         part.nft = own.cloned().collect();
         let end = |host: &mut Host| match ends_with_interface(record) {
             true => Ok(()),
-            false => connections::end_published(host, &record.ports),
+            false => connections::end_published(host, record.ports()),
         };
         errors.extend(take_back(host, &part, end, &take_out).err());
     }
@@ -467,7 +468,7 @@ pub(crate) fn check(
             ));
         }
     }
-    let published = record.map(|record| record.ports).unwrap_or_default();
+    let published = record.as_ref().map_or(&[][..], AttachmentRecord::ports);
     let addresses = addresses(&result, id.ifname.as_str());
     let own = weft_node::names::owner(&id);
     for port in wanted

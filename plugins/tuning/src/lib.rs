@@ -3,6 +3,9 @@
 //! Takes the configuration of the reference plugin `tuning`; [`TUNING_KEYS`] lists the keys. It
 //! comes after the plugin that makes the interface.
 
+// A new kind of link, addition or shared object must be handled everywhere.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod tune;
 
 use tune::Tuning;

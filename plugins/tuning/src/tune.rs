@@ -7,12 +7,12 @@ use weft_attach::chained::Ends;
 use weft_attach::chained::record::{foreign, recorded, withdraw};
 use weft_attach::steps::tuning::{originals, restore, share_originals};
 use weft_attach::{Differences, Sysctls, require_prev_result};
-use weft_cni::{CniResult, Request};
+use weft_cni::{CniResult, Mac, Request};
 use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::Batch;
-use weft_kernel::{Mac, sysctl};
+use weft_kernel::sysctl;
 use weft_node::{Container, Host, WeftError, namespaces, with_cleanup_failure};
-use weft_store::{AttachmentRecord, StoreError, TuningRecord};
+use weft_store::{Addition, AttachmentRecord, StoreError, TuningRecord};
 
 /// What is to be set; what is not given stays.
 #[derive(Debug, Clone, Default)]
@@ -97,20 +97,26 @@ pub(crate) fn add(
     };
     let mut before = before(&inside, ifname, target.as_ref(), wanted)?;
     let mut previous = None;
-    let mut record = host.store.write(|transaction| {
+    let record = host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         share_originals(transaction, &record, &mut before)?;
-        previous.clone_from(&record.tuning);
-        record.tuning = Some(merged(record.tuning.take(), before.clone()));
+        previous = record.settings().cloned();
+        let first = record.take_settings();
+        record.set_addition(Addition::Settings(merged(first, before.clone())));
         transaction.replace_attachment(&record)?;
         Ok::<_, StoreError>(record)
     })?;
     if let Err(error) = apply(host, &mut inside, target.as_ref(), wanted) {
         // What an earlier call has set stays.
-        record.tuning = Some(before);
-        let put_back = |record: &mut AttachmentRecord| record.tuning.clone_from(&previous);
-        let restored = restore(host, &record).and_then(|()| withdraw(host, &id, &put_back));
+        let put_back = |record: &mut AttachmentRecord| {
+            record.take_settings();
+            record
+                .additions
+                .extend(previous.clone().map(Addition::Settings));
+        };
+        let restored =
+            restore(host, &record, &before).and_then(|()| withdraw(host, &id, &put_back));
         return Err(with_cleanup_failure(error, restored.err()));
     }
     if let Some(target) = &target {
@@ -137,7 +143,7 @@ fn before(
     let own = &target.own;
     let peer = target.peer.as_ref();
     Ok(TuningRecord {
-        mac: wanted.mac.and_then(|_| own.mac.map(|mac| mac.to_string())),
+        mac: wanted.mac.and(own.mac),
         mtu: wanted.mtu.map(|_| own.mtu),
         host_mtu: wanted
             .mtu
@@ -218,7 +224,7 @@ fn tell(result: &mut CniResult, target: &Ends, wanted: &Tuning) {
 }
 
 fn forget(host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
-    withdraw(host, &record.id, &|record| record.tuning = None)
+    withdraw(host, &record.id, &|record| drop(record.take_settings()))
 }
 
 /// Puts everything back. Without a record there is nothing that could be put back.
@@ -229,10 +235,10 @@ pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let records = recorded(host, request)?.records;
     let mut errors = Vec::new();
     for record in &records {
-        if record.tuning.is_none() {
+        let Some(settings) = record.settings() else {
             continue;
-        }
-        let restored = restore(host, record);
+        };
+        let restored = restore(host, record, settings);
         errors.extend(restored.and_then(|()| forget(host, record)).err());
     }
     WeftError::collect("DEL", errors)
@@ -252,7 +258,7 @@ pub(crate) fn check(host: &mut Host, request: &Request, wanted: &Tuning) -> Resu
     let mut inside = Container::open(path, request.env.netns_override())?;
     let mut found = Differences::default();
     let there = host.store.read(|transaction| transaction.attachment(&id))?;
-    if there.is_none_or(|record| record.tuning.is_none()) {
+    if there.is_none_or(|record| record.settings().is_none()) {
         found.add("no record of its tuning in Weft's store");
     }
     let name = id.ifname.as_str();

@@ -1,34 +1,23 @@
 //! The record of an ADD: addresses leased, everything named, before anything is made.
 
 use ipnetwork::IpNetwork;
-use weft_cni::CniResult;
-use weft_cni::result::{Dns, IpConfig, Route};
+use weft_cni::{CniResult, Mac};
 use weft_firewall::policy::Policies;
-use weft_ipam::{allocate, network_of};
-use weft_kernel::Mac;
+use weft_ipam::allocate;
 use weft_node::names::container_mac;
 use weft_node::{Container, Host, Users, WeftError, namespaces, with_cleanup_failure};
 use weft_store::{
-    AddressRecord, AttachmentRecord, ContainerLink, Delegate, Holder, LINKS_LOCK, NetnsRecord,
+    Addition, AttachmentRecord, ContainerLink, Delegate, Holder, LINKS_LOCK, NetnsRecord,
     SharedObject, Sharing, Transaction, TuningRecord,
 };
 
-use super::side::Side;
+use super::leased::Leased;
 use super::undo::undo;
 use crate::del::take_out::take_out;
+use crate::kinds::{Making, PreparedLink};
 use crate::plan::{Ipam, Plan};
 use crate::steps::veth::IPV6_MINIMUM_MTU;
 use crate::steps::{Created, source_routes, tuning};
-
-/// The result's parts that come from IPAM.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Leased {
-    pub(super) addresses: Vec<AddressRecord>,
-    /// Neighbours may know one of them by another MAC.
-    pub(super) is_remembered: bool,
-    pub(super) routes: Vec<Route>,
-    pub(super) dns: Dns,
-}
 
 /// What an ADD has recorded.
 pub(super) struct Recorded {
@@ -44,25 +33,25 @@ pub(super) fn record(
     host: &mut Host,
     plan: &Plan,
     inside: &mut Container,
-    side: &Side,
+    link: &dyn PreparedLink,
     policies: &Policies,
     created: &mut Created,
 ) -> Result<Recorded, WeftError> {
     let sysctls = tuning::originals(inside, &plan.settings.sysctls)?;
     let draft = Draft {
         plan,
-        side,
+        link,
         netns: namespaces::record(&plan.netns, &inside.netns, &inside.home)?,
         has_others: inside.has_others,
         sysctls,
     };
-    let segment = side.segment(plan);
+    let segment = link.segment();
     match &plan.settings.ipam {
         Ipam::None | Ipam::Given(_) => {
-            let leased = leased_before(plan, side);
+            let leased = Leased::before(plan, link);
             let mut record = draft.record(&leased, None)?;
             let siblings = host.store.write(|transaction| {
-                side.refuse_conflicts(plan, transaction)?;
+                link.refuse_conflicts(transaction)?;
                 created.is_first_on_segment = is_first(transaction, segment.as_deref())?;
                 insert(transaction, &mut record, policies)
             })?;
@@ -76,7 +65,7 @@ pub(super) fn record(
             let sticky = &host.sticky;
             host.store.write(|transaction| {
                 transaction.refuse_duplicate(&plan.id)?;
-                side.refuse_conflicts(plan, transaction)?;
+                link.refuse_conflicts(transaction)?;
                 created.is_first_on_segment = is_first(transaction, segment.as_deref())?;
                 let holder = Holder {
                     id: &plan.id,
@@ -104,12 +93,12 @@ pub(super) fn record(
                 plugin: delegate.plugin.clone(),
             });
             host.store.write(|transaction| {
-                side.refuse_conflicts(plan, transaction)?;
+                link.refuse_conflicts(transaction)?;
                 created.is_first_on_segment = is_first(transaction, segment.as_deref())?;
                 Ok::<_, WeftError>(transaction.insert_attachment(&before)?)
             })?;
             let made = match delegate.needs_interface() {
-                true => make_link(host, plan, side, &before, inside, created),
+                true => make_link(host, link, &before, inside, created),
                 false => Ok(()),
             };
             let answer = made.and_then(|()| delegate.add().map_err(WeftError::from));
@@ -131,13 +120,13 @@ fn record_answer(
     policies: &Policies,
     is_made: bool,
 ) -> Result<Recorded, WeftError> {
-    let leased = leased_by_delegate(answer);
+    let leased = Leased::by_delegate(answer);
     let addresses = leased.addresses.iter();
     let families: Vec<bool> = addresses.map(|one| one.address.is_ipv4()).collect();
     CniResult::require_one_of_each_family(draft.plan.version, &families)?;
     // An interface that is there has its MAC.
-    let mac = before.container_link.as_ref().filter(|_| is_made);
-    let mut record = draft.record(&leased, mac.map(|own| own.mac.clone()))?;
+    let own = before.link.own().filter(|_| is_made);
+    let mut record = draft.record(&leased, own.and_then(|own| own.mac))?;
     record.delegate = before.delegate.clone();
     let siblings = host.store.write(|transaction| {
         transaction.remove_attachment(&before.id)?;
@@ -161,14 +150,18 @@ fn is_first(transaction: &Transaction<'_>, segment: Option<&str>) -> Result<bool
 /// The interface without addresses, for an IPAM plugin that asks for them by it.
 fn make_link(
     host: &mut Host,
-    plan: &Plan,
-    side: &Side,
+    link: &dyn PreparedLink,
     before: &AttachmentRecord,
     inside: &mut Container,
     created: &mut Created,
 ) -> Result<(), WeftError> {
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
-    side.make_link(host, plan, before, inside, created)?;
+    link.make_link(&mut Making {
+        host,
+        record: before,
+        inside,
+        created: &mut *created,
+    })?;
     created.container_link = true;
     Ok(())
 }
@@ -181,9 +174,9 @@ fn insert(
     policies: &Policies,
 ) -> Result<Vec<AttachmentRecord>, WeftError> {
     policies.join(transaction, record)?;
-    if let Some(mut tuning) = record.tuning.take() {
+    if let Some(mut tuning) = record.take_settings() {
         tuning::share_originals(transaction, record, &mut tuning)?;
-        record.tuning = Some(tuning);
+        record.set_addition(Addition::Settings(tuning));
     }
     for object in &record.shared {
         if let SharedObject::HostRoute { address } = object
@@ -230,53 +223,10 @@ fn undo_delegate(
     with_cleanup_failure(error, removed.err())
 }
 
-/// Addresses that are there without IPAM: the host's, or those of the plugin before.
-fn leased_before(plan: &Plan, side: &Side) -> Leased {
-    match &plan.settings.ipam {
-        Ipam::Given(given) => Leased {
-            addresses: given.ips.iter().map(address_of).collect(),
-            is_remembered: false,
-            routes: given.routes.iter().map(normal).collect(),
-            dns: given.dns.clone(),
-        },
-        Ipam::None | Ipam::Store(_) | Ipam::Delegate(_) => Leased {
-            addresses: side.own_addresses(),
-            ..Leased::default()
-        },
-    }
-}
-
-/// An address that somebody else manages.
-fn address_of(ip: &IpConfig) -> AddressRecord {
-    AddressRecord {
-        address: ip.address,
-        gateway: ip.gateway,
-        pool: None,
-        subnet_prefix: None,
-    }
-}
-
-/// A route to the network that its destination names.
-fn normal(route: &Route) -> Route {
-    Route {
-        dst: network_of(route.dst),
-        ..route.clone()
-    }
-}
-
-fn leased_by_delegate(answer: &CniResult) -> Leased {
-    Leased {
-        addresses: answer.ips.iter().map(address_of).collect(),
-        is_remembered: false,
-        routes: answer.routes.iter().map(normal).collect(),
-        dns: answer.dns.clone(),
-    }
-}
-
 /// What a record is made of besides its addresses.
 struct Draft<'a> {
     plan: &'a Plan,
-    side: &'a Side,
+    link: &'a dyn PreparedLink,
     netns: NetnsRecord,
     /// The container has other interfaces.
     has_others: bool,
@@ -285,10 +235,10 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn record(&self, leased: &Leased, mac: Option<String>) -> Result<AttachmentRecord, WeftError> {
-        let (plan, side) = (self.plan, self.side);
+    fn record(&self, leased: &Leased, mac: Option<Mac>) -> Result<AttachmentRecord, WeftError> {
+        let plan = self.plan;
         let networks: Vec<IpNetwork> = leased.addresses.iter().map(|one| one.address).collect();
-        let mtu = side.mtu(plan);
+        let mtu = self.link.mtu();
         if mtu < IPV6_MINIMUM_MTU && networks.iter().any(IpNetwork::is_ipv6) {
             return Err(WeftError::Conflict {
                 key: "mtu",
@@ -300,55 +250,36 @@ impl Draft<'_> {
         record.name.clone_from(&plan.name);
         record.labels.clone_from(&plan.labels);
         record.netns = Some(self.netns.clone());
-        record.container_link = Some(ContainerLink {
+        let own = ContainerLink {
             name: plan.id.ifname.to_string(),
-            mac: mac.unwrap_or_else(|| own_mac(plan, side, &networks).to_string()),
+            mac: Some(mac.unwrap_or_else(|| self.own_mac(&networks))),
             mtu,
             up: plan.settings.up,
             has_own_mac: plan.settings.mac.is_some(),
-        });
+        };
         record.addresses.clone_from(&leased.addresses);
         record.routes.clone_from(&leased.routes);
         record.config_digest.clone_from(&plan.config_digest);
         if !self.sysctls.is_empty() {
-            record.tuning = Some(TuningRecord {
+            record.set_addition(Addition::Settings(TuningRecord {
                 ifname: plan.id.ifname.to_string(),
                 sysctls: self.sysctls.clone(),
                 wanted_sysctls: plan.settings.sysctls.to_list(),
                 ..TuningRecord::default()
-            });
+            }));
         }
-        side.complete(plan, leased, &networks, &mut record)?;
+        record.link = self.link.complete(own, leased, &mut record)?;
         if self.has_others && plan.settings.up && !record.addresses.is_empty() {
             record.source_table = Some(source_routes::table(&plan.id));
         }
         Ok(record)
     }
-}
 
-fn own_mac(plan: &Plan, side: &Side, networks: &[IpNetwork]) -> Mac {
-    let derived = || container_mac(&plan.id, networks.first().map(|network| network.ip()));
-    let fixed = || side.fixed_mac(plan);
-    plan.settings.mac.or_else(fixed).unwrap_or_else(derived)
-}
-
-/// The default routes that are missing among IPAM's, one per family, with the first address of that
-/// family.
-pub(super) fn default_routes(leased: &Leased) -> Vec<(IpNetwork, &AddressRecord)> {
-    let mut missing = Vec::new();
-    for everywhere in ["0.0.0.0/0", "::/0"] {
-        let Ok(dst) = everywhere.parse::<IpNetwork>() else {
-            continue;
-        };
-        let is_same = |network: &IpNetwork| network.is_ipv4() == dst.is_ipv4();
-        let has_default = leased
-            .routes
-            .iter()
-            .any(|route| route.is_default() && is_same(&route.dst));
-        let first = leased.addresses.iter().find(|one| is_same(&one.address));
-        if let (false, Some(first)) = (has_default, first) {
-            missing.push((dst, first));
-        }
+    fn own_mac(&self, networks: &[IpNetwork]) -> Mac {
+        let first = networks.first().map(IpNetwork::ip);
+        let derived = || container_mac(&self.plan.id, first);
+        let fixed = || self.link.fixed_mac();
+        let asked = self.plan.settings.mac;
+        asked.or_else(fixed).unwrap_or_else(derived)
     }
-    missing
 }

@@ -1,27 +1,26 @@
 //! The result of an ADD, from its record.
 
-use weft_cni::CniResult;
 use weft_cni::result::{Interface, IpConfig};
-use weft_store::{AddressRecord, AttachmentRecord};
+use weft_cni::{CniResult, Mac};
+use weft_store::{AttachmentRecord, ContainerLink};
 
-use super::record::Leased;
-use crate::plan::{LinkPlan, Plan};
+use super::leased::Leased;
+use crate::plan::Plan;
 
-/// An interface that is there now.
-pub(super) struct MadeInterface<'a> {
-    pub(super) name: &'a str,
-    pub(super) mac: &'a str,
-    pub(super) mtu: u32,
-    /// The path of its namespace; empty for the host's.
-    pub(super) sandbox: &'a str,
+/// The interface in the container, for the result.
+pub(crate) fn container_interface(own: &ContainerLink, mtu: u32, netns: &str) -> Interface {
+    Interface {
+        sandbox: netns.to_owned(),
+        ..host_interface(&own.name, own.mac, mtu)
+    }
 }
 
-pub(super) fn interface(made: &MadeInterface<'_>) -> Interface {
+/// An interface of the host, for the result.
+pub(crate) fn host_interface(name: &str, mac: Option<Mac>, mtu: u32) -> Interface {
     Interface {
-        name: made.name.to_owned(),
-        mac: made.mac.to_owned(),
-        mtu: Some(made.mtu),
-        sandbox: made.sandbox.to_owned(),
+        name: name.to_owned(),
+        mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu: Some(mtu),
         ..Interface::default()
     }
 }
@@ -33,15 +32,10 @@ pub(super) fn result(
     interfaces: Vec<Interface>,
 ) -> CniResult {
     let own = interfaces.iter().position(|one| !one.sandbox.is_empty());
-    let gateway = |one: &AddressRecord| match &plan.settings.link {
-        LinkPlan::Bridge(bridge) if bridge.is_gateway => one.gateway_or_first(),
-        LinkPlan::Child(child) if child.is_routed() => None,
-        _ => one.gateway,
-    };
     let ips = record.addresses.iter().map(|one| IpConfig {
         interface: own,
         address: one.address,
-        gateway: gateway(one),
+        gateway: plan.kind().gateway(one),
     });
     CniResult {
         ips: ips.collect(),

@@ -5,7 +5,7 @@ use weft_node::{Host, WeftError, with_cleanup_failure};
 use weft_store::{AttachmentRecord, FileLock, LINKS_LOCK, SharedObject, Sharing};
 
 use crate::del::{detach, idle, users};
-use crate::plan::{Ipam, LinkPlan, Plan};
+use crate::plan::{Ipam, Plan};
 use crate::steps::{Created, bridge, gateway, uplink, vlan_gateway};
 
 /// Takes back what a failed ADD did: first the attachment, as a DEL would, then what was made for
@@ -34,10 +34,7 @@ pub(super) fn undo(
 /// What somebody who came meanwhile needs stays.
 fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), WeftError> {
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
-    let bridge = match &plan.settings.link {
-        LinkPlan::Bridge(bridge) => bridge.name.clone(),
-        LinkPlan::Child(_) | LinkPlan::Device(_) => String::new(),
-    };
+    let bridge = plan.kind().bridge().unwrap_or_default().to_owned();
     let mut failures = Vec::new();
     // An address that replaced another one has no right to stay, whoever is there.
     let has_replaced = !created.replaced_addresses.is_empty();
@@ -74,7 +71,7 @@ fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), WeftE
     if let Some(bridge) = &created.bridge {
         failures.extend(bridge::remove(host, bridge).err());
     }
-    if host.all_attachments()?.is_empty() {
+    if host.attachments()?.is_empty() {
         // Backwards: forwarding is off again before advertisements are ignored by a host that forwards.
         for (name, before) in created.sysctls.iter().rev() {
             let restored = weft_kernel::sysctl::write(name, before).map_err(WeftError::from);

@@ -16,20 +16,20 @@ pub fn foreign(id: &AttachmentId, plugin: &str, netns: &NetnsRecord) -> Attachme
 /// Whether a DEL of Weft's own interface plugin will follow, which ends the connections of all plugins in
 /// one look: the kernel's list is long. Until then they only go on as they were.
 pub fn ends_with_interface(record: &AttachmentRecord) -> bool {
-    record.container_link.is_some() && !record.addresses.is_empty()
+    record.link.own().is_some() && !record.addresses.is_empty()
 }
 
 /// Whether there is nothing in a record that anybody but a chained plugin would have to remove.
 fn is_empty(record: &AttachmentRecord) -> bool {
-    record.container_link.is_none()
-        && record.host_links.is_empty()
+    record.link.own().is_none()
+        && record.link.port().is_none()
         && record.addresses.is_empty()
         && record.nft.is_empty()
-        && record.ports.is_empty()
+        && record.ports().is_empty()
         && record.shared.is_empty()
-        && record.tuning.is_none()
-        && record.bandwidth.is_none()
-        && record.firewall.is_none()
+        && record.settings().is_none()
+        && record.limits().is_none()
+        && record.apart().is_none()
         && record.delegate.is_none()
 }
 

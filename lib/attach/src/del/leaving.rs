@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use weft_cni::AttachmentId;
 use weft_firewall::connections;
 use weft_node::{Host, WeftError};
-use weft_store::{AttachmentRecord, LeavingNote, Transaction};
+use weft_store::{AttachmentRecord, LeavingNote, Noted, Transaction};
 
 use super::idle;
 use super::take_out::take_out;
@@ -91,13 +91,13 @@ fn finish_all(host: &mut Host, own: &[&AttachmentRecord]) -> Result<bool, WeftEr
 fn end_noted(
     host: &mut Host,
     own: &[&AttachmentRecord],
-    noted: &[(LeavingNote, Vec<AttachmentRecord>)],
+    noted: &[(LeavingNote, Vec<Noted>)],
 ) -> Result<bool, WeftError> {
     let recorded = still_recorded(host, noted)?;
     let there: Vec<&AttachmentRecord> = recorded.iter().collect();
     let ids: HashSet<&AttachmentId> = noted
         .iter()
-        .flat_map(|(_, records)| records.iter().map(|record| &record.id))
+        .flat_map(|(_, attachments)| attachments.iter().map(|one| &one.id))
         .collect();
     let own: Vec<&AttachmentRecord> = own
         .iter()
@@ -115,16 +115,16 @@ fn end_noted(
 /// have left a note that is done, and its addresses are somebody else's by now.
 fn still_recorded(
     host: &Host,
-    noted: &[(LeavingNote, Vec<AttachmentRecord>)],
+    noted: &[(LeavingNote, Vec<Noted>)],
 ) -> Result<Vec<AttachmentRecord>, WeftError> {
     if noted.is_empty() {
         return Ok(Vec::new());
     }
     host.store.read(|transaction| {
         let mut there: Vec<AttachmentRecord> = Vec::new();
-        for one in noted.iter().flat_map(|(_, records)| records) {
+        for one in noted.iter().flat_map(|(_, attachments)| attachments) {
             let recorded = transaction.attachment(&one.id)?;
-            if let Some(recorded) = recorded.filter(|recorded| recorded.is_of_same_add(one))
+            if let Some(recorded) = recorded.filter(|recorded| one.is(recorded))
                 && there.iter().all(|other| other.id != recorded.id)
             {
                 there.push(recorded);

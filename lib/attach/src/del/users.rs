@@ -5,7 +5,7 @@ use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, SharedObject};
 
 fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
-    let mut ports = record.host_links.iter();
+    let mut ports = record.link.port().into_iter();
     match object {
         SharedObject::GatewayAddress { link, address } => {
             ports.any(|port| port.gateway_link().as_ref() == Some(link))
@@ -24,8 +24,8 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
         SharedObject::Bridge { name } => {
             ports.any(|port| port.bridge.as_ref() == Some(name))
                 || record
-                    .parent
-                    .as_ref()
+                    .link
+                    .parent()
                     .is_some_and(|parent| parent.name == *name)
         }
         SharedObject::NftElement { .. }
@@ -48,6 +48,6 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
 
 /// Whether a recorded attachment needs the object.
 pub(crate) fn is_needed(host: &Host, object: &SharedObject) -> Result<bool, WeftError> {
-    let records = host.all_attachments()?;
+    let records = host.attachments()?;
     Ok(records.iter().any(|record| needs(record, object)))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use weft_kernel::bridge::PortOptions;
-use weft_store::{Isolation, NetworkRecord};
+use weft_store::Isolation;
 
 use super::Mtu;
 
@@ -61,16 +61,5 @@ impl BridgePlan {
     /// Whether the bridge has to tell VLANs apart.
     pub fn filters_vlans(&self) -> bool {
         self.vlan.is_some() || !self.trunk.is_empty()
-    }
-
-    /// What is known of the network while it is closed; none for an open one.
-    pub(crate) fn closed_network(&self) -> Option<NetworkRecord> {
-        (!self.isolation.is_none()).then(|| NetworkRecord {
-            link: self.gateway_link(),
-            isolation: self.isolation,
-            mesh: self.mesh.clone(),
-            parent: self.parent.clone(),
-            policy: self.policy.clone(),
-        })
     }
 }

@@ -1,22 +1,28 @@
-//! What weft-host wants: an interface of the host.
+//! What weft-host wants: an interface of the host, or the host's network itself.
 
-/// Which interface of the host a container gets.
+use weft_cni::Mac;
+
+/// An interface of the host that moves into the container's namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DevicePlan {
-    /// All of them: the container is in the host's namespace. The one named here stands for them
-    /// in the result; none for the one with the default route.
-    Shared(Option<String>),
-    /// One, which moves into the container's namespace.
-    Moved(DeviceSelector),
+pub struct MovedPlan {
+    /// Which.
+    pub selector: DeviceSelector,
 }
 
-/// How the interface is named.
+/// The container is in the host's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPlan {
+    /// The interface that stands for the host in the result; none for the one with the default route.
+    pub interface: Option<String>,
+}
+
+/// How an interface of the host is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceSelector {
     /// By its name.
     Name(String),
     /// By its MAC.
-    Mac(weft_kernel::Mac),
+    Mac(Mac),
     /// By the path of its device, below `/sys/devices`.
     Path(String),
     /// By its device's address on the PCI bus or the auxiliary bus.

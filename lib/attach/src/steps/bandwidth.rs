@@ -70,18 +70,17 @@ pub fn limits_receiving(inside: &Container, ifname: &str) -> Result<bool, WeftEr
 pub fn remove(
     host: &mut Host,
     record: &AttachmentRecord,
+    bandwidth: &BandwidthRecord,
     going: &[String],
 ) -> Result<(), WeftError> {
-    let Some(bandwidth) = &record.bandwidth else {
-        return Ok(());
-    };
     let port = bandwidth.host_port.as_ref();
     if let Some(port) = port.filter(|port| !going.contains(port)) {
         remove_root(host.route()?, port)?;
     }
     let is_going = record
-        .host_links
-        .iter()
+        .link
+        .port()
+        .into_iter()
         .any(|port| going.contains(&port.name));
     if is_going || !(bandwidth.sends || bandwidth.receives) {
         return Ok(());

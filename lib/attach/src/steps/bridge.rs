@@ -1,10 +1,11 @@
 //! The bridge: found or made, never taken from somebody else.
 
+use weft_cni::Mac;
 use weft_firewall::ruleset;
 use weft_kernel::bridge::{self, BridgeChange, NewBridge};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
-use weft_kernel::{Mac, host as machine, sysctl};
+use weft_kernel::{host as machine, sysctl};
 use weft_node::names::bridge_mac;
 use weft_node::{Host, WeftError, default_route};
 use weft_store::AttachmentRecord;

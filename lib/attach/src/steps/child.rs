@@ -1,12 +1,13 @@
 //! A container's interface on a parent.
 
+use weft_cni::Mac;
+use weft_kernel::NetNs;
 use weft_kernel::child::{ChildKind, ChildLink};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
-use weft_kernel::{Mac, NetNs};
 use weft_node::names::{ALIAS_PREFIX, alias, alternative_name};
 use weft_node::{Container, Host, WeftError, namespaces};
-use weft_store::AttachmentRecord;
+use weft_store::{AttachmentRecord, ContainerLink, ParentRecord};
 
 use super::parent::explain;
 
@@ -70,13 +71,12 @@ fn rename(inside: &mut Container, new: &NewChild<'_>) -> Result<(), WeftError> {
 /// Deletes the interface from its container, if that is still there, whatever it is called by now.
 /// It goes with its namespace, but a namespace may outlive the attachment, and the parent stays in
 /// use as long. One that the container has moved on is looked for everywhere.
-pub(crate) fn delete(record: &AttachmentRecord) -> Result<(), WeftError> {
-    let (Some(parent), Some(own), Some(netns)) =
-        (&record.parent, &record.container_link, &record.netns)
-    else {
-        return Ok(());
-    };
-    let Some(netns) = namespaces::find(netns) else {
+pub(crate) fn delete(
+    record: &AttachmentRecord,
+    own: &ContainerLink,
+    parent: &ParentRecord,
+) -> Result<(), WeftError> {
+    let Some(netns) = record.netns.as_ref().and_then(namespaces::find) else {
         return Ok(());
     };
     let (own_alias, first_name) = (alias(&record.id), alternative_name(&record.id));

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use weft_cni::Mac;
 use weft_cni::result::Route;
 use weft_ipam::network_of;
 use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::RouteSpec;
-use weft_kernel::{Mac, sysctl};
+use weft_kernel::sysctl;
 use weft_node::{Container, WeftError};
 use weft_store::{AddressRecord, AttachmentRecord, ContainerLink};
 
@@ -136,8 +137,7 @@ fn commit_with_routes(
 /// Announces the interface's addresses once more.
 pub(crate) fn announce(container: &mut Container, own: &ContainerLink) -> Result<(), WeftError> {
     let found = link::find(&mut container.route, &own.name)?;
-    let mac = own.mac.parse::<Mac>();
-    if let (Some(found), Ok(mac)) = (found, mac) {
+    if let (Some(found), Some(mac)) = (found, own.mac) {
         let mut batch = Batch::new();
         link::set_mac(found.index, mac, &mut batch);
         container.route.commit(batch)?;

@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
+use weft_cni::Mac;
+use weft_kernel::NetNs;
 use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
-use weft_kernel::{Mac, NetNs};
 use weft_node::{Container, Host, Users, WeftError, namespaces};
 use weft_store::{AttachmentRecord, DeviceRecord, SharedObject};
 
@@ -53,16 +54,20 @@ pub(crate) fn look(host: &mut Host, selector: &DeviceSelector) -> Result<Link, W
 /// Refuses what containers depend on.
 fn refuse_used(host: &mut Host, found: &Link) -> Result<(), WeftError> {
     let is_parent = |record: &AttachmentRecord| {
-        let mut parents = record.parent.iter().filter(|parent| !parent.in_container);
+        let mut parents = record
+            .link
+            .parent()
+            .into_iter()
+            .filter(|parent| !parent.in_container);
         parents.any(|parent| parent.name == found.name)
     };
     // One that came back when its container's namespace ended still has the name it is found by: that one ends first.
     let was_had_by = |record: &AttachmentRecord| {
         let names = &found.alternative_names;
-        let mut devices = record.device.iter();
+        let mut devices = record.link.device().into_iter();
         devices.any(|device| names.contains(&device.alternative_name))
     };
-    let records = host.all_attachments()?;
+    let records = host.attachments()?;
     let mut users = records.iter().filter_map(|record| {
         let why = match (is_parent(record), was_had_by(record)) {
             (true, _) => "has containers on it",
@@ -158,7 +163,7 @@ pub(crate) fn record(
         name: device.name.clone(),
         alternative_name,
         index: device.index,
-        mac: device.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mac: device.mac,
         mtu: device.mtu,
         up: device.is_up,
         tx_queue_len: device.tx_queue_len,
@@ -187,10 +192,11 @@ pub(crate) fn take(
 
 /// Brings the interface back as it was, wherever it is. One that is nowhere went with its
 /// namespace, as virtual ones do.
-pub(crate) fn give_back(host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
-    let Some(device) = &record.device else {
-        return Ok(());
-    };
+pub(crate) fn give_back(
+    host: &mut Host,
+    record: &AttachmentRecord,
+    device: &DeviceRecord,
+) -> Result<(), WeftError> {
     let home = NetNs::current()?;
     if let Some(netns) = record.netns.as_ref().and_then(namespaces::find)
         && netns != home
@@ -277,7 +283,7 @@ fn find_again(
         return Ok(Some(there));
     }
     let is_it = |link: &Link| {
-        let has = |mac: Option<Mac>| mac.is_some_and(|mac| mac.to_string() == device.mac);
+        let has = |mac: Option<Mac>| mac.is_some() && mac == device.mac;
         !link.is_loopback && (has(link.permanent_mac) || has(link.mac))
     };
     for candidate in [
@@ -337,7 +343,7 @@ fn restore(host: &mut Host, there: &Link, device: &DeviceRecord) -> Result<(), W
             .write(|transaction| transaction.put_idle(&object))?;
     }
     let mut batch = Batch::new();
-    let mac = device.mac.parse::<Mac>().ok();
+    let mac = device.mac;
     let change = Change {
         mac: mac.filter(|mac| there.mac != Some(*mac)),
         mtu: (there.mtu != device.mtu).then_some(device.mtu),

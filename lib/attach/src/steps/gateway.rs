@@ -1,11 +1,11 @@
 //! The host as the containers' router: gateway addresses and forwarding.
 
 use ipnetwork::IpNetwork;
+use weft_cni::IpFamily;
 use weft_kernel::address::{self, DuplicateDetection};
-use weft_kernel::forwarding::{self, IpFamily};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
-use weft_kernel::sysctl;
+use weft_kernel::{forwarding, sysctl};
 use weft_node::{Host, WeftError, default_route};
 use weft_store::AddressRecord;
 
@@ -143,10 +143,10 @@ pub(crate) fn ensure_forwarding(
             }
             // Of every interface, this one too.
             forwarding::ensure(host.route()?, family)?;
-            let name = family.forwarding_sysctl().to_owned();
+            let name = forwarding::sysctl_of_all(family).to_owned();
             created.sysctls.push((name, "0".to_owned()));
         } else if !forwards.is_on(family) {
-            let name = family.forwarding_sysctl_of(link);
+            let name = forwarding::sysctl_of(family, link);
             sysctl::write(&name, "1")?;
             created.sysctls.push((name, "0".to_owned()));
         }
@@ -167,13 +167,13 @@ pub(crate) fn not_forwarding(
     ends.extend(default_route::interface(socket)?.filter(|one| !one.is_loopback));
     for family in families {
         if !forwarding::is_on(socket, *family)? {
-            off.push(family.forwarding_sysctl().to_owned());
+            off.push(forwarding::sysctl_of_all(*family).to_owned());
             continue;
         }
         // Of IPv6 only the first switch decides (Documentation/networking/ip-sysctl.rst).
         let is_off = |end: &&Link| *family == IpFamily::V4 && !Forwards::of(end).is_on(*family);
         let names = ends.iter().filter(is_off);
-        off.extend(names.map(|end| family.forwarding_sysctl_of(&end.name)));
+        off.extend(names.map(|end| forwarding::sysctl_of(*family, &end.name)));
     }
     Ok(off)
 }

@@ -9,14 +9,15 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use weft_cni::{IpFamily, Mac};
 use weft_kernel::child::{ChildKind, ChildLink};
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::{self, RouteSpec};
-use weft_kernel::{KernelError, Mac, NetNs, address, neighbour, sysctl};
+use weft_kernel::{KernelError, NetNs, address, neighbour, sysctl};
 use weft_node::names::bridge_mac;
 use weft_node::{Container, Host, WeftError, namespaces};
-use weft_store::{AddressRecord, AttachmentRecord, HostRoute, StoreError};
+use weft_store::{AddressRecord, AttachmentRecord, HostRoute, LinkRecord, StoreError};
 
 use super::parent::explain;
 use super::router_advertisements;
@@ -55,7 +56,7 @@ pub(crate) fn routes(
     link: &str,
     sources: &[IpNetwork],
     addresses: &[AddressRecord],
-    macs: Option<&(Mac, Mac)>,
+    macs: Option<(Mac, Mac)>,
 ) -> Result<Vec<HostRoute>, WeftError> {
     let route =
         |one: &AddressRecord| {
@@ -80,7 +81,7 @@ pub(crate) fn routes(
                 address: one.address.ip(),
                 link: link.to_owned(),
                 source: source.ip(),
-                macs: macs.map(|(container, host)| (container.to_string(), host.to_string())),
+                macs,
             })
         };
     addresses.iter().map(route).collect()
@@ -177,11 +178,6 @@ fn allow_ipv6(link: &Link, routes: &[HostRoute]) -> Result<(), WeftError> {
     Ok(())
 }
 
-fn parsed(macs: Option<&(String, String)>) -> Option<(Mac, Mac)> {
-    let (container, host) = macs?;
-    Some((container.parse().ok()?, host.parse().ok()?))
-}
-
 fn spec(route: &HostRoute, index: u32) -> RouteSpec {
     RouteSpec {
         dst: route.address.into(),
@@ -238,7 +234,7 @@ fn replace_own(
 ) -> Result<(), WeftError> {
     let is_own = |there: &RouteSpec| there.dst.ip() == route.address && there.source.is_some();
     let socket = host.route()?;
-    let there = route::list_of_link(socket, route.address.is_ipv4(), index)?;
+    let there = route::list_of_link(socket, IpFamily::of(route.address), index)?;
     let Some(own) = there.into_iter().find(is_own) else {
         return Err(refused(error, route));
     };
@@ -271,7 +267,7 @@ pub(crate) fn add(host: &mut Host, index: u32, routes: &[HostRoute]) -> Result<(
         if let Some(second) = fallback(route, index) {
             second.add(&mut batch);
         }
-        if let Some((container, _)) = parsed(route.macs.as_ref()) {
+        if let Some((container, _)) = route.macs {
             neighbour::set_permanent(index, route.address, container, &mut batch);
         }
     }
@@ -291,14 +287,14 @@ pub(crate) fn add_inside(
     inside: &mut Container,
     record: &AttachmentRecord,
 ) -> Result<(), WeftError> {
-    let Some(own) = &record.container_link else {
+    let Some(own) = record.link.own() else {
         return Ok(());
     };
     let Some(there) = link::find(&mut inside.route, &own.name)? else {
         return Ok(());
     };
     let mut batch = Batch::new();
-    for route in &record.host_routes {
+    for route in record.link.host_routes() {
         let is_near = record
             .addresses
             .iter()
@@ -311,7 +307,7 @@ pub(crate) fn add_inside(
         if !is_near {
             spec(&back, there.index).add(&mut batch);
         }
-        if let Some((_, host)) = parsed(route.macs.as_ref()) {
+        if let Some((_, host)) = route.macs {
             neighbour::set_permanent(there.index, route.source, host, &mut batch);
         }
     }
@@ -370,8 +366,8 @@ pub(crate) fn mend(host: &mut Host, link_name: &str, extent: Extent) -> Result<(
         return Ok(());
     };
     let socket = host.route()?;
-    let mut routes = route::list_of_link(socket, true, there.index)?;
-    routes.extend(route::list_of_link(socket, false, there.index)?);
+    let mut routes = route::list_of_link(socket, IpFamily::V4, there.index)?;
+    routes.extend(route::list_of_link(socket, IpFamily::V6, there.index)?);
     let with_source = |is_wanted: bool| -> BTreeSet<IpAddr> {
         let mut found = routes.clone();
         found.retain(|route| route.source.is_some() == is_wanted);
@@ -387,7 +383,7 @@ pub(crate) fn mend(host: &mut Host, link_name: &str, extent: Extent) -> Result<(
         return Ok(());
     }
     let mut records = host.store.read(|transaction| transaction.attachments())?;
-    records.retain(|record| record.host_routes.iter().any(is_lost));
+    records.retain(|record| record.link.host_routes().iter().any(is_lost));
     for record in records {
         if let Err(error) = put_back(host, there.index, &record) {
             tracing::warn!(%error, container = %record.id, "the host's way to a container is not put back");
@@ -398,7 +394,7 @@ pub(crate) fn mend(host: &mut Host, link_name: &str, extent: Extent) -> Result<(
             .read(|transaction| transaction.attachment(&record.id))?
             .is_some();
         if !is_there {
-            remove_routes(host, &record.host_routes)?;
+            remove_routes(host, record.link.host_routes())?;
         }
     }
     Ok(())
@@ -412,7 +408,10 @@ fn put_back(host: &mut Host, index: u32, record: &AttachmentRecord) -> Result<()
         .map(|one| one.address)
         .collect();
     let mut is_changed = false;
-    for route in &mut record.host_routes {
+    let LinkRecord::OnParent { host_routes, .. } = &mut record.link else {
+        return Ok(());
+    };
+    for route in host_routes {
         if own.iter().any(|one| one.ip() == route.source) {
             continue;
         }
@@ -439,8 +438,8 @@ fn put_back(host: &mut Host, index: u32, record: &AttachmentRecord) -> Result<()
             add_inside(&mut inside, &record)?;
         }
     }
-    remove_routes(host, &record.host_routes)?;
-    add(host, index, &record.host_routes)
+    remove_routes(host, record.link.host_routes())?;
+    add(host, index, record.link.host_routes())
 }
 
 /// What of the host's way to a container is missing.
@@ -459,7 +458,7 @@ pub(crate) fn missing(host: &mut Host, routes: &[HostRoute]) -> Result<Vec<Strin
             let (address, link) = (wanted.address, &wanted.link);
             missing.push(format!("the host has no route to {address} by {link}"));
         }
-        if let Some((container, _)) = parsed(wanted.macs.as_ref())
+        if let Some((container, _)) = wanted.macs
             && neighbour::permanent(socket, there.index, wanted.address)? != Some(container)
         {
             let (address, link) = (wanted.address, &wanted.link);

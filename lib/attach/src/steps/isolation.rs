@@ -67,7 +67,7 @@ pub fn refuse_other_modes(
     // The first closed one: only now it matters whether there are open ones, which are not counted.
     let records = transaction.attachments()?;
     let is_open_here = records.iter().any(|record| {
-        let mut ports = record.host_links.iter();
+        let mut ports = record.link.port().into_iter();
         record.isolation.is_none() && ports.any(|port| port.bridge.as_deref() == Some(link))
     });
     if is_open_here {

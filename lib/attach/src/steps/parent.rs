@@ -107,7 +107,7 @@ fn require_usable(master: &Link, plan: &ChildPlan) -> Result<(), WeftError> {
             let why = format!("is more than the {} of {name}", master.mtu);
             Err(conflict("mtu", &bytes.to_string(), why))
         }
-        _ => Ok(()),
+        Mtu::Auto | Mtu::Bytes(_) => Ok(()),
     }
 }
 
@@ -240,6 +240,10 @@ fn found(socket: &mut RouteSocket, name: &str) -> Result<u32, WeftError> {
 }
 
 /// What the kernel's refusals to put an interface on a parent mean.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "other errors explain themselves"
+)]
 pub(crate) fn explain(error: WeftError, kind: ChildKind, parent: &str) -> WeftError {
     let WeftError::Kernel(refusal) = &error else {
         return error;

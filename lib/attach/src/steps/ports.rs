@@ -39,7 +39,7 @@ pub fn served_by_others(
 fn served(record: &AttachmentRecord) -> (Vec<PortRecord>, Vec<NftRecord>) {
     let own: BTreeSet<&NftRecord> = record.nft.iter().collect();
     let pairs = record
-        .ports
+        .ports()
         .iter()
         .map(|port| (port, ruleset::port_element(port)));
     pairs
@@ -59,7 +59,7 @@ pub fn succeed(host: &mut Host, id: &AttachmentId) -> Result<(), WeftError> {
         };
         let served = served_by_others(transaction, &record)?;
         let there: BTreeSet<ElementKey> = record.nft.iter().map(key_of).collect();
-        let elements = record.ports.iter().map(ruleset::port_element);
+        let elements = record.ports().iter().map(ruleset::port_element);
         let missing: Vec<NftRecord> = elements
             .filter(|one| !served.contains(&key_of(one)) && !there.contains(&key_of(one)))
             .collect();

@@ -8,8 +8,8 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use weft_cni::AttachmentId;
 use weft_cni::result::Route;
+use weft_cni::{AttachmentId, IpFamily};
 use weft_ipam::network_of;
 use weft_kernel::NetNs;
 use weft_kernel::link::{self, Change};
@@ -17,7 +17,7 @@ use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::route::RouteSpec;
 use weft_kernel::rule::{self, SourceRule};
 use weft_node::{Container, WeftError, namespaces};
-use weft_store::{AddressRecord, AttachmentRecord, Transaction};
+use weft_store::{AddressRecord, AttachmentRecord, LinkRecord, Transaction};
 
 use super::container::spec;
 
@@ -40,8 +40,8 @@ pub(crate) fn share(
 ) -> Result<Vec<AttachmentRecord>, WeftError> {
     let mut siblings = transaction.attachments_of_id(&record.id.container_id)?;
     siblings.retain(|one| {
-        let is_up = one.container_link.as_ref().is_some_and(|own| own.up);
-        let is_here = one.is_beside(record) && !one.host_network;
+        let is_up = one.link.own().is_some_and(|own| own.up);
+        let is_here = one.is_beside(record) && !matches!(one.link, LinkRecord::Host { .. });
         one.id != record.id && is_here && is_up && !one.addresses.is_empty()
     });
     for sibling in &mut siblings {
@@ -112,7 +112,7 @@ pub(crate) fn ensure<'a>(
 ) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     for record in records {
-        let (Some(table), Some(own)) = (record.source_table, &record.container_link) else {
+        let (Some(table), Some(own)) = (record.source_table, record.link.own()) else {
             continue;
         };
         let Some(there) = link::find(&mut inside.route, &own.name)? else {
@@ -174,10 +174,10 @@ pub(crate) fn missing(
         return Ok(Vec::new());
     };
     let mut there = Vec::new();
-    for is_ipv4 in [true, false] {
+    for family in IpFamily::ALL {
         let mut addresses = record.addresses.iter();
-        if addresses.any(|one| one.address.is_ipv4() == is_ipv4) {
-            there.extend(rule::list(&mut inside.route, is_ipv4)?);
+        if addresses.any(|one| family.has(one.address.ip())) {
+            there.extend(rule::list(&mut inside.route, family)?);
         }
     }
     Ok(rules(record, table)

@@ -1,6 +1,7 @@
 //! Subnets that the host has already: a network that takes one of them cuts off what is there.
 
 use ipnetwork::IpNetwork;
+use weft_cni::IpFamily;
 use weft_kernel::address::{self, Assigned};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
@@ -42,7 +43,7 @@ fn taken(
         return Ok(Some(*other));
     }
     // The way to a router within a wider prefix.
-    for route in route::list(socket, gateway.is_ipv4())? {
+    for route in route::list(socket, IpFamily::of(gateway.ip()))? {
         let Some(router) = route.gateway.filter(|router| gateway.contains(*router)) else {
             continue;
         };

@@ -54,7 +54,10 @@ fn others(
     let mut there = transaction.attachments_of_id(&record.id.container_id)?;
     there.retain(|one| one.id != record.id && one.is_beside(record));
     there.sort_by_key(|one| std::cmp::Reverse(one.created_at));
-    Ok(there.into_iter().filter_map(|one| one.tuning).collect())
+    Ok(there
+        .iter()
+        .filter_map(|one| one.settings().cloned())
+        .collect())
 }
 
 /// The values that parameters are to have when an attachment goes: what another one in the namespace wants, else
@@ -78,10 +81,14 @@ fn values_after(host: &Host, record: &AttachmentRecord, tuning: &TuningRecord) -
 
 /// Puts everything back that is still there to be put back. What a container did to its own
 /// namespace since may keep something from it, but nobody from being removed.
-pub fn restore(host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
-    let Some(tuning) = &record.tuning else {
-        return Ok(());
-    };
+///
+/// # Errors
+/// The kernel's.
+pub fn restore(
+    host: &mut Host,
+    record: &AttachmentRecord,
+    tuning: &TuningRecord,
+) -> Result<(), WeftError> {
     let mut errors = Vec::new();
     if let Some((name, mtu)) = &tuning.host_mtu
         && link::find(host.route()?, name)?.is_some_and(|link| link.mtu != *mtu)
@@ -108,7 +115,7 @@ fn restore_inside(netns: &NetNs, tuning: &TuningRecord) -> Result<(), WeftError>
     let home = NetNs::current()?;
     let mut batch = Batch::new();
     let change = Change {
-        mac: tuning.mac.as_ref().and_then(|mac| mac.parse().ok()),
+        mac: tuning.mac,
         mtu: tuning.mtu,
         tx_queue_len: tuning.tx_queue_len,
         promiscuous: tuning.promiscuous,

@@ -1,10 +1,11 @@
 //! The pair of interfaces between host and container.
 
+use weft_cni::Mac;
+use weft_kernel::NetNs;
 use weft_kernel::bridge::PortOptions;
 use weft_kernel::link::{Change, VethPair, find};
 use weft_kernel::netlink::Batch;
 use weft_kernel::vlan::{self, DEFAULT_VLAN, Membership, PortVlan};
-use weft_kernel::{Mac, NetNs};
 use weft_node::{Host, WeftError};
 use weft_store::HostLink;
 

@@ -1,9 +1,10 @@
 //! The host's interface in one VLAN of a bridge: a pair of which one end is a port in that VLAN
 //! and the other, `<bridge>.<vlan>`, holds the gateway addresses.
 
+use weft_cni::Mac;
+use weft_kernel::NetNs;
 use weft_kernel::link::{self, Change, Link, VethPair};
 use weft_kernel::netlink::Batch;
-use weft_kernel::{Mac, NetNs};
 use weft_node::names::{bridge_mac, vlan_gateway_port};
 use weft_node::{Host, WeftError};
 

@@ -66,7 +66,12 @@ pub const SPEC_KEYS: &[KeySpec] = &[
         "false",
         "refuse unknown keys instead of reporting them",
     ),
-    KeySpec::new("store", "string", "redb", "store backend: redb or sled"),
+    KeySpec::new(
+        "store",
+        "string",
+        "the host's",
+        "refused if it is another one than the host's, which WEFT_STORE or weft.toml says",
+    ),
 ];
 
 /// What GC was told to keep.

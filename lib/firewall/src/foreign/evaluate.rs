@@ -150,7 +150,7 @@ impl Look<'_> {
                 self.is_by_default = is_sure && is_for_all(rule);
                 Outcome::Drop
             }
-            end => end,
+            end @ (Outcome::Accept | Outcome::Return | Outcome::Any) => end,
         };
         if end == Outcome::Any {
             // A verdict map or a queue: anything, or nothing at all.
@@ -164,7 +164,9 @@ impl Look<'_> {
         match end {
             Outcome::Accept => self.may_pass = true,
             Outcome::Drop => self.may_be_dropped = true,
-            _ => *is_certain = false,
+            Outcome::Return | Outcome::Jump(_) | Outcome::Goto(_) | Outcome::Any => {
+                *is_certain = false;
+            }
         }
         None
     }

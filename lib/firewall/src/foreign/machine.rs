@@ -3,7 +3,7 @@
 //! What is not understood is neither true nor false: who asks takes nothing for certain then. Numbers are those of
 //! linux/netfilter/nf_tables.h.
 
-use weft_kernel::forwarding::IpFamily;
+use weft_cni::IpFamily;
 use weft_kernel::nft::{Attribute, nested};
 
 use super::packet::Packet;
@@ -109,7 +109,7 @@ pub(super) fn try_rule(
         match step(name, data, packet, &mut registers, sets) {
             Step::Next => {}
             Step::Unknown => is_known = false,
-            end => return (end, is_known),
+            end @ (Step::Break | Step::Verdict(_)) => return (end, is_known),
         }
     }
     (Step::Next, is_known)
@@ -366,10 +366,11 @@ pub(super) fn is_for_all(rule: &[(String, Vec<Attribute>)]) -> bool {
 pub(super) fn leads_to(rule: &[(String, Vec<Attribute>)]) -> Option<String> {
     rule.iter()
         .filter(|(name, _)| name == "immediate")
-        .find_map(
-            |(_, data)| match immediate(data, &mut Registers([None; 80])) {
-                Step::Verdict(Outcome::Jump(chain)) => Some(chain),
-                _ => None,
-            },
-        )
+        .find_map(|(_, data)| {
+            let step = immediate(data, &mut Registers([None; 80]));
+            if let Step::Verdict(Outcome::Jump(chain)) = step {
+                return Some(chain);
+            }
+            None
+        })
 }

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use weft_kernel::forwarding::IpFamily;
+use weft_cni::IpFamily;
 use weft_kernel::link;
 use weft_kernel::nft::{Family, ForeignChain, Table};
 use weft_node::{Host, WeftError, default_route};
-use weft_store::{AttachmentRecord, HostLink, SharedObject};
+use weft_store::{AttachmentRecord, SharedObject};
 
 use super::evaluate::Rules;
 use super::packet::{Interface, Packet};
@@ -26,12 +26,14 @@ impl Behind {
     pub fn of(records: &[AttachmentRecord]) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for record in records {
-            let own = record.host_links.first().and_then(HostLink::gateway_link);
+            let own = record.gateway_link();
             let own = own.filter(|_| record.is_routed_by_host);
             // Behind another suite's interface only weft-firewall says which bridge it is.
-            let admitted = record.shared.iter().find_map(|object| match object {
-                SharedObject::Admitted { link } => Some(link.clone()),
-                _ => None,
+            let admitted = record.shared.iter().find_map(|object| {
+                if let SharedObject::Admitted { link } = object {
+                    return Some(link.clone());
+                }
+                None
             });
             let Some(link) = own.or(admitted) else {
                 continue;
@@ -47,7 +49,7 @@ impl Behind {
                     .addresses
                     .iter()
                     .for_each(|one| behind.add(one.address.ip()));
-                let given = record.firewall.iter().flat_map(|one| &one.addresses);
+                let given = record.apart().into_iter().flat_map(|one| &one.addresses);
                 given.for_each(|address| behind.add(*address));
             }
         }
@@ -167,7 +169,7 @@ fn remedy(chains: &[String], chain: &ForeignChain, link: &str) -> String {
     let has = |start: &str| chains.iter().any(|name| name.starts_with(start));
     let program = match chain.table.family {
         Family::Ip6 => "ip6tables",
-        _ => "iptables",
+        Family::Ip | Family::Inet | Family::Bridge | Family::Netdev => "iptables",
     };
     if has("ufw") {
         format!("ufw route allow in on {link}; ufw route allow out on {link}")

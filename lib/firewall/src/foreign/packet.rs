@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use weft_kernel::forwarding::IpFamily;
+use weft_cni::IpFamily;
 
 /// A TCP packet between a container and outside, as it is when it is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]

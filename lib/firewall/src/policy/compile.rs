@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 use sha2::{Digest, Sha256};
+use weft_cni::IpFamily;
 use weft_kernel::nft::{self, Chain, Expression, Verdict};
 
 use super::rule::{PortMatch, Rule};
@@ -42,8 +43,11 @@ fn digest(text: &str) -> String {
 }
 
 /// The name of the set of a selector's members of one family.
-pub(super) fn member_set_name(selector: &Selector, is_ipv4: bool) -> String {
-    let family = if is_ipv4 { 4 } else { 6 };
+pub(super) fn member_set_name(selector: &Selector, family: IpFamily) -> String {
+    let family = match family {
+        IpFamily::V4 => 4,
+        IpFamily::V6 => 6,
+    };
     format!("{MEMBERS}{}_{family}", digest(&format!("{selector:?}")))
 }
 
@@ -104,7 +108,6 @@ fn side(
     side: Side,
     sets: &mut BTreeSet<&'static str>,
 ) -> Vec<Vec<Expression>> {
-    let is_ipv4 = family.length == 4;
     let offset = match side {
         Side::From => family.source,
         Side::To => family.destination,
@@ -120,7 +123,7 @@ fn side(
         }
         Selector::Addresses(networks) => networks
             .iter()
-            .filter(|one| one.is_ipv4() == is_ipv4)
+            .filter(|one| family.family.has(one.ip()))
             .map(|one| {
                 let mut parts = start();
                 parts.extend(within(one, offset));
@@ -128,7 +131,7 @@ fn side(
             })
             .collect(),
         Selector::Endpoints(_) => {
-            let Some(set) = member_set(&member_set_name(selector, is_ipv4)) else {
+            let Some(set) = member_set(&member_set_name(selector, family.family)) else {
                 return Vec::new();
             };
             sets.insert(set.name);
@@ -179,7 +182,7 @@ fn lines(rule: &Rule, sets: &mut BTreeSet<&'static str>) -> Vec<Line> {
             }
             for port in &rule.ports {
                 let mut parts = from.clone();
-                parts.extend(by(*port, family.length == 4));
+                parts.extend(by(*port, family.family));
                 parts.push(ACCEPT);
                 lines.push((parts, rule.origin.clone()));
             }
@@ -188,8 +191,8 @@ fn lines(rule: &Rule, sets: &mut BTreeSet<&'static str>) -> Vec<Line> {
     lines
 }
 
-fn by(port: PortMatch, is_ipv4: bool) -> Vec<Expression> {
-    let mut parts = vec![l4_protocol(FIRST), is(&[port.protocol.number(is_ipv4)])];
+fn by(port: PortMatch, family: IpFamily) -> Vec<Expression> {
+    let mut parts = vec![l4_protocol(FIRST), is(&[port.protocol.number(family)])];
     match port.ports {
         None => {}
         Some((first, last)) if first == last => {

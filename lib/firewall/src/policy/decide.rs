@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use weft_cni::IpFamily;
 use weft_kernel::address;
 use weft_kernel::conntrack::Connection;
 use weft_node::{Host, WeftError};
-use weft_store::{AddressRecord, AttachmentRecord, HostLink, Isolation};
+use weft_store::{AddressRecord, AttachmentRecord, Isolation};
 
 use super::rule::Protocol;
 use super::selector::Selector;
@@ -57,24 +58,24 @@ impl Decision {
 }
 
 /// The host's address in a container's network.
-pub fn gateway(record: &AttachmentRecord, is_ipv4: bool) -> Option<IpAddr> {
+pub fn gateway(record: &AttachmentRecord, family: IpFamily) -> Option<IpAddr> {
     record
         .addresses
         .iter()
-        .filter(|one| one.address.is_ipv4() == is_ipv4)
+        .filter(|one| family.has(one.address.ip()))
         .find_map(AddressRecord::gateway_or_first)
 }
 
 /// The interface of the host that an attachment is behind.
 fn link_of(record: &AttachmentRecord) -> Option<String> {
-    record.host_links.first().and_then(HostLink::gateway_link)
+    record.gateway_link()
 }
 
 /// How closed an attachment's network is, whoever has closed it.
 fn isolation_of(record: &AttachmentRecord) -> Isolation {
-    match record.isolation {
-        Isolation::None if record.is_kept_apart() => Isolation::Apart,
-        isolation => isolation,
+    match record.isolation.is_none() && record.is_kept_apart() {
+        true => Isolation::Apart,
+        false => record.isolation,
     }
 }
 
@@ -86,7 +87,7 @@ impl World {
     pub fn read(host: &mut Host) -> Result<Self, WeftError> {
         Ok(Self {
             state: State::read(host)?,
-            records: host.all_attachments()?,
+            records: host.attachments()?,
             own: address::list_all(host.route()?)?
                 .into_iter()
                 .map(|one| one.address.ip())
@@ -201,7 +202,7 @@ impl World {
         };
         let network = &record.id.network;
         let is_isolated =
-            |record: &AttachmentRecord| record.host_links.iter().any(|one| one.isolated);
+            |record: &AttachmentRecord| record.link.port().into_iter().any(|one| one.isolated);
         if is_isolated(record) && from.record.is_some_and(is_isolated) {
             return Decision::denied(format!("network {network} has portIsolation"));
         }
@@ -214,7 +215,9 @@ impl World {
             Isolation::Apart if is_alone(record) && from.record.is_some_and(is_alone) => {
                 Decision::denied(format!("network {network} keeps its containers apart"))
             }
-            mode => Decision::allowed(format!("both are of network {network}, isolation {mode}")),
+            mode @ (Isolation::None | Isolation::Peer | Isolation::Mesh | Isolation::Apart) => {
+                Decision::allowed(format!("both are of network {network}, isolation {mode}"))
+            }
         }
     }
 
@@ -238,10 +241,10 @@ impl World {
 
     /// Whether a port of the host is published.
     fn leads_on(&self, protocol: Protocol, port: u16, address: IpAddr) -> bool {
-        let number = protocol.number(address.is_ipv4());
+        let number = protocol.number(IpFamily::of(address));
         self.records
             .iter()
-            .flat_map(|record| &record.ports)
+            .flat_map(|record| record.ports())
             .any(|one| {
                 (one.protocol, one.host_port) == (number, port)
                     && one.address.is_ipv4() == address.is_ipv4()
@@ -253,7 +256,7 @@ impl World {
     pub fn is_published(&self, address: IpAddr, protocol: u8, port: u16) -> bool {
         self.records
             .iter()
-            .flat_map(|record| &record.ports)
+            .flat_map(|record| record.ports())
             .any(|one| (one.address, one.protocol, one.container_port) == (address, protocol, port))
     }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use weft_cni::IpFamily;
 use weft_node::{Host, WeftError};
-use weft_store::{AttachmentRecord, HostLink, NetworkRecord, NftRecord, SharedObject, Transaction};
+use weft_store::{AttachmentRecord, NetworkRecord, NftRecord, SharedObject, Transaction};
 
 use super::compile::member_set_name;
 use super::rule::Rule;
@@ -73,7 +74,7 @@ pub(super) fn memberships(record: &AttachmentRecord, rules: &[Rule]) -> BTreeSet
         .map(|one| one.address.ip())
         .collect();
     let is_meant = !selectors.is_empty() || !record.isolation.is_none();
-    let link = record.host_links.first().and_then(HostLink::gateway_link);
+    let link = record.gateway_link();
     let homes: Vec<NftRecord> = link
         .filter(|_| is_meant)
         .iter()
@@ -84,7 +85,7 @@ pub(super) fn memberships(record: &AttachmentRecord, rules: &[Rule]) -> BTreeSet
         .iter()
         .flat_map(|selector| {
             addresses.iter().map(|ip| NftRecord {
-                set: member_set_name(selector, ip.is_ipv4()).into(),
+                set: member_set_name(selector, IpFamily::of(*ip)).into(),
                 key: address_bytes_hex(*ip),
                 key_end: None,
                 value: None,

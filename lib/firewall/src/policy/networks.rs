@@ -100,7 +100,7 @@ pub(super) fn pairs(
 pub fn reachable_networks(
     host: &Host,
 ) -> Result<Vec<(String, NetworkRecord, Vec<String>)>, WeftError> {
-    let networks = host.all_networks()?;
+    let networks = host.networks()?;
     let pairs = pairs(&networks, &Connections::read(&host.data_dir)?);
     let reached = |network: &NetworkRecord| {
         networks

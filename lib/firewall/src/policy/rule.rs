@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use weft_cni::IpFamily;
+
 use super::selector::Selector;
 
 /// A connection that matches may be begun; nothing else may where a network is closed.
@@ -72,13 +74,15 @@ impl Protocol {
     }
 
     /// The number in packets (`IPPROTO_*`).
-    pub const fn number(self, is_ipv4: bool) -> u8 {
+    pub const fn number(self, family: IpFamily) -> u8 {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
             Self::Sctp => 132,
-            Self::Icmp if is_ipv4 => 1,
-            Self::Icmp => 58,
+            Self::Icmp => match family {
+                IpFamily::V4 => 1,
+                IpFamily::V6 => 58,
+            },
             Self::Other => 255,
         }
     }

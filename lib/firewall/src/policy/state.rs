@@ -26,7 +26,7 @@ impl State {
     /// Reads files and stores.
     pub fn read(host: &Host) -> Result<Self, WeftError> {
         let files = rules_of_files(host)?;
-        let networks = host.all_networks()?;
+        let networks = host.networks()?;
         Self::of(files, &networks, &Connections::read(&host.data_dir)?)
     }
 

@@ -119,7 +119,7 @@ pub(crate) fn administrators_rules(host: &mut Host) -> Result<Vec<RawRule>, Weft
 /// A key is taken. If its owner is an attachment that is no more, its element goes and ours comes,
 /// in one batch; the address of a living one cannot be shared.
 fn replace(host: &mut Host, wanted: &BySet) -> Result<(), WeftError> {
-    let records = host.all_attachments()?;
+    let records = host.attachments()?;
     let living: BTreeMap<String, &AttachmentRecord> = records
         .iter()
         .map(|record| (owner(&record.id), record))

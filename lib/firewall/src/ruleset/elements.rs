@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use weft_kernel::Mac;
+use weft_cni::Mac;
 use weft_kernel::nft::{Element, Set, owner_mark};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 

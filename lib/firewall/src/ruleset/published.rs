@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use weft_cni::IpFamily;
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
 use weft_store::{NftRecord, PortRecord};
 
@@ -131,13 +132,13 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
 
 /// The address that was asked for first, then any.
 fn translations(protocol: &FamilyLayout) -> [Vec<Expression>; 2] {
-    let (at, any) = match protocol.number {
-        number if number == IPV4.number => (PUBLISHED_AT4.name, PUBLISHED4.name),
-        _ => (PUBLISHED_AT6.name, PUBLISHED6.name),
+    let (at, any) = match protocol.family {
+        IpFamily::V4 => (PUBLISHED_AT4.name, PUBLISHED4.name),
+        IpFamily::V6 => (PUBLISHED_AT6.name, PUBLISHED6.name),
     };
     let words = protocol.length / 4;
     let translate = || Expression::DestinationNat {
-        protocol: u32::from(protocol.number),
+        protocol: u32::from(protocol.family.number()),
         address: FIRST,
         port: FIRST + words,
     };
@@ -224,11 +225,9 @@ fn is_loopback(offset: u32) -> [Expression; 2] {
 pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
     for protocol in [&IPV4, &IPV6] {
-        let (hairpin, own, reflected, hidden) = match protocol.number {
-            number if number == IPV4.number => {
-                (HAIRPIN4.name, SELF4.name, REFLECTED4.name, HIDDEN4.name)
-            }
-            _ => (HAIRPIN6.name, SELF6.name, REFLECTED6.name, HIDDEN6.name),
+        let (hairpin, own, reflected, hidden) = match protocol.family {
+            IpFamily::V4 => (HAIRPIN4.name, SELF4.name, REFLECTED4.name, HIDDEN4.name),
+            IpFamily::V6 => (HAIRPIN6.name, SELF6.name, REFLECTED6.name, HIDDEN6.name),
         };
         let words = protocol.length / 4;
         let leads_to = |set| {
@@ -257,7 +256,7 @@ pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
         rules.push(rule(reflected, &within(hairpin)));
         rules.push(rule(reflected, &within(own)));
         rules.push(rule(hidden, &[]));
-        if protocol.number == IPV4.number {
+        if protocol.family == IpFamily::V4 {
             rules.push(rule(reflected, &is_loopback(protocol.source)));
         }
     }

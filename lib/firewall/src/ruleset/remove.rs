@@ -110,7 +110,7 @@ pub fn remove_network_elements(host: &mut Host, records: &[NftRecord]) -> Result
         return Ok(());
     }
     // The same key may be in use with another value, or by networks of another store.
-    let attachments = host.all_attachments()?;
+    let attachments = host.attachments()?;
     let in_use: Vec<&NftRecord> = attachments
         .iter()
         .flat_map(|attachment| &attachment.shared)

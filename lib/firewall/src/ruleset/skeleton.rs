@@ -71,7 +71,7 @@ fn translation_rules(family: &FamilyLayout) -> [Vec<Expression>; 4] {
             source.clone(),
             family.lookup(family.snat, Some(FIRST)),
             Expression::SourceNat {
-                protocol: u32::from(family.number),
+                protocol: u32::from(family.family.number()),
                 register: FIRST,
             },
         ]),

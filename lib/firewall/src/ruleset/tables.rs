@@ -1,5 +1,6 @@
 //! The two tables, the sets of address translation, and what differs between the IP families.
 
+use weft_cni::IpFamily;
 use weft_kernel::nft::{self, Expression, Family, Key, Set, SetKind, Table};
 
 use super::matching::{FIRST, is, network_layer};
@@ -73,8 +74,8 @@ const META_NFPROTO: u32 = 15;
 /// How rules look at the packets of one IP family.
 #[derive(Debug)]
 pub struct FamilyLayout {
-    /// NFPROTO_IPV4 or NFPROTO_IPV6.
-    pub number: u8,
+    /// The family.
+    pub family: IpFamily,
     /// Where the source address begins in the header, in bytes.
     pub source: u32,
     /// Where the destination address begins.
@@ -90,7 +91,7 @@ pub struct FamilyLayout {
 
 /// IPv4.
 pub const IPV4: FamilyLayout = FamilyLayout {
-    number: 2,
+    family: IpFamily::V4,
     source: 12,
     destination: 16,
     length: 4,
@@ -102,7 +103,7 @@ pub const IPV4: FamilyLayout = FamilyLayout {
 };
 /// IPv6.
 pub const IPV6: FamilyLayout = FamilyLayout {
-    number: 10,
+    family: IpFamily::V6,
     source: 8,
     destination: 24,
     length: 16,
@@ -121,7 +122,7 @@ impl FamilyLayout {
                 key: META_NFPROTO,
                 register: FIRST,
             },
-            is(&[self.number]),
+            is(&[self.family.number()]),
         ]
     }
 

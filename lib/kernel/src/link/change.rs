@@ -8,9 +8,9 @@ use netlink_packet_route::link::{
 
 use super::by_index;
 use crate::bridge::PortOptions;
-use crate::mac::Mac;
 use crate::netlink::{Batch, kind};
 use crate::nft::attribute_bytes;
+use weft_cni::Mac;
 
 /// Changes to a link that exists, found by name: what can be set only after it was made.
 #[derive(Debug, Default)]

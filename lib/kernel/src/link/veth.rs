@@ -7,8 +7,8 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
 };
 
-use crate::mac::Mac;
 use crate::netlink::{Batch, kind};
+use weft_cni::Mac;
 
 /// A veth pair: one end here, the other made where it belongs.
 #[derive(Debug)]

@@ -74,7 +74,7 @@ impl Key {
                 .map_or_else(hex, |ip| std::net::Ipv6Addr::from(*ip).to_string()),
             Self::Ether => bytes
                 .first_chunk::<6>()
-                .map_or_else(hex, |mac| crate::mac::Mac(*mac).to_string()),
+                .map_or_else(hex, |mac| weft_cni::Mac(*mac).to_string()),
             Self::IfName => String::from_utf8_lossy(bytes)
                 .trim_end_matches('\0')
                 .to_owned(),

@@ -34,6 +34,7 @@ pub(super) struct Redb {
 }
 
 /// The library's error types differ by call; what matters is whether the file is at fault.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may add errors")]
 fn failed(path: &Path, error: impl Into<redb::Error>) -> StoreError {
     let error = error.into();
     let path = path.to_owned();

@@ -17,6 +17,7 @@ pub(super) struct Sled {
     path: PathBuf,
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may add errors")]
 fn failed(path: &Path, error: &sled::Error) -> StoreError {
     let path = path.to_owned();
     let reason = error.to_string();

@@ -1,0 +1,159 @@
+//! Where this machine's state is and how it is kept: from the environment, else from /etc/weft/weft.toml.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use weft_cni::env::Env;
+use weft_cni::{CniError, Code};
+use weft_store::BackendKind;
+
+/// What [`crate::Host::open`] needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostConfig {
+    /// Where live state is kept: a reboot may empty it.
+    pub state_dir: PathBuf,
+    /// Where what outlives a reboot is kept.
+    pub data_dir: PathBuf,
+    /// Where the files with the host's policies are.
+    pub policy_dir: PathBuf,
+    /// The store's database library.
+    pub backend: BackendKind,
+    /// How long locks are waited for.
+    pub lock_timeout: Duration,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            state_dir: "/run/weft".into(),
+            data_dir: "/var/lib/weft".into(),
+            policy_dir: "/etc/weft/policies.d".into(),
+            backend: BackendKind::Redb,
+            lock_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What plugins and the command line read of weft.toml; the other tables are the daemon's.
+#[derive(Debug, Default, Deserialize)]
+struct File {
+    #[serde(default)]
+    host: Table,
+}
+
+/// The table `[host]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    state_dir: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+    policy_dir: Option<PathBuf>,
+    store: Option<BackendKind>,
+    lock_timeout_seconds: Option<u64>,
+}
+
+impl HostConfig {
+    /// Reads environment and file. A variable counts before the file's key.
+    ///
+    /// # Errors
+    /// Code 4 for a variable, code 7 for a file that cannot be understood, with line and key; code 5 for one that
+    /// cannot be read. Nothing falls back to a default then: another store is another host.
+    pub fn read(env: &Env) -> Result<Self, CniError> {
+        let table = read_file(&env.config_file())?.host;
+        let default = Self::default();
+        let path = |name: &str, key: Option<PathBuf>, default: PathBuf| {
+            env.get(name).map(PathBuf::from).or(key).unwrap_or(default)
+        };
+        let backend = match env.get("WEFT_STORE") {
+            Some(text) => text.parse().map_err(|()| {
+                CniError::new(
+                    Code::InvalidEnvironment,
+                    format!("WEFT_STORE: {text:?} must be redb or sled"),
+                )
+            })?,
+            None => table.store.unwrap_or(default.backend),
+        };
+        let lock_timeout = env.lock_timeout();
+        let of_file = table.lock_timeout_seconds.map(Duration::from_secs);
+        Ok(Self {
+            state_dir: path("WEFT_STATE_DIR", table.state_dir, default.state_dir),
+            data_dir: path("WEFT_DATA_DIR", table.data_dir, default.data_dir),
+            policy_dir: path("WEFT_POLICY_DIR", table.policy_dir, default.policy_dir),
+            backend,
+            lock_timeout: lock_timeout.or(of_file).unwrap_or(default.lock_timeout),
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<File, CniError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(File::default()),
+        Err(error) => {
+            let text = format!("{}: cannot be read: {error}", path.display());
+            return Err(CniError::new(Code::Io, text));
+        }
+    };
+    toml::from_str(&text).map_err(|error| {
+        let text = format!("{}: {}", path.display(), error.to_string().trim_end());
+        CniError::new(Code::InvalidConfig, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, pairs: &[(&str, &str)]) -> Result<HostConfig, CniError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("weft.toml");
+        std::fs::write(&file, text).unwrap();
+        let file = ("WEFT_CONFIG", file.to_str().unwrap());
+        HostConfig::read(&Env::from_pairs(pairs.iter().copied().chain([file])))
+    }
+
+    #[test]
+    fn variables_count_before_the_file() {
+        let text = "[host]\nstore = \"sled\"\ndata_dir = \"/d\"\nlock_timeout_seconds = 3\n[dns]\nport = 53\n";
+        let config = read(text, &[("WEFT_DATA_DIR", "/e")]).unwrap();
+        let wanted = HostConfig {
+            data_dir: "/e".into(),
+            backend: BackendKind::Sled,
+            lock_timeout: Duration::from_secs(3),
+            ..HostConfig::default()
+        };
+        assert_eq!(config, wanted);
+        let config = read(text, &[("WEFT_STORE", "redb"), ("WEFT_LOCK_TIMEOUT", "0")]).unwrap();
+        assert_eq!(
+            (config.backend, config.lock_timeout),
+            (BackendKind::Redb, Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn a_wrong_file_names_line_and_key() {
+        for (text, part) in [
+            ("[host]\nstorr = \"sled\"\n", "storr"),
+            ("[host]\nstore = \"mysql\"\n", "line 2"),
+            ("[host\n", "line 1"),
+        ] {
+            let error = read(text, &[]).unwrap_err();
+            assert_eq!(error.code, 7);
+            assert!(
+                error.msg.contains(part) && error.msg.contains("weft.toml"),
+                "{}",
+                error.msg
+            );
+        }
+        let error = read("", &[("WEFT_STORE", "mysql")]).unwrap_err();
+        assert!(error.msg.contains("WEFT_STORE"), "{}", error.msg);
+    }
+
+    #[test]
+    fn without_a_file_everything_is_as_always() {
+        let env = Env::from_pairs([("WEFT_CONFIG", "/nonexistent/weft.toml")]);
+        assert_eq!(HostConfig::read(&env).unwrap(), HostConfig::default());
+    }
+}
