@@ -67,13 +67,16 @@ fn no_effects(w: &World) -> Result<(), NotApplicable> {
         w.verb(verb, &conf(w)).ok();
         start.elapsed().as_secs_f64()
     };
-    let turn = |_| took("STATUS") / took("VERSION");
-    let mut ratios: Vec<f64> = (0..31).map(turn).collect();
+    // The fastest of many: others on the processors make any one call slow.
+    let (mut status, mut version) = (f64::MAX, f64::MAX);
+    for _ in 0..31 {
+        status = status.min(took("STATUS"));
+        version = version.min(took("VERSION"));
+    }
     before.assert_same(&w.host, "STATUS");
     assert!(!w.host.state_dir().exists(), "STATUS has made a directory");
-    ratios.sort_by(f64::total_cmp);
-    let median = ratios[ratios.len() / 2];
-    assert!(median < 5.0, "{median:.1} times VERSION: {ratios:.1?}");
+    let ratio = status / version;
+    assert!(ratio < 5.0, "{ratio:.1} times VERSION");
     Ok(())
 }
 

@@ -42,6 +42,7 @@ mod leaving;
 mod localhost;
 mod macvlan;
 mod masquerade;
+mod monitor;
 mod neighbours;
 mod odd_calls;
 mod policy;

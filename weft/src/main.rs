@@ -9,6 +9,7 @@ mod doctor;
 mod firewall;
 mod gc;
 mod links;
+mod log;
 mod network;
 mod output;
 mod plugins;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 use called::Program;
 use clap::{Parser, Subcommand};
+use weft_cni::env::Env;
 
 /// Weft: container networking you can look into.
 #[derive(Debug, Parser)]
@@ -58,10 +60,20 @@ enum Command {
     Store(store::Verb),
 }
 
+// musl's allocator asks the kernel for every few pages anew, which is a hundred system calls and as many page faults
+// in a process of two milliseconds.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     let is_call = std::env::var_os("CNI_COMMAND").is_some();
     match called::program(std::env::args_os().next(), is_call) {
-        Program::Plugin(plugin) => weft_cni::run(plugin),
+        Program::Plugin(plugin) => {
+            let env = Env::read();
+            log::start(&env);
+            weft_cni::run(plugin, &env)
+        }
         Program::Unknown(error) => weft_cni::refuse(error),
         Program::CommandLine => command_line(),
     }

@@ -115,7 +115,7 @@ fn without_effect(rule: &Rule, records: &[AttachmentRecord]) -> Option<&'static 
     let mut meant = records.iter().filter(|record| {
         [&rule.from, &rule.to]
             .iter()
-            .any(|side| matches!(side, Selector::Endpoints(one) if one.matches(record)))
+            .any(|side| matches!(side, Selector::Endpoints(one) if one.matches(*record)))
     });
     let is_known = meant.clone().next().is_some();
     let is_open = meant.all(|one| one.isolation.is_none() && !one.is_kept_apart());

@@ -13,19 +13,12 @@ pub mod env;
 pub mod error;
 mod family;
 pub mod id;
-mod log;
 mod mac;
 pub mod plugin;
 pub mod result;
 mod run;
 pub mod runtime;
 pub mod version;
-
-// Everything of Weft links this crate. musl's allocator asks the kernel for every few pages
-// anew, which is a hundred system calls and as many page faults in a process of two milliseconds.
-#[cfg(target_env = "musl")]
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 pub use error::{CniError, Code};
 pub use family::IpFamily;

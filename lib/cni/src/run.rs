@@ -11,14 +11,11 @@ use serde_json::{Value, json};
 use crate::conf::NetConf;
 use crate::env::Env;
 use crate::error::{CniError, Code};
-use crate::log;
 use crate::plugin::{Plugin, Request};
 use crate::version::SpecVersion;
 
 /// Runs one verb of `plugin` with the process's environment and standard streams.
-pub fn run(plugin: &dyn Plugin) -> ExitCode {
-    let env = Env::read();
-    log::start(&env);
+pub fn run(plugin: &dyn Plugin, env: &Env) -> ExitCode {
     let Some(command) = env.get("CNI_COMMAND").map(str::to_owned) else {
         return banner(plugin);
     };
@@ -40,7 +37,7 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
                 trace = env.get("TRACEPARENT"),
             )
             .entered();
-            guarded(|| verb(plugin, command, &env, &input))
+            guarded(|| verb(plugin, command, env, &input))
         }
     };
     finish(outcome, &input)

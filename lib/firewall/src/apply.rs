@@ -3,7 +3,7 @@
 use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, POLICY_LOCK, RULESET_LOCK, Sharing, StoreError};
 
-use crate::policy::{self, Reconciled, State, refresh};
+use crate::policy::{self, Endpoint, Reconciled, State, refresh};
 use crate::restore;
 
 /// What [`apply`] has found to do.
@@ -44,7 +44,8 @@ fn put_in_force(host: &mut Host, state: &State) -> Result<usize, WeftError> {
     if !is_used && !policy::is_anything_there(host)? {
         return Ok(changed);
     }
-    match policy::reconcile(host, state, &records)? {
+    let endpoints: Vec<Endpoint<'_>> = records.iter().map(Endpoint::from).collect();
+    match policy::reconcile(host, state, &endpoints)? {
         Reconciled::InForce => {}
         Reconciled::TablesMissing => {
             drop(lock);

@@ -6,6 +6,7 @@
 
 mod compile;
 mod decide;
+mod endpoint;
 mod files;
 mod in_kernel;
 mod members;
@@ -15,9 +16,13 @@ mod read;
 mod rule;
 mod selector;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use decide::end_denied;
 pub use decide::{Decision, Party, World, gateway};
+pub(crate) use endpoint::Endpoint;
+pub use endpoint::Identity;
 pub use files::{PolicyFile, read_file, read_files};
 pub use in_kernel::{OWNER, is_obeyed, member_sets};
 pub(crate) use in_kernel::{Reconciled, install, is_anything_there, reconcile};

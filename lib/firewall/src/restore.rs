@@ -143,17 +143,21 @@ struct KnownElements {
 fn known_elements(
     host: &Host,
     record: Option<&AttachmentRecord>,
-    members: &BTreeSet<&'static str>,
+    members: &BTreeSet<String>,
 ) -> Result<KnownElements, WeftError> {
     let records = host.attachments()?;
     let (mut hashed, mut shared) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     for one in records.iter().chain(record) {
         for (set, element, exclusive) in ruleset::elements_of(one) {
-            if is_member_set(set.name) && !members.contains(set.name) {
+            if is_member_set(&set.name) && !members.contains(&*set.name) {
                 continue;
             }
-            if !seen.insert((set.name, element.key.clone(), element.key_end.clone())) {
+            if !seen.insert((
+                set.name.clone(),
+                element.key.clone(),
+                element.key_end.clone(),
+            )) {
                 continue;
             }
             match exclusive {

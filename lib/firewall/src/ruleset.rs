@@ -17,6 +17,10 @@ mod published;
 mod remove;
 mod skeleton;
 mod tables;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod trial;
 
 pub use apply::{
     Added, add_elements, all_sets, delete_tables, element_is_right, owners, records_by_owner,
@@ -27,6 +31,8 @@ pub use elements::{
     Guarded, Untranslated, element, endpoint_elements, is_translation, network_elements,
 };
 pub use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local, routed_elements};
+#[cfg(test)]
+pub(crate) use isolation::chains as isolation_chains;
 pub use isolation::{
     CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, apart_elements,
     connection, home_elements, is_isolation, mode_of, network_elements as isolation_elements,

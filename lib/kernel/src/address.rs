@@ -129,7 +129,7 @@ pub fn list_all(socket: &mut RouteSocket) -> Result<Vec<Assigned>, KernelError> 
     Ok(assigned)
 }
 
-fn read(message: &AddressMessage) -> Option<Assigned> {
+pub(crate) fn read(message: &AddressMessage) -> Option<Assigned> {
     let mut local = None;
     let mut peer = None;
     let mut flags = AddressFlags::empty();

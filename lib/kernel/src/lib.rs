@@ -13,6 +13,7 @@ pub mod forwarding;
 pub mod host;
 pub mod link;
 pub mod listener;
+pub mod monitor;
 pub mod neighbour;
 pub mod netlink;
 pub mod netns;

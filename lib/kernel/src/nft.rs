@@ -17,7 +17,7 @@ mod socket;
 pub(crate) use attribute::{attribute_bytes, attributes, message};
 pub use batch::{Batch, Family};
 pub use expression::{Expression, Verdict};
-pub use name::interned;
+pub use name::{Name, name};
 pub use object::{Attribute, BaseChain, Chain, ForeignChain, RawRule, Table};
 pub use set::{Element, Exclusive, Key, Set, SetKind, owner_mark};
 pub use socket::NftSocket;

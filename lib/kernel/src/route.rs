@@ -193,6 +193,12 @@ pub fn advertised_links(socket: &mut RouteSocket) -> Result<BTreeSet<u32>, Kerne
     Ok(links)
 }
 
+/// A unicast route; none for one of another type.
+pub(crate) fn read_unicast(message: &RouteMessage) -> Option<RouteSpec> {
+    let is_unicast = message.header.kind == RouteType::Unicast;
+    read(message).filter(|_| is_unicast)
+}
+
 fn read(message: &RouteMessage) -> Option<RouteSpec> {
     let is_ipv4 = message.header.address_family == AddressFamily::Inet;
     let everywhere: IpAddr = if is_ipv4 {

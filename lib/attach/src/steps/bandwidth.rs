@@ -17,7 +17,7 @@ use weft_store::{AttachmentRecord, BandwidthRecord};
 fn receiving(table: Table) -> Chain {
     Chain {
         table,
-        name: "receive",
+        name: nft::name("receive"),
         base: Some(BaseChain {
             kind: "filter",
             hook: 0,
@@ -30,7 +30,7 @@ fn receiving(table: Table) -> Chain {
 fn table_of(ifname: &str) -> Table {
     Table {
         family: Family::Netdev,
-        name: nft::interned(&format!("weft-{ifname}")),
+        name: format!("weft-{ifname}").into(),
     }
 }
 
@@ -42,7 +42,7 @@ pub fn limit_receiving(
     limit: TokenBucket,
 ) -> Result<(), WeftError> {
     let table = table_of(ifname);
-    let chain = receiving(table);
+    let chain = receiving(table.clone());
     let mut batch = NftBatch::new();
     table.create(b"weft", &mut batch);
     chain.create_on(Some(ifname), &mut batch);

@@ -6,9 +6,7 @@
 //! as its own: what comes from the bridge, and what goes there by a connection that is known or a published port.
 //! Closed networks stay closed: that is decided in Weft's own chains.
 
-use weft_kernel::nft::{
-    Batch, Chain, Expression, ForeignChain, RawRule, Verdict, interned, xt_match,
-};
+use weft_kernel::nft::{Batch, Chain, Expression, ForeignChain, RawRule, Verdict, xt_match};
 use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, SharedObject};
 
@@ -49,8 +47,8 @@ pub fn ensure(host: &mut Host, behind: &Behind) -> Result<(), WeftError> {
         let mut batch = Batch::at_generation(generation);
         for (chain, place) in &chains {
             let place = Chain {
-                table: chain.table,
-                name: interned(place),
+                table: chain.table.clone(),
+                name: place.clone().into(),
                 base: None,
             };
             for rule in rules(chain, &behind.link) {
@@ -89,7 +87,7 @@ pub fn dropping(
     let comment = comment(&behind.link);
     for chain in chains {
         let raw = nft.rules(&chain.table)?;
-        let rules = Rules::of(chain.table, &raw);
+        let rules = Rules::of(&chain.table, &raw);
         let passing = packets
             .iter()
             .filter(|packet| is_of_family(&chain.table, packet.family()));
@@ -174,8 +172,8 @@ pub fn remove(host: &mut Host, link: &str) -> Result<(), WeftError> {
                     continue;
                 }
                 let place = Chain {
-                    table: chain.table,
-                    name: interned(&rule.chain),
+                    table: chain.table.clone(),
+                    name: rule.chain.clone().into(),
                     base: None,
                 };
                 place.delete_rule(&rule, &mut batch);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use weft_kernel::nft::{
-    Attribute, Element, ForeignChain, Key, NftSocket, RawRule, Set, SetKind, Table, interned,
+    Attribute, Element, ForeignChain, Key, NftSocket, RawRule, Set, SetKind, Table,
 };
 use weft_node::WeftError;
 
@@ -41,21 +41,24 @@ pub(super) struct Rules {
 
 impl Rules {
     /// Those of a table.
-    pub(super) fn of(table: Table, rules: &[RawRule]) -> Self {
+    pub(super) fn of(table: &Table, rules: &[RawRule]) -> Self {
         let mut chains: BTreeMap<String, Vec<Rule>> = BTreeMap::new();
         for rule in rules {
             let chain = chains.entry(rule.chain.clone()).or_default();
             chain.push(rule.expressions());
         }
-        Self { table, chains }
+        Self {
+            table: table.clone(),
+            chains,
+        }
     }
 
     /// Reads them.
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn read(nft: &mut NftSocket, table: Table) -> Result<Self, WeftError> {
-        Ok(Self::of(table, &nft.rules(&table)?))
+    pub(super) fn read(nft: &mut NftSocket, table: &Table) -> Result<Self, WeftError> {
+        Ok(Self::of(table, &nft.rules(table)?))
     }
 
     /// Whether every packet comes from a chain to another one, if no rule before sends it elsewhere.
@@ -136,8 +139,8 @@ impl Look<'_> {
         let Self {
             rules, nft, packet, ..
         } = self;
-        let table = rules.table;
-        let mut sets = |set: &str, key: &[u8]| is_in_set(nft, table, set, key);
+        let table = rules.table.clone();
+        let mut sets = |set: &str, key: &[u8]| is_in_set(nft, &table, set, key);
         let (step, is_known) = try_rule(rule, packet, &mut sets);
         let Step::Verdict(outcome) = step else {
             return None;
@@ -173,10 +176,10 @@ impl Look<'_> {
 }
 
 /// Whether a set has a key of one field; if its keys have another length nobody knows.
-fn is_in_set(nft: &mut NftSocket, table: Table, name: &str, known: &[u8]) -> Option<bool> {
+fn is_in_set(nft: &mut NftSocket, table: &Table, name: &str, known: &[u8]) -> Option<bool> {
     let set = Set {
-        table,
-        name: interned(name),
+        table: table.clone(),
+        name: name.to_owned().into(),
         key: &[Key::Ipv4],
         kind: SetKind::Hash,
     };

@@ -143,7 +143,7 @@ pub fn obstacles(host: &mut Host, networks: &[Behind]) -> Result<Vec<Obstacle>, 
         let packets = packets(host, behind)?;
         let nft = host.nft()?;
         for chain in &chains {
-            let rules = Rules::read(nft, chain.table)?;
+            let rules = Rules::read(nft, &chain.table)?;
             let mut passing = packets
                 .iter()
                 .filter(|packet| is_of_family(&chain.table, packet.family()));

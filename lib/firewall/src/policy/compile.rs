@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnetwork::IpNetwork;
 use sha2::{Digest, Sha256};
 use weft_cni::IpFamily;
-use weft_kernel::nft::{self, Chain, Expression, Verdict};
+use weft_kernel::nft::{Chain, Expression, Name, Verdict};
 
 use super::rule::{PortMatch, Rule};
 use super::selector::Selector;
@@ -29,7 +29,7 @@ pub(super) type Line = (Vec<Expression>, String);
 /// What the rules need in the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Structures {
-    pub sets: BTreeSet<&'static str>,
+    pub sets: BTreeSet<String>,
     /// The chain that all others hang on first.
     pub chains: Vec<(Chain, Vec<Line>)>,
 }
@@ -48,10 +48,10 @@ pub(super) fn member_set_name(selector: &Selector, family: IpFamily) -> String {
         IpFamily::V4 => 4,
         IpFamily::V6 => 6,
     };
-    format!("{MEMBERS}{}_{family}", digest(&format!("{selector:?}")))
+    format!("{MEMBERS}{}_{family}", digest(&selector.canonical()))
 }
 
-const fn family_chain(name: &'static str) -> Chain {
+fn chain_of(name: Name) -> Chain {
     Chain {
         table: NAT,
         name,
@@ -70,11 +70,11 @@ impl Structures {
         let mut chains = Vec::new();
         for (destination, rules) in by_destination {
             let text = destination.to_string();
-            let name = format!("{DESTINATION}{}", digest(&format!("{destination:?}")));
-            let name = nft::interned(&name);
+            let name = format!("{DESTINATION}{}", digest(&destination.canonical()));
+            let name = Name::from(name);
             for family in [&IPV4, &IPV6] {
                 for mut parts in side(destination, family, Side::To, &mut sets) {
-                    parts.push(Expression::Verdict(Verdict::Jump(name)));
+                    parts.push(Expression::Verdict(Verdict::Jump(name.clone())));
                     dispatch.push((parts, format!("to {text}")));
                 }
             }
@@ -82,7 +82,7 @@ impl Structures {
                 .iter()
                 .flat_map(|rule| lines(rule, &mut sets))
                 .collect();
-            chains.push((family_chain(name), lines));
+            chains.push((chain_of(name), lines));
         }
         chains.insert(0, (POLICY, dispatch));
         Self { sets, chains }
@@ -106,7 +106,7 @@ fn side(
     selector: &Selector,
     family: &Family,
     side: Side,
-    sets: &mut BTreeSet<&'static str>,
+    sets: &mut BTreeSet<String>,
 ) -> Vec<Vec<Expression>> {
     let offset = match side {
         Side::From => family.source,
@@ -134,7 +134,7 @@ fn side(
             let Some(set) = member_set(&member_set_name(selector, family.family)) else {
                 return Vec::new();
             };
-            sets.insert(set.name);
+            sets.insert(set.name.to_string());
             let mut parts = start();
             parts.extend([network_layer(offset, family.length, FIRST), is_in(&set)]);
             vec![parts]
@@ -171,7 +171,7 @@ fn within(network: &IpNetwork, offset: u32) -> Vec<Expression> {
 }
 
 /// A rule's lines in the chain of its destination.
-fn lines(rule: &Rule, sets: &mut BTreeSet<&'static str>) -> Vec<Line> {
+fn lines(rule: &Rule, sets: &mut BTreeSet<String>) -> Vec<Line> {
     let mut lines = Vec::new();
     for family in [&IPV4, &IPV6] {
         for from in side(&rule.from, family, Side::From, sets) {

@@ -95,6 +95,16 @@ impl World {
         })
     }
 
+    /// The same of what is known already; the host has no address of its own.
+    #[cfg(test)]
+    pub(super) fn of(state: State, records: Vec<AttachmentRecord>) -> Self {
+        Self {
+            state,
+            records,
+            own: BTreeSet::new(),
+        }
+    }
+
     /// The attachments there are.
     pub fn attachments(&self) -> &[AttachmentRecord] {
         &self.records

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set};
-use weft_node::names::owner;
 use weft_node::{Host, WeftError};
 use weft_store::AttachmentRecord;
 
 use super::compile::{DESTINATION, Structures};
-use super::members::{is_membership, refresh};
+use super::endpoint::Endpoint;
+use super::members::refresh;
+use super::rule::Rule;
 use super::state::State;
 use crate::ruleset::{
     self, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, NAT, connection, element,
@@ -55,7 +56,7 @@ pub(crate) fn install(state: &State, batch: &mut Batch) {
 }
 
 /// The sets of members that the rules need.
-pub fn member_sets(state: &State) -> BTreeSet<&'static str> {
+pub fn member_sets(state: &State) -> BTreeSet<String> {
     Structures::of(&state.rules).sets
 }
 
@@ -84,12 +85,12 @@ fn create(
     batch: &mut Batch,
 ) {
     for (id, name) in (FIRST_SET_ID..).zip(&structures.sets) {
-        if let Some(set) = member_set(name).filter(|set| !sets.contains(set.name)) {
+        if let Some(set) = member_set(name).filter(|set| !sets.contains(&*set.name)) {
             set.create(id, batch);
         }
     }
     for (position, (chain, _)) in structures.chains.iter().enumerate() {
-        if position > 0 && !chains.contains(chain.name) {
+        if position > 0 && !chains.contains(&*chain.name) {
             chain.create(batch);
         }
     }
@@ -109,17 +110,17 @@ pub(crate) enum Reconciled {
     TablesMissing,
 }
 
-/// Makes chains, sets and members what rules and records say.
+/// Makes chains, sets and members what rules and endpoints say.
 ///
 /// # Errors
 /// The kernel's; [`WeftError::Conflict`] while others keep changing the ruleset.
 pub(crate) fn reconcile(
     host: &mut Host,
     state: &State,
-    records: &[AttachmentRecord],
+    endpoints: &[Endpoint<'_>],
 ) -> Result<Reconciled, WeftError> {
     let structures = Structures::of(&state.rules);
-    let members = members_by_set(records);
+    let members = members_by_set(endpoints, &state.rules);
     for _ in 0..ATTEMPTS {
         let nft = host.nft()?;
         let generation = nft.generation()?;
@@ -142,13 +143,13 @@ pub(crate) fn reconcile(
 type Members = BTreeMap<String, BTreeMap<Vec<u8>, String>>;
 
 /// Who is a member of which set, by key.
-fn members_by_set(records: &[AttachmentRecord]) -> Members {
+fn members_by_set(endpoints: &[Endpoint<'_>], rules: &[Rule]) -> Members {
     let mut members = Members::new();
-    for record in records {
-        let own = owner(&record.id);
-        for one in record.nft.iter().filter(|one| is_membership(one)) {
-            if let Some((set, element)) = element(one, &own) {
-                let set = members.entry(set.name.to_owned()).or_default();
+    for endpoint in endpoints {
+        let own = &endpoint.owner;
+        for one in endpoint.memberships(rules) {
+            if let Some((set, element)) = element(&one, own) {
+                let set = members.entry(set.name.to_string()).or_default();
                 set.entry(element.key).or_insert_with(|| own.clone());
             }
         }
@@ -177,36 +178,40 @@ fn change(
     ruleset::POLICY.flush(batch);
     let chain = |name: &str| weft_kernel::nft::Chain {
         table: NAT,
-        name: weft_kernel::nft::interned(name),
+        name: name.to_owned().into(),
         base: None,
     };
     chains.iter().for_each(|name| chain(name).flush(batch));
     create(structures, &sets, &chains, batch);
-    let wanted: BTreeSet<&str> = structures.chains.iter().map(|(one, _)| one.name).collect();
+    let wanted: BTreeSet<&str> = structures
+        .chains
+        .iter()
+        .map(|(one, _)| &*one.name)
+        .collect();
     for name in chains.iter().filter(|name| !wanted.contains(name.as_str())) {
         chain(name).delete(batch);
     }
     for name in &sets {
         match member_set(name) {
-            Some(set) if !structures.sets.contains(set.name) => set.delete(batch),
+            Some(set) if !structures.sets.contains(&*set.name) => set.delete(batch),
             _ => {}
         }
     }
     let none = BTreeMap::new();
     for name in &structures.sets {
         if let Some(set) = member_set(name) {
-            let there = if sets.contains(set.name) {
+            let there = if sets.contains(&*set.name) {
                 nft.elements(&set)?
             } else {
                 Vec::new()
             };
-            let wanted = members.get(set.name).unwrap_or(&none);
+            let wanted = members.get(&*set.name).unwrap_or(&none);
             difference(&set, &there, wanted, batch);
         }
     }
     for set in [KNOWN4, KNOWN6, HOME4, HOME6] {
         let there = nft.elements(&set)?;
-        let wanted = members.get(set.name).unwrap_or(&none);
+        let wanted = members.get(&*set.name).unwrap_or(&none);
         difference(&set, &there, wanted, batch);
     }
     for (set, elements) in shared_elements(state) {

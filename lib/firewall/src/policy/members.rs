@@ -2,17 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use weft_cni::IpFamily;
 use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, NetworkRecord, NftRecord, SharedObject, Transaction};
 
-use super::compile::member_set_name;
+use super::endpoint::Endpoint;
 use super::rule::Rule;
-use super::selector::Selector;
 use super::state::{network_rules, rules_of_files};
-use crate::ruleset::{
-    HOME4, HOME6, KNOWN4, KNOWN6, address_bytes_hex, home_elements, is_member_set,
-};
+use crate::ruleset::{HOME4, HOME6, KNOWN4, KNOWN6, is_member_set};
 
 /// What policies make of an attachment, before it is recorded.
 #[derive(Debug, Default)]
@@ -56,46 +52,13 @@ impl Policies {
         for (name, network) in transaction.networks()? {
             rules.extend(network_rules(&name, &network)?);
         }
-        record.nft.extend(memberships(record, &rules));
+        let memberships = Endpoint::from(&*record).memberships(&rules);
+        record.nft.extend(memberships);
         Ok(())
     }
 }
 
-/// The elements of an attachment in the sets of selectors.
-pub(super) fn memberships(record: &AttachmentRecord, rules: &[Rule]) -> BTreeSet<NftRecord> {
-    let selectors: BTreeSet<&Selector> = rules
-        .iter()
-        .flat_map(|rule| [&rule.from, &rule.to])
-        .filter(|one| matches!(one, Selector::Endpoints(endpoints) if endpoints.matches(record)))
-        .collect();
-    let addresses: BTreeSet<_> = record
-        .addresses
-        .iter()
-        .map(|one| one.address.ip())
-        .collect();
-    let is_meant = !selectors.is_empty() || !record.isolation.is_none();
-    let link = record.gateway_link();
-    let homes: Vec<NftRecord> = link
-        .filter(|_| is_meant)
-        .iter()
-        .flat_map(|link| addresses.iter().map(move |ip| home_elements(link, *ip)))
-        .flatten()
-        .collect();
-    selectors
-        .iter()
-        .flat_map(|selector| {
-            addresses.iter().map(|ip| NftRecord {
-                set: member_set_name(selector, IpFamily::of(*ip)).into(),
-                key: address_bytes_hex(*ip),
-                key_end: None,
-                value: None,
-            })
-        })
-        .chain(homes)
-        .collect()
-}
-
-/// Whether an element is one of [`memberships`].
+/// Whether an element is one of [`Endpoint::memberships`].
 pub(super) fn is_membership(element: &NftRecord) -> bool {
     let homes = [KNOWN4, KNOWN6, HOME4, HOME6];
     is_member_set(&element.set) || homes.iter().any(|set| set.name == element.set)
@@ -103,7 +66,7 @@ pub(super) fn is_membership(element: &NftRecord) -> bool {
 
 /// Gives a record the memberships that the rules make; whether that changes it.
 pub(crate) fn refresh(record: &mut AttachmentRecord, rules: &[Rule]) -> bool {
-    let wanted = memberships(record, rules);
+    let wanted = Endpoint::from(&*record).memberships(rules);
     let (there, mut kept): (BTreeSet<NftRecord>, Vec<NftRecord>) = {
         let (members, others): (Vec<_>, Vec<_>) = record.nft.drain(..).partition(is_membership);
         (members.into_iter().collect(), others)

@@ -19,6 +19,15 @@ pub struct Rule {
     pub origin: String,
 }
 
+impl Rule {
+    /// The text that tells it from every other rule, the same in every version of Weft.
+    pub(super) fn canonical(&self) -> String {
+        let ports: Vec<String> = self.ports.iter().map(ToString::to_string).collect();
+        let (from, to) = (self.from.canonical(), self.to.canonical());
+        serde_json::json!([from, to, ports, self.origin]).to_string()
+    }
+}
+
 impl Display for Rule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let ports: Vec<String> = self.ports.iter().map(ToString::to_string).collect();

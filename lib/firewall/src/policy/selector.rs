@@ -5,7 +5,10 @@ use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde_json::json;
 use weft_store::AttachmentRecord;
+
+use super::endpoint::Identity;
 
 /// One side of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,22 +34,37 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Whether an attachment is meant.
-    pub fn matches(&self, record: &AttachmentRecord) -> bool {
-        let is_network = |network: &String| record.id.network.as_str() == network;
-        let is_name = |name: &String| {
-            record.name.as_ref() == Some(name) || record.id.container_id.as_str() == name
-        };
+    /// Whether a container is meant.
+    pub fn matches<'a>(&self, container: impl Into<Identity<'a>>) -> bool {
+        let container = container.into();
+        let is_network = |network: &String| container.network == network;
+        let is_name =
+            |name: &String| container.name == Some(name.as_str()) || container.container_id == name;
         self.network.as_ref().is_none_or(is_network)
             && self.name.as_ref().is_none_or(is_name)
             && self
                 .labels
                 .iter()
-                .all(|(key, value)| record.labels.get(key) == Some(value))
+                .all(|(key, value)| container.labels.get(key) == Some(value))
     }
 }
 
 impl Selector {
+    /// The text that names in the kernel are made of: the same for the same selector in every version of Weft, and
+    /// another one for every other selector.
+    pub(super) fn canonical(&self) -> String {
+        match self {
+            Self::Any => json!("any"),
+            Self::Addresses(networks) => json!({ "addresses": networks }),
+            Self::Endpoints(endpoints) => json!({
+                "network": endpoints.network,
+                "name": endpoints.name,
+                "labels": endpoints.labels,
+            }),
+        }
+        .to_string()
+    }
+
     /// Whether an address, of this attachment if it is one's, is meant.
     pub fn covers(&self, address: IpAddr, record: Option<&AttachmentRecord>) -> bool {
         match self {
@@ -73,5 +91,44 @@ impl Display for Selector {
             }
         }
         f.write_str(&words.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, label: Option<(&str, &str)>) -> Selector {
+        let labels = label.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Selector::Endpoints(Endpoints {
+            name: Some(name.to_owned()),
+            labels: labels.into_iter().collect(),
+            ..Endpoints::default()
+        })
+    }
+
+    /// Sets in the kernel of a host that runs have these names.
+    #[test]
+    fn canonical_texts_stay_as_they_are() {
+        for (selector, text) in [
+            (Selector::Any, r#""any""#),
+            (
+                Selector::Addresses(vec!["10.0.0.0/8".parse().unwrap()]),
+                r#"{"addresses":["10.0.0.0/8"]}"#,
+            ),
+            (
+                named("web", Some(("app", "x"))),
+                r#"{"labels":{"app":"x"},"name":"web","network":null}"#,
+            ),
+        ] {
+            assert_eq!(selector.canonical(), text);
+        }
+    }
+
+    #[test]
+    fn selectors_that_read_alike_are_told_apart() {
+        let (one, other) = (named("a", Some(("b", "c"))), named("a, label b=c", None));
+        assert_eq!(one.to_string(), other.to_string());
+        assert_ne!(one.canonical(), other.canonical());
     }
 }

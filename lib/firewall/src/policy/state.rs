@@ -58,7 +58,7 @@ impl State {
     pub fn digest(&self) -> [u8; 16] {
         let mut hash = Sha256::new();
         for rule in &self.rules {
-            hash.update(format!("{rule:?}"));
+            hash.update(rule.canonical());
             hash.update([0]);
         }
         for (from, to) in &self.pairs {

@@ -94,7 +94,7 @@ pub(crate) fn add_interval(
     match nft.commit(&batch) {
         Err(error) if error.is_present() => {
             tracing::warn!(
-                set = set.name,
+                set = &*set.name,
                 owner = &*element.owner,
                 "overlaps another element"
             );
@@ -136,8 +136,8 @@ fn replace(host: &mut Host, wanted: &BySet) -> Result<(), WeftError> {
                 .filter(|_| there.owner != element.owner)
             {
                 return Err(WeftError::Conflict {
-                    key: set.name,
-                    name: "an address or port".to_owned(),
+                    key: "nft",
+                    name: format!("an address or port in set {}", set.name),
                     why: format!(
                         "is that of {} already: give the networks different subnets, the \
                          containers different ports",
@@ -151,7 +151,7 @@ fn replace(host: &mut Host, wanted: &BySet) -> Result<(), WeftError> {
             }
             tracing::warn!(
                 owner = &*there.owner,
-                set = set.name,
+                set = &*set.name,
                 "stale nft element replaced"
             );
             set.remove(std::slice::from_ref(element), &mut batch);
@@ -235,7 +235,7 @@ pub fn records_by_owner(host: &mut Host) -> Result<BTreeMap<String, Vec<NftRecor
     let mut records: BTreeMap<String, Vec<NftRecord>> = BTreeMap::new();
     for set in all_sets(nft)? {
         for element in nft.elements(&set)? {
-            let record = record_of(set, &element);
+            let record = record_of(&set, &element);
             records
                 .entry(element.owner.to_string())
                 .or_default()

@@ -166,9 +166,9 @@ pub fn element(record: &NftRecord, owner: &str) -> Option<(Set, Element)> {
 }
 
 /// An element of the kernel as a record.
-pub(super) fn record_of(set: Set, element: &Element) -> NftRecord {
+pub(super) fn record_of(set: &Set, element: &Element) -> NftRecord {
     NftRecord {
-        set: set.name.into(),
+        set: set.name.clone(),
         key: hex(&element.key),
         key_end: element.key_end.as_deref().map(hex),
         value: element.value.as_deref().map(hex),
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(records[0].key, "0a0100000a000000");
         assert_eq!(records[0].key_end.as_deref(), Some("0a0100ff0affffff"));
         let (set, element) = element(&records[0], "me").unwrap();
-        assert_eq!((set.name, element.key.len()), ("local4", 8));
+        assert_eq!((&*set.name, element.key.len()), ("local4", 8));
         assert!(element.key_end.is_some());
     }
 }

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use weft_cni::Mac;
-use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
+use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict, name};
 use weft_store::{AttachmentRecord, NftRecord};
 
 use super::key::{ifname_bytes, ip_bytes, record};
@@ -79,10 +79,10 @@ pub(super) const SETS: [Set; 12] = [
     REACHED4, REACHED6,
 ];
 
-const fn chain(name: &'static str) -> Chain {
+const fn chain(text: &'static str) -> Chain {
     Chain {
         table: GUARD,
-        name,
+        name: name(text),
         base: None,
     }
 }
@@ -90,7 +90,7 @@ const fn chain(name: &'static str) -> Chain {
 /// NF_BR_PRE_ROUTING, where the reference's spoof check stands too.
 const BRIDGE_GUARD: Chain = Chain {
     table: GUARD,
-    name: "guard",
+    name: name("guard"),
     base: Some(BaseChain {
         kind: "filter",
         hook: 0,
@@ -100,7 +100,7 @@ const BRIDGE_GUARD: Chain = Chain {
 /// NF_BR_FORWARD: from port to port.
 const BETWEEN: Chain = Chain {
     table: GUARD,
-    name: "between",
+    name: name("between"),
     base: Some(BaseChain {
         kind: "filter",
         hook: 2,
@@ -122,7 +122,7 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
     ]
 }
 
-const fn deny() -> Expression {
+fn deny() -> Expression {
     Expression::Verdict(Verdict::Jump(DENY.name))
 }
 

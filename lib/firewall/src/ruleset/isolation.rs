@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
+use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict, name};
 use weft_store::{Isolation, NftRecord};
 
 use super::key::{hex, ifname_bytes, ip_bytes, record};
@@ -61,10 +61,10 @@ pub(super) const SETS: [Set; 12] = [
 /// Five before filter (0), so that Weft decides before host-wide rules.
 const FILTER: i32 = -5;
 
-const fn base(name: &'static str, hook: u32) -> Chain {
+const fn base(text: &'static str, hook: u32) -> Chain {
     Chain {
         table: NAT,
-        name,
+        name: name(text),
         base: Some(BaseChain {
             kind: "filter",
             hook,
@@ -73,10 +73,10 @@ const fn base(name: &'static str, hook: u32) -> Chain {
     }
 }
 
-const fn chain(name: &'static str) -> Chain {
+const fn chain(text: &'static str) -> Chain {
     Chain {
         table: NAT,
-        name,
+        name: name(text),
         base: None,
     }
 }
@@ -95,12 +95,12 @@ const FULL: Chain = chain("mode_full");
 const PEER: Chain = chain("mode_peer");
 const APART: Chain = chain("mode_apart");
 
-const fn jump(chain: &Chain) -> Expression {
-    Expression::Verdict(Verdict::Jump(chain.name))
+fn jump(chain: &Chain) -> Expression {
+    Expression::Verdict(Verdict::Jump(chain.name.clone()))
 }
 
 /// The chains with their rules.
-pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
+pub(crate) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
     let counted_drop = || vec![Expression::Counter, DROP];
     let connected = || {
         vec![
@@ -159,7 +159,7 @@ fn untranslatable(protocol: &FamilyLayout) -> [Vec<Expression>; 2] {
                 FIRST + protocol.length / 4,
             ),
             Expression::Lookup {
-                set: protocol.local,
+                set: protocol.local.name.clone(),
                 register: FIRST,
                 value_register: None,
                 negated: true,
@@ -170,8 +170,8 @@ fn untranslatable(protocol: &FamilyLayout) -> [Vec<Expression>; 2] {
         rule
     };
     [
-        rule(protocol.lookup(protocol.masq, None)),
-        rule(protocol.lookup(protocol.snat, Some(FIRST))),
+        rule(protocol.lookup(&protocol.masq, None)),
+        rule(protocol.lookup(&protocol.snat, Some(FIRST))),
     ]
 }
 

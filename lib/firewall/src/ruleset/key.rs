@@ -35,7 +35,7 @@ pub fn address_bytes_hex(ip: IpAddr) -> String {
 
 pub(super) fn record(set: Set, key: &[u8]) -> NftRecord {
     NftRecord {
-        set: set.name.into(),
+        set: set.name,
         key: hex(key),
         key_end: None,
         value: None,

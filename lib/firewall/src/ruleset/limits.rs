@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind};
+use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, name};
 use weft_store::NftRecord;
 
 use super::key::{hex, ifname_bytes, ip_bytes, record};
@@ -24,7 +24,7 @@ pub(super) const SETS: [Set; 5] = [PACKETS, BEGUN4, BEGUN6, HELD4, HELD6];
 /// NF_INET_PRE_ROUTING, after connections are tracked (-200).
 const LIMITS: Chain = Chain {
     table: NAT,
-    name: "limits",
+    name: name("limits"),
     base: Some(BaseChain {
         kind: "filter",
         hook: 0,

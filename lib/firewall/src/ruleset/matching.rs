@@ -104,9 +104,9 @@ pub fn has_any(bits: u32) -> [Expression; 2] {
 }
 
 /// What the registers hold is in a set.
-pub const fn is_in(set: &Set) -> Expression {
+pub fn is_in(set: &Set) -> Expression {
     Expression::Lookup {
-        set: set.name,
+        set: set.name.clone(),
         register: FIRST,
         value_register: None,
         negated: false,
@@ -114,9 +114,9 @@ pub const fn is_in(set: &Set) -> Expression {
 }
 
 /// What the registers hold is not in a set.
-pub const fn is_not_in(set: &Set) -> Expression {
+pub fn is_not_in(set: &Set) -> Expression {
     Expression::Lookup {
-        set: set.name,
+        set: set.name.clone(),
         register: FIRST,
         value_register: None,
         negated: true,
@@ -124,9 +124,9 @@ pub const fn is_not_in(set: &Set) -> Expression {
 }
 
 /// On to the chain that a map has for what the registers hold.
-pub const fn jump_by(map: &Set) -> Expression {
+pub fn jump_by(map: &Set) -> Expression {
     Expression::Lookup {
-        set: map.name,
+        set: map.name.clone(),
         register: FIRST,
         value_register: Some(VERDICT),
         negated: false,

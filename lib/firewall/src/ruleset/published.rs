@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_cni::IpFamily;
-use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict};
+use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict, name};
 use weft_store::{NftRecord, PortRecord};
 
 use super::guard::{REACHED4, REACHED6};
@@ -80,10 +80,10 @@ const DSTNAT: i32 = -105;
 /// one's frame.
 const BEFORE_DEFRAGMENTATION: i32 = -450;
 
-const fn base(name: &'static str, kind: &'static str, hook: u32, priority: i32) -> Chain {
+const fn base(text: &'static str, kind: &'static str, hook: u32, priority: i32) -> Chain {
     Chain {
         table: NAT,
-        name,
+        name: name(text),
         base: Some(BaseChain {
             kind,
             hook,
@@ -97,7 +97,7 @@ const NAT_OUT: Chain = base("nat_out", "nat", OUTPUT, DSTNAT);
 const RAW_PRE: Chain = base("raw_pre", "filter", PRE_ROUTING, BEFORE_DEFRAGMENTATION);
 const PUBLISHED: Chain = Chain {
     table: NAT,
-    name: "published",
+    name: name("published"),
     base: None,
 };
 
@@ -133,8 +133,8 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
 /// The address that was asked for first, then any.
 fn translations(protocol: &FamilyLayout) -> [Vec<Expression>; 2] {
     let (at, any) = match protocol.family {
-        IpFamily::V4 => (PUBLISHED_AT4.name, PUBLISHED4.name),
-        IpFamily::V6 => (PUBLISHED_AT6.name, PUBLISHED6.name),
+        IpFamily::V4 => (PUBLISHED_AT4, PUBLISHED4),
+        IpFamily::V6 => (PUBLISHED_AT6, PUBLISHED6),
     };
     let words = protocol.length / 4;
     let translate = || Expression::DestinationNat {
@@ -148,13 +148,13 @@ fn translations(protocol: &FamilyLayout) -> [Vec<Expression>; 2] {
             protocol.load(protocol.destination, protocol.length, FIRST),
             l4_protocol(FIRST + words),
             destination_port(FIRST + words + 1),
-            protocol.lookup(at, Some(FIRST)),
+            protocol.lookup(&at, Some(FIRST)),
             translate(),
         ]),
         rule(vec![
             l4_protocol(FIRST),
             destination_port(FIRST + 1),
-            protocol.lookup(any, Some(FIRST)),
+            protocol.lookup(&any, Some(FIRST)),
             translate(),
         ]),
     ]
@@ -226,11 +226,11 @@ pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
     for protocol in [&IPV4, &IPV6] {
         let (hairpin, own, reflected, hidden) = match protocol.family {
-            IpFamily::V4 => (HAIRPIN4.name, SELF4.name, REFLECTED4.name, HIDDEN4.name),
-            IpFamily::V6 => (HAIRPIN6.name, SELF6.name, REFLECTED6.name, HIDDEN6.name),
+            IpFamily::V4 => (HAIRPIN4, SELF4, REFLECTED4, HIDDEN4),
+            IpFamily::V6 => (HAIRPIN6, SELF6, REFLECTED6, HIDDEN6),
         };
         let words = protocol.length / 4;
-        let leads_to = |set| {
+        let leads_to = |set: &Set| {
             [
                 protocol.load(protocol.destination, protocol.length, FIRST),
                 l4_protocol(FIRST + words),
@@ -238,7 +238,7 @@ pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
                 protocol.lookup(set, None),
             ]
         };
-        let rule = |set, rest: &[Expression]| {
+        let rule = |set: &Set, rest: &[Expression]| {
             let mut rule = was_translated();
             rule.extend(protocol.is_this());
             rule.extend(leads_to(set));
@@ -246,18 +246,18 @@ pub(super) fn postrouting_rules() -> Vec<Vec<Expression>> {
             rule.push(Expression::Masquerade);
             rule
         };
-        let within = |set| {
+        let within = |set: &Set| {
             [
                 protocol.load(protocol.source, protocol.length, FIRST),
                 protocol.load(protocol.destination, protocol.length, FIRST + words),
                 protocol.lookup(set, None),
             ]
         };
-        rules.push(rule(reflected, &within(hairpin)));
-        rules.push(rule(reflected, &within(own)));
-        rules.push(rule(hidden, &[]));
+        rules.push(rule(&reflected, &within(&hairpin)));
+        rules.push(rule(&reflected, &within(&own)));
+        rules.push(rule(&hidden, &[]));
         if protocol.family == IpFamily::V4 {
-            rules.push(rule(reflected, &is_loopback(protocol.source)));
+            rules.push(rule(&reflected, &is_loopback(protocol.source)));
         }
     }
     rules

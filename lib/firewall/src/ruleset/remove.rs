@@ -140,8 +140,8 @@ pub fn sweep(
     let mut orphans = Vec::new();
     for set in all_sets(nft)? {
         for element in nft.elements(&set)? {
-            if is_orphan(&element.owner, &record_of(set, &element)) {
-                orphans.push((set, element));
+            if is_orphan(&element.owner, &record_of(&set, &element)) {
+                orphans.push((set.clone(), element));
             }
         }
     }

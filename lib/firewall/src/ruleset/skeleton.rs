@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use weft_kernel::nft::{BaseChain, Batch, Chain, Expression, Set, Table, Verdict};
+use weft_kernel::nft::{BaseChain, Batch, Chain, Expression, Name, Set, Table, Verdict, name};
 
 use super::matching::{FIRST, is};
 use super::tables::{
@@ -30,15 +30,15 @@ pub(super) fn sets() -> impl Iterator<Item = Set> {
 
 /// A set by its name; `None` for one that is not Weft's.
 pub(super) fn set_of(name: &str) -> Option<Set> {
-    static BY_NAME: LazyLock<BTreeMap<&str, Set>> =
-        LazyLock::new(|| sets().map(|set| (set.name, set)).collect());
-    BY_NAME.get(name).copied().or_else(|| member_set(name))
+    static BY_NAME: LazyLock<BTreeMap<Name, Set>> =
+        LazyLock::new(|| sets().map(|set| (set.name.clone(), set)).collect());
+    BY_NAME.get(name).cloned().or_else(|| member_set(name))
 }
 
 /// NF_INET_POST_ROUTING; five before srcnat (100), so that Weft decides before host-wide rules.
 const NAT_POST: Chain = Chain {
     table: NAT,
-    name: "nat_post",
+    name: name("nat_post"),
     base: Some(BaseChain {
         kind: "nat",
         hook: 4,
@@ -55,7 +55,7 @@ fn translation_rules(family: &FamilyLayout) -> [Vec<Expression>; 4] {
         rule(vec![
             source.clone(),
             family.load(family.destination, family.length, FIRST + family.length / 4),
-            family.lookup(family.local, None),
+            family.lookup(&family.local, None),
             Expression::Verdict(Verdict::Return),
         ]),
         rule(vec![
@@ -69,7 +69,7 @@ fn translation_rules(family: &FamilyLayout) -> [Vec<Expression>; 4] {
         ]),
         rule(vec![
             source.clone(),
-            family.lookup(family.snat, Some(FIRST)),
+            family.lookup(&family.snat, Some(FIRST)),
             Expression::SourceNat {
                 protocol: u32::from(family.family.number()),
                 register: FIRST,
@@ -77,7 +77,7 @@ fn translation_rules(family: &FamilyLayout) -> [Vec<Expression>; 4] {
         ]),
         rule(vec![
             source,
-            family.lookup(family.masq, None),
+            family.lookup(&family.masq, None),
             Expression::Masquerade,
         ]),
     ]

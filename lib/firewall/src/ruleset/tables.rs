@@ -1,19 +1,19 @@
 //! The two tables, the sets of address translation, and what differs between the IP families.
 
 use weft_cni::IpFamily;
-use weft_kernel::nft::{self, Expression, Family, Key, Set, SetKind, Table};
+use weft_kernel::nft::{Expression, Family, Key, Set, SetKind, Table, name};
 
 use super::matching::{FIRST, is, network_layer};
 
 /// The table that decides about packets and translates addresses.
 pub const NAT: Table = Table {
     family: Family::Inet,
-    name: "weft",
+    name: name("weft"),
 };
 /// The table that sees frames between the ports of a bridge.
 pub(super) const GUARD: Table = Table {
     family: Family::Bridge,
-    name: "weft",
+    name: name("weft"),
 };
 /// Both, in the order in which they are made.
 pub const TABLES: [Table; 2] = [NAT, GUARD];
@@ -21,13 +21,13 @@ pub const TABLES: [Table; 2] = [NAT, GUARD];
 /// A set of one of them.
 pub(super) const fn set(
     table: Table,
-    name: &'static str,
+    text: &'static str,
     key: &'static [Key],
     kind: SetKind,
 ) -> Set {
     Set {
         table,
-        name,
+        name: name(text),
         key,
         kind,
     }
@@ -52,18 +52,18 @@ pub fn is_member_set(name: &str) -> bool {
 }
 
 /// A set of members by its name.
-pub fn member_set(name: &str) -> Option<Set> {
-    if !is_member_set(name) {
+pub fn member_set(text: &str) -> Option<Set> {
+    if !is_member_set(text) {
         return None;
     }
-    let key: &'static [Key] = if name.ends_with("_4") {
+    let key: &'static [Key] = if text.ends_with("_4") {
         &[Key::Ipv4]
     } else {
         &[Key::Ipv6]
     };
     Some(Set {
         table: NAT,
-        name: nft::interned(name),
+        name: text.to_owned().into(),
         key,
         kind: SetKind::Hash,
     })
@@ -84,9 +84,9 @@ pub struct FamilyLayout {
     pub length: u32,
     pub(super) multicast: &'static [u8],
     pub(super) multicast_mask: &'static [u8],
-    pub(super) local: &'static str,
-    pub(super) snat: &'static str,
-    pub(super) masq: &'static str,
+    pub(super) local: Set,
+    pub(super) snat: Set,
+    pub(super) masq: Set,
 }
 
 /// IPv4.
@@ -97,9 +97,9 @@ pub const IPV4: FamilyLayout = FamilyLayout {
     length: 4,
     multicast: &[224, 0, 0, 0],
     multicast_mask: &[0xf0, 0, 0, 0],
-    local: LOCAL4.name,
-    snat: SNAT4.name,
-    masq: MASQ4.name,
+    local: LOCAL4,
+    snat: SNAT4,
+    masq: MASQ4,
 };
 /// IPv6.
 pub const IPV6: FamilyLayout = FamilyLayout {
@@ -109,9 +109,9 @@ pub const IPV6: FamilyLayout = FamilyLayout {
     length: 16,
     multicast: &[0xff],
     multicast_mask: &[0xff],
-    local: LOCAL6.name,
-    snat: SNAT6.name,
-    masq: MASQ6.name,
+    local: LOCAL6,
+    snat: SNAT6,
+    masq: MASQ6,
 };
 
 impl FamilyLayout {
@@ -134,9 +134,9 @@ impl FamilyLayout {
         if self.multicast.len() == 4 { 4 } else { 1 }
     }
 
-    pub(super) fn lookup(&self, set: &'static str, value_register: Option<u32>) -> Expression {
+    pub(super) fn lookup(&self, set: &Set, value_register: Option<u32>) -> Expression {
         Expression::Lookup {
-            set,
+            set: set.name.clone(),
             register: FIRST,
             value_register,
             negated: false,

@@ -46,12 +46,33 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn open(protocol: isize) -> Result<Self, KernelError> {
+    /// A socket that hears of groups too; requests are not sent by it.
+    pub(crate) fn open_unconnected(protocol: isize) -> Result<Self, KernelError> {
         let failed = |operation| move |source| KernelError::Socket { operation, source };
         let mut socket = Socket::new(protocol).map_err(failed("open"))?;
         socket
             .bind(&SocketAddr::new(0, 0))
             .map_err(failed("bind"))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            buffer: Vec::with_capacity(RECEIVE_BYTES),
+        })
+    }
+
+    /// Hears of a group from now on.
+    pub(crate) fn join(&mut self, group: u32) -> Result<(), KernelError> {
+        let joined = self.socket.add_membership(group);
+        joined.map_err(|source| KernelError::Socket {
+            operation: "join a group",
+            source,
+        })
+    }
+
+    pub(crate) fn open(protocol: isize) -> Result<Self, KernelError> {
+        let failed = |operation| move |source| KernelError::Socket { operation, source };
+        let mut this = Self::open_unconnected(protocol)?;
+        let socket = &mut this.socket;
         socket
             .connect(&SocketAddr::new(0, 0))
             .map_err(failed("connect"))?;
@@ -62,11 +83,7 @@ impl Transport {
         socket
             .set_ext_ack(true)
             .map_err(failed("set NETLINK_EXT_ACK"))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            buffer: Vec::with_capacity(RECEIVE_BYTES),
-        })
+        Ok(this)
     }
 
     pub(crate) fn socket(&self) -> &Socket {

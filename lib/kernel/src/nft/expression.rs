@@ -1,6 +1,7 @@
 //! The expressions rules are made of, as far as Weft's rules need them.
 
 use super::attribute::Attributes;
+use super::name::Name;
 
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_EXPR_NAME: u16 = 1;
@@ -10,8 +11,11 @@ pub(super) const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CODE: u16 = 1;
 const NFTA_VERDICT_CHAIN: u16 = 2;
 
+/// NFT_JUMP.
+const JUMP: i32 = -3;
+
 /// What ends a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// NF_DROP.
     Drop,
@@ -20,28 +24,28 @@ pub enum Verdict {
     /// NFT_RETURN.
     Return,
     /// NFT_JUMP to a chain of the same table.
-    Jump(&'static str),
+    Jump(Name),
 }
 
 impl Verdict {
-    const fn code(self) -> i32 {
+    const fn code(&self) -> i32 {
         match self {
             Self::Drop => 0,
             Self::Accept => 1,
             Self::Return => -5,
-            Self::Jump(_) => -3,
+            Self::Jump(_) => JUMP,
         }
     }
 
     /// The data of a jump to a chain.
     pub(super) fn put_jump(chain: &str, data: &mut Attributes) {
         data.nest(NFTA_DATA_VERDICT, |verdict| {
-            verdict.put(NFTA_VERDICT_CODE, &Self::Jump("").code().to_be_bytes());
+            verdict.put(NFTA_VERDICT_CODE, &JUMP.to_be_bytes());
             verdict.put_text(NFTA_VERDICT_CHAIN, chain);
         });
     }
 
-    const fn chain(self) -> Option<&'static str> {
+    fn chain(&self) -> Option<&str> {
         match self {
             Self::Jump(chain) => Some(chain),
             Self::Drop | Self::Accept | Self::Return => None,
@@ -110,7 +114,7 @@ pub enum Expression {
     /// Goes on only if a register is in a set (or, negated, is not); a map's value is loaded.
     Lookup {
         /// The set.
-        set: &'static str,
+        set: Name,
         /// The key.
         register: u32,
         /// Where a map's value goes.

@@ -5,6 +5,7 @@ use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use super::attribute::attributes;
 use super::batch::{Batch, Family};
 use super::expression::Expression;
+use super::name::Name;
 
 const NFT_MSG_NEWTABLE: u16 = 0;
 const NFT_MSG_DELTABLE: u16 = 2;
@@ -113,12 +114,12 @@ impl RawRule {
 }
 
 /// A table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// Its family.
     pub family: Family,
     /// Its name.
-    pub name: &'static str,
+    pub name: Name,
 }
 
 impl Table {
@@ -128,7 +129,7 @@ impl Table {
         let words = format!("create nft table {} {}", self.family.as_str(), self.name);
         let flags = NLM_F_CREATE | NLM_F_EXCL;
         batch.push(NFT_MSG_NEWTABLE, flags, self.family, words, |attributes| {
-            attributes.put_text(1, self.name);
+            attributes.put_text(1, &self.name);
             attributes.put(6, user_data);
         });
     }
@@ -137,7 +138,7 @@ impl Table {
     pub fn delete(&self, batch: &mut Batch) {
         let words = format!("delete nft table {} {}", self.family.as_str(), self.name);
         batch.push(NFT_MSG_DELTABLE, 0, self.family, words, |attributes| {
-            attributes.put_text(1, self.name);
+            attributes.put_text(1, &self.name);
         });
     }
 }
@@ -190,7 +191,7 @@ impl ForeignChain {
         Some(Self {
             table: Table {
                 family: Family::of(header[0])?,
-                name: super::name::interned(&text(field(TABLE)?)),
+                name: text(field(TABLE)?).into(),
             },
             name: text(field(NAME)?),
             hook: number(hook)?,
@@ -201,12 +202,12 @@ impl ForeignChain {
 }
 
 /// A chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     /// Its table.
     pub table: Table,
     /// Its name.
-    pub name: &'static str,
+    pub name: Name,
     /// Its hook, if it is a base chain.
     pub base: Option<BaseChain>,
 }
@@ -226,8 +227,8 @@ impl Chain {
             self.table.family,
             words,
             |attributes| {
-                attributes.put_text(1, self.table.name);
-                attributes.put_text(3, self.name);
+                attributes.put_text(1, &self.table.name);
+                attributes.put_text(3, &self.name);
                 if let Some(base) = self.base {
                     attributes.nest(4, |hook| {
                         hook.put_u32(1, base.hook);
@@ -247,8 +248,8 @@ impl Chain {
     pub fn flush(&self, batch: &mut Batch) {
         let words = format!("flush nft chain {}", self.name);
         batch.push(NFT_MSG_DELRULE, 0, self.table.family, words, |attributes| {
-            attributes.put_text(1, self.table.name);
-            attributes.put_text(2, self.name);
+            attributes.put_text(1, &self.table.name);
+            attributes.put_text(2, &self.name);
         });
     }
 
@@ -266,8 +267,8 @@ impl Chain {
     pub fn delete_rule(&self, rule: &RawRule, batch: &mut Batch) {
         let words = format!("delete a rule of nft chain {}", self.name);
         batch.push(NFT_MSG_DELRULE, 0, self.table.family, words, |attributes| {
-            attributes.put_text(1, self.table.name);
-            attributes.put_text(2, self.name);
+            attributes.put_text(1, &self.table.name);
+            attributes.put_text(2, &self.name);
             attributes.put(RULE_HANDLE, &rule.handle.to_be_bytes());
         });
     }
@@ -276,8 +277,8 @@ impl Chain {
         let words = format!("add a rule to nft chain {}", self.name);
         let family = self.table.family;
         batch.push(NFT_MSG_NEWRULE, flags, family, words, |attributes| {
-            attributes.put_text(1, self.table.name);
-            attributes.put_text(2, self.name);
+            attributes.put_text(1, &self.table.name);
+            attributes.put_text(2, &self.name);
             attributes.nest(RULE_EXPRESSIONS, |list| list.put_raw(&rule.expressions));
             if !rule.user_data.is_empty() {
                 attributes.put(RULE_USERDATA, &rule.user_data);
@@ -290,7 +291,7 @@ impl Chain {
         let mut list = super::attribute::Attributes::default();
         parts.iter().for_each(|part| part.put(&mut list));
         let rule = RawRule {
-            chain: self.name.to_owned(),
+            chain: self.name.to_string(),
             expressions: list.into_bytes(),
             user_data: super::set::comment(comment),
             handle: 0,
@@ -307,8 +308,8 @@ impl Chain {
             self.table.family,
             words,
             |attributes| {
-                attributes.put_text(1, self.table.name);
-                attributes.put_text(3, self.name);
+                attributes.put_text(1, &self.table.name);
+                attributes.put_text(3, &self.name);
             },
         );
     }
@@ -323,8 +324,8 @@ impl Chain {
             self.table.family,
             words,
             |attributes| {
-                attributes.put_text(1, self.table.name);
-                attributes.put_text(2, self.name);
+                attributes.put_text(1, &self.table.name);
+                attributes.put_text(2, &self.name);
                 attributes.nest(4, |list| expressions.iter().for_each(|e| e.put(list)));
             },
         );

@@ -7,6 +7,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use super::attribute::{Attributes, attributes};
 use super::batch::{Batch, message_kind, payload};
 use super::expression::NFTA_DATA_VALUE;
+use super::name::Name;
 use super::object::Table;
 use super::set_value::{
     ElementState, NO_LIMIT, VERDICT_TYPE, element_expression, put_value, read_verdict,
@@ -142,12 +143,12 @@ pub enum SetKind {
 }
 
 /// A set or map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
     /// Its table.
     pub table: Table,
     /// Its name.
-    pub name: &'static str,
+    pub name: Name,
     /// The fields of its key; several are concatenated.
     pub key: &'static [Key],
     /// What it is.
@@ -274,8 +275,8 @@ impl Set {
             self.table.family,
             words,
             |set| {
-                set.put_text(1, self.table.name);
-                set.put_text(2, self.name);
+                set.put_text(1, &self.table.name);
+                set.put_text(2, &self.name);
                 set.put_u32(3, self.flags());
                 set.put_u32(4, type_number(self.key));
                 set.put_u32(5, bytes_of(self.key));
@@ -334,8 +335,8 @@ impl Set {
     pub fn delete(&self, batch: &mut Batch) {
         let words = format!("delete nft set {}", self.name);
         batch.push(NFT_MSG_DELSET, 0, self.table.family, words, |set| {
-            set.put_text(1, self.table.name);
-            set.put_text(2, self.name);
+            set.put_text(1, &self.table.name);
+            set.put_text(2, &self.name);
         });
     }
 
@@ -348,8 +349,8 @@ impl Set {
     }
 
     fn put_elements(&self, elements: &[Element], owner: bool, list: &mut Attributes) {
-        list.put_text(LIST_TABLE, self.table.name);
-        list.put_text(LIST_SET, self.name);
+        list.put_text(LIST_TABLE, &self.table.name);
+        list.put_text(LIST_SET, &self.name);
         if !elements.is_empty() {
             list.nest(LIST_ELEMENTS, |all| {
                 elements.iter().for_each(|e| e.put(self.kind, all, owner))

@@ -90,7 +90,7 @@ impl NftSocket {
     /// The socket's.
     pub fn has_table(&mut self, table: &Table) -> Result<bool, KernelError> {
         let payload = payload(table.family, |attributes| {
-            attributes.put_text(1, table.name)
+            attributes.put_text(1, &table.name)
         });
         match self.request(message_kind(NFT_MSG_GETTABLE), &payload) {
             Ok(_) => Ok(true),
@@ -255,7 +255,7 @@ impl NftSocket {
     /// The socket's, and [`KernelError::Unsteady`].
     pub fn rules(&mut self, table: &Table) -> Result<Vec<RawRule>, KernelError> {
         let payload = payload(table.family, |attributes| {
-            attributes.put_text(1, table.name)
+            attributes.put_text(1, &table.name)
         });
         let words = format!("list the rules of nft table {}", table.name);
         match self
@@ -303,7 +303,7 @@ impl NftSocket {
     fn names(&mut self, kind: u16, name: u16, table: &Table) -> Result<Vec<String>, KernelError> {
         const NFGENMSG_BYTES: usize = 4;
         let payload = payload(table.family, |attributes| {
-            attributes.put_text(1, table.name)
+            attributes.put_text(1, &table.name)
         });
         let words = format!("list what nft table {} has", table.name);
         let answers = match self.transport.dump(message_kind(kind), &payload, &words) {
@@ -319,7 +319,7 @@ impl NftSocket {
         Ok(answers
             .iter()
             .filter_map(|answer| answer.get(NFGENMSG_BYTES..))
-            .filter(|body| text(1, body).as_deref() == Some(table.name))
+            .filter(|body| text(1, body).as_deref() == Some(&*table.name))
             .filter_map(|body| text(name, body))
             .collect())
     }

@@ -1,0 +1,99 @@
+//! Containers as policies see them, wherever they are: members of selectors come from here, and not from the records
+//! of this host alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use weft_cni::IpFamily;
+use weft_node::names::owner;
+use weft_store::{AttachmentRecord, NftRecord};
+
+use super::compile::member_set_name;
+use super::rule::Rule;
+use super::selector::Selector;
+use crate::ruleset::{address_bytes_hex, home_elements};
+
+/// What selectors ask of a container.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    /// Its network.
+    pub network: &'a str,
+    /// Its id.
+    pub container_id: &'a str,
+    /// What it is called, if that is known.
+    pub name: Option<&'a str>,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+}
+
+impl<'a> From<&'a AttachmentRecord> for Identity<'a> {
+    fn from(record: &'a AttachmentRecord) -> Self {
+        Self {
+            network: record.id.network.as_str(),
+            container_id: record.id.container_id.as_str(),
+            name: record.name.as_deref(),
+            labels: &record.labels,
+        }
+    }
+}
+
+/// A container that may become a member of what rules mean.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint<'a> {
+    identity: Identity<'a>,
+    /// The mark on its elements.
+    pub(crate) owner: String,
+    addresses: BTreeSet<IpAddr>,
+    /// The interface of this host that it comes by.
+    link: Option<String>,
+    /// Its network is closed: its addresses are known by their interface, whether a rule means it or not.
+    is_closed: bool,
+}
+
+impl<'a> From<&'a AttachmentRecord> for Endpoint<'a> {
+    fn from(record: &'a AttachmentRecord) -> Self {
+        let addresses = record.addresses.iter();
+        Self {
+            identity: record.into(),
+            owner: owner(&record.id),
+            addresses: addresses.map(|one| one.address.ip()).collect(),
+            link: record.gateway_link(),
+            is_closed: !record.isolation.is_none(),
+        }
+    }
+}
+
+impl Endpoint<'_> {
+    /// Its elements in the sets of the selectors that mean it, and those that say which interface it comes by.
+    pub(crate) fn memberships(&self, rules: &[Rule]) -> BTreeSet<NftRecord> {
+        let means = |selector: &&Selector| match selector {
+            Selector::Endpoints(endpoints) => endpoints.matches(self.identity),
+            Selector::Any | Selector::Addresses(_) => false,
+        };
+        let selectors: BTreeSet<&Selector> = rules
+            .iter()
+            .flat_map(|rule| [&rule.from, &rule.to])
+            .filter(means)
+            .collect();
+        let is_meant = !selectors.is_empty() || self.is_closed;
+        let link = self.link.as_ref().filter(|_| is_meant);
+        let homes = link
+            .into_iter()
+            .flat_map(|link| {
+                self.addresses
+                    .iter()
+                    .map(move |ip| home_elements(link, *ip))
+            })
+            .flatten();
+        let member = |selector: &Selector, ip: IpAddr| NftRecord {
+            set: member_set_name(selector, IpFamily::of(ip)).into(),
+            key: address_bytes_hex(ip),
+            key_end: None,
+            value: None,
+        };
+        let members = selectors
+            .iter()
+            .flat_map(|selector| self.addresses.iter().map(|ip| member(selector, *ip)));
+        members.chain(homes).collect()
+    }
+}
