@@ -86,7 +86,6 @@ fn what_changes_is_told() {
             event,
             Event::Forwarding {
                 change: Change::Gone,
-                vlan: Some(7),
                 ..
             }
         )
