@@ -119,6 +119,47 @@ pub(crate) fn one_by_one(report: &mut Report, rounds: usize) {
     }
 }
 
+/// A container that is restarted: DEL, and ADD at once, alone on the host and among others.
+pub(crate) fn restart(report: &mut Report, rounds: usize) {
+    const OTHERS: usize = 50;
+    for others in [0, OTHERS] {
+        let sides = Chain::both();
+        let mut walls: [[Vec<f64>; 2]; 2] = Default::default();
+        let among: Vec<Vec<Attached>> = sides
+            .iter()
+            .map(|side| {
+                let mut all: Vec<Attached> = (0..others).map(|_| side.attached()).collect();
+                for one in &mut all {
+                    side.run("ADD", one);
+                }
+                all
+            })
+            .collect();
+        for (side, walls) in sides.iter().zip(&mut walls) {
+            let mut one = side.attached();
+            side.run("ADD", &mut one);
+            for _ in 0..rounds {
+                walls[0].push(side.run("DEL", &mut one));
+                one.prev = Value::Null;
+                walls[1].push(side.run("ADD", &mut one));
+            }
+            side.run("DEL", &mut one);
+            leave([one]);
+        }
+        for (side, mut all) in sides.iter().zip(among) {
+            for one in &mut all {
+                side.run("DEL", one);
+            }
+            leave(all);
+        }
+        for (index, verb) in ["DEL", "ADD at once"].iter().enumerate() {
+            let of = |side: usize| median(walls[side][index].iter().copied());
+            let what = format!("restart among {others}: chain {verb}, ms");
+            report.row(&what, of(0), of(1), None);
+        }
+    }
+}
+
 fn all_at_once(side: &Chain, verb: &str, all: &mut [Attached]) -> f64 {
     let start = Instant::now();
     side.host.run(|| {

@@ -80,6 +80,7 @@ fn everything(report: &mut Report, rounds: usize, is_short: bool) {
 /// Lists of plugins, ports, closed networks.
 fn chains(report: &mut Report, rounds: usize, is_short: bool) {
     chain::one_by_one(report, rounds.min(30));
+    chain::restart(report, rounds.min(20));
     chain::in_parallel(report);
     chain::many(report, if is_short { 100 } else { 1000 });
     chain::among_elements(report, rounds);
