@@ -61,3 +61,54 @@ fn programs_are_static_and_alone() {
         assert!(!is_dynamic, "{name} is not static");
     }
 }
+
+/// The files of the repository with one of these endings, without what was built.
+fn files(endings: &[&str]) -> Vec<std::path::PathBuf> {
+    let (mut found, mut dirs) = (Vec::new(), vec![root()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            let name = entry.file_name().into_string().unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                if name != "target" && !name.starts_with('.') {
+                    dirs.push(path);
+                }
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut links = 0;
+    for page in files(&[".md"]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for part in text.split("](").skip(1) {
+            let target = part.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let path = page.with_file_name(target);
+            assert!(path.exists(), "{}: {target}", page.display());
+        }
+    }
+    for source in files(&[".rs"]) {
+        let text = std::fs::read_to_string(&source).unwrap();
+        for part in text.split("Why it is so: ").skip(1) {
+            let target = part.lines().next().unwrap().trim_end_matches('.');
+            if target.starts_with("docs/") {
+                links += 1;
+                assert!(
+                    root().join(target).exists(),
+                    "{}: {target}",
+                    source.display()
+                );
+            }
+        }
+    }
+    assert!(links > 50, "{links}");
+}

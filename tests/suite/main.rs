@@ -49,6 +49,7 @@ mod policy;
 mod policy_names;
 mod portmap;
 mod put_back;
+mod ruleset_page;
 mod runtimes;
 mod sctp;
 mod services;

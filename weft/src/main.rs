@@ -1,4 +1,6 @@
 //! Every program of Weft: the plugins by their names, and `weft`, for which see `weft --help`.
+//!
+//! Why it is so: docs/decisions/speed.md.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 

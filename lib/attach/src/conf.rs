@@ -240,21 +240,21 @@ pub const ISOLATION: KeySpec = KeySpec::new(
     "isolation",
     "string",
     "none",
-    "who may begin connections with the containers: `none`: everybody; `peer`: containers of the same network; `mesh`: those and connected networks; `full`: nobody but whom a policy allows. Published ports stay open. The host is always let in; containers reach of the host only its name server (port 53) unless this is `none`",
+    "from where connections to the containers may begin: `none`: from everywhere; `peer`: from containers of the same network; `mesh`: from those and from connected networks; `full`: only where a policy allows it. Published ports stay open, and the host reaches the containers. With `none` containers reach the host, otherwise only its name server (port 53)",
 );
 /// `ingressPolicy`.
 pub const INGRESS_POLICY: KeySpec = KeySpec::new(
     "ingressPolicy",
     "string",
     "open",
-    "as in the reference plugin `firewall`: `open`: everybody; `same-bridge`: not the containers of other networks that have a policy or an isolation; `isolated`: neither those of the same network",
+    "as in the reference plugin `firewall`: `open`: every container reaches these; `same-bridge`: containers of other networks that have a policy or an isolation do not; `isolated`: those of the same network do not either",
 );
 /// `antiSpoof`.
 pub const ANTI_SPOOF: KeySpec = KeySpec::new(
     "antiSpoof",
     "boolean",
     "false; true with isolation full",
-    "drop what has another source MAC, IPv4 or IPv6 address than the container's, claims another by ARP or neighbour discovery, or is neither",
+    "drop frames whose source MAC, IPv4 or IPv6 address is not the container's, that claim another address by ARP or neighbour discovery, or that are of another protocol",
 );
 /// `master`.
 pub const MASTER: KeySpec = KeySpec::new(
@@ -303,5 +303,5 @@ pub const SYSCTL: KeySpec = KeySpec::new(
     "sysctl",
     "object",
     "",
-    "kernel parameters of the container below net, set before the interface is up; IFNAME stands for it",
+    "kernel parameters of the container below net, set before the interface is up; `IFNAME` in a name stands for the interface",
 );

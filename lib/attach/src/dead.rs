@@ -1,5 +1,7 @@
 //! Holders that are dead: what a container that is provably gone still has is taken from it, instead of refusing
 //! it to one that lives.
+//!
+//! Why it is so: docs/decisions/calls.md.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,6 @@
 //! DEL: from a record, else from names that derive from the identity, else from prevResult.
+//!
+//! Why it is so: docs/decisions/calls.md.
 
 pub mod idle;
 pub(crate) mod leaving;

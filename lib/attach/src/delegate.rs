@@ -1,5 +1,7 @@
 //! Another IPAM plugin, executed as the specification's section 4 says: same environment, whole
 //! configuration.
+//!
+//! Why it is so: docs/decisions/addresses.md.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,6 @@
 //! GC: everything of a network that belongs to no valid attachment.
+//!
+//! Why it is so: docs/decisions/calls.md.
 
 use std::collections::BTreeSet;
 

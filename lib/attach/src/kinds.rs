@@ -1,5 +1,7 @@
 //! The kinds of links that a container's interface can be. Each is one file with all that is only its own: what it
 //! looks at before an ADD, what it names in the record, what it makes, and what CHECK and STATUS ask of it.
+//!
+//! Why it is so: docs/decisions/project.md.
 
 mod bridge;
 mod child;

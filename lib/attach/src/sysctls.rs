@@ -1,5 +1,7 @@
 //! Kernel parameters of a container, by the names people write: `net.ipv4.ip_forward`,
 //! `net/ipv4/conf/eth0.5/arp_notify`, with IFNAME for the container's interface.
+//!
+//! Why it is so: docs/decisions/interfaces.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

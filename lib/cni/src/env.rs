@@ -58,19 +58,19 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "WEFT_STATE_DIR",
-        doc: "live state, default /run/weft",
+        doc: "directory of live state, default /run/weft",
     },
     Variable {
         name: "WEFT_DATA_DIR",
-        doc: "what outlives a reboot, default /var/lib/weft",
+        doc: "directory of what outlives a reboot, default /var/lib/weft",
     },
     Variable {
         name: "WEFT_POLICY_DIR",
-        doc: "files with the host's rules, default /etc/weft/policies.d",
+        doc: "directory of the host's policies, default /etc/weft/policies.d",
     },
     Variable {
         name: "WEFT_STORE",
-        doc: "store backend, redb (default) or sled",
+        doc: "the host's database, redb (default) or sled",
     },
     Variable {
         name: "WEFT_LOCK_TIMEOUT",
@@ -78,7 +78,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "WEFT_SYSCTL_ALLOWLIST",
-        doc: "which sysctls plugins may set: a file of regular expressions, one a line, default /etc/cni/tuning/allowlist.conf; without the file all below net",
+        doc: "file of regular expressions, one per line, for the sysctls that plugins may set; default /etc/cni/tuning/allowlist.conf; without the file all names below net",
     },
     Variable {
         name: "WEFT_LOG",

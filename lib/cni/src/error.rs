@@ -44,7 +44,7 @@ codes! {
         "nothing to do: there is nothing to delete";
     /// A `CNI_*` variable is missing or wrong.
     InvalidEnvironment = 4, "invalid environment variable",
-        "this is the runtime's doing: see which variables the message names";
+        "the runtime has set the variables that the message names: see its configuration";
     /// Standard input or output failed.
     Io = 5, "I/O failure",
         "try again; see the runtime's log if it stays";
@@ -59,7 +59,7 @@ codes! {
         "attach host-network containers to no network";
     /// Something is in the way for a moment.
     TryAgainLater = 11, "try again later",
-        "the runtime repeats the call; the message names who holds the lock";
+        "the runtime repeats the call; the message names the process that holds the lock";
     /// STATUS: an ADD would fail now.
     Unavailable = 50, "plugin not available",
         "see the reason in the message";
@@ -80,7 +80,7 @@ codes! {
         "enlarge the range, or find leases of dead containers: weft store dump, weft cni gc";
     /// The requested address cannot be had.
     AddressUnavailable = 104, "requested address not available",
-        "request another address; the message says who holds this one";
+        "request another address; the message names the attachment that holds this one";
     /// An attachment with this identity exists.
     AttachmentExists = 105, "attachment exists already",
         "DEL it first; each network, container id and interface name is attached once";
@@ -104,7 +104,7 @@ codes! {
         "load the module that the message names, or use a kernel built with its option";
     /// A published port is somebody else's.
     PortTaken = 112, "port of the host taken",
-        "publish another port, or another address of the host; the message says who has this one";
+        "publish another port, or another address of the host; the message names the attachment or process that has this one";
     /// A bug: a plugin stopped where it must not.
     Internal = 199, "internal error",
         "please report it, with the message";

@@ -1,5 +1,7 @@
 //! Connections that were tracked before a port was published, or are after it no longer is: the kernel
 //! would go on sending them where they went before.
+//!
+//! Why it is so: docs/decisions/ports.md.
 
 use std::collections::HashSet;
 use std::net::IpAddr;

@@ -1,4 +1,6 @@
 //! Tables that are missing or of an older Weft's are made, with everything that the stores know.
+//!
+//! Why it is so: docs/decisions/ruleset.md.
 
 use std::collections::BTreeSet;
 

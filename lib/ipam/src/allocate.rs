@@ -1,4 +1,6 @@
 //! Leasing a container's addresses, all or none.
+//!
+//! Why it is so: docs/decisions/addresses.md.
 
 use std::net::IpAddr;
 

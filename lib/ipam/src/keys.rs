@@ -51,7 +51,7 @@ pub(super) const DATA_DIR: KeySpec = KeySpec::new(
     "dataDir",
     "path",
     "",
-    "keeps its leases apart from those of another dataDir",
+    "leases of networks with different values are kept apart",
 );
 pub(super) const ADDRESSES: KeySpec = KeySpec::new(
     "addresses",
@@ -65,7 +65,7 @@ pub(super) const COOL_DOWN: KeySpec = KeySpec::new(
     "coolDown",
     "seconds",
     "0",
-    "how long a released address rests at least",
+    "how long a released address is not handed out, at least",
 );
 pub(super) const STICKY: KeySpec = KeySpec::new(
     "sticky",
@@ -77,7 +77,7 @@ pub(super) const STICKY_KEY: KeySpec = KeySpec::new(
     "stickyKey",
     "string",
     "",
-    "whoever has this key gets its last address again",
+    "an attachment with this key gets the last address of the key again",
 );
 
 /// Keys of `ipam`.

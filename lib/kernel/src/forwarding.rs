@@ -1,6 +1,8 @@
 //! Whether the namespace forwards packets.
 //!
 //! Read by netlink: a look-up below `/proc/sys/net` costs more with every namespace there is.
+//!
+//! Why it is so: docs/decisions/speed.md.
 
 use weft_cni::IpFamily;
 

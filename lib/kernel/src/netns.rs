@@ -1,4 +1,6 @@
 //! Network namespaces: opening, comparing and, for a moment, entering them.
+//!
+//! Why it is so: docs/decisions/calls.md.
 
 use std::fs::{File, OpenOptions};
 use std::io;

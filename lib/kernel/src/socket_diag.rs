@@ -2,6 +2,8 @@
 //!
 //! `/proc/net/tcp` shows the same, but walks the table of all connections for it, which this does not
 //! for sockets that listen.
+//!
+//! Why it is so: docs/decisions/ports.md.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,4 +1,6 @@
 //! Where this machine's state is and how it is kept: from the environment, else from /etc/weft/weft.toml.
+//!
+//! Why it is so: docs/decisions/store.md.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,6 @@
 //! Where the bytes are: an ordered map of byte strings, changed atomically.
+//!
+//! Why it is so: docs/decisions/store.md.
 
 mod delta;
 mod differential;

@@ -2,6 +2,8 @@
 //!
 //! A look by a reader that is up to date is one seek. It holds the store's lock for that and for copying bytes; they
 //! are taken apart afterwards.
+//!
+//! Why it is so: docs/decisions/store.md.
 
 use serde::{Deserialize, Serialize};
 use weft_cni::AttachmentId;

@@ -1,4 +1,6 @@
 //! Exclusive file locks between processes, with a timeout that names the holder.
+//!
+//! Why it is so: docs/decisions/store.md.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;

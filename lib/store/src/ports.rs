@@ -2,6 +2,8 @@
 //!
 //! Ports that follow each other are one claim, so that a thousand are some sixteen entries. No claim goes
 //! beyond its block of ports: what is in the way of a port is looked for in one block, however many there are.
+//!
+//! Why it is so: docs/decisions/ports.md.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

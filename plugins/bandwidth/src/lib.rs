@@ -42,7 +42,7 @@ const INGRESS_RATE: KeySpec = KeySpec::new(
     "ingressRate",
     "number",
     "0",
-    "what the container receives, in bits a second; 0 is no limit; also `runtimeConfig.bandwidth.ingressRate`, which is stronger, as with the three that follow",
+    "what the container receives, in bits a second; 0 is no limit; also `runtimeConfig.bandwidth.ingressRate`, which takes precedence, as with the next three",
 );
 const INGRESS_BURST: KeySpec = KeySpec::new(
     "ingressBurst",
@@ -66,13 +66,13 @@ const UNSHAPED_SUBNETS: KeySpec = KeySpec::new(
     "unshapedSubnets",
     "list",
     "",
-    "refused: a rate is for everything",
+    "refused: a rate is for all packets",
 );
 const SHAPED_SUBNETS: KeySpec = KeySpec::new(
     "shapedSubnets",
     "list",
     "",
-    "refused: a rate is for everything",
+    "refused: a rate is for all packets",
 );
 const LIMITS: KeySpec = KeySpec::new(
     "limits",
@@ -136,7 +136,7 @@ fn read(request: &Request) -> Result<Bandwidth, CniError> {
     for source in [Some(&fields), asked.as_ref()].into_iter().flatten() {
         for key in [UNSHAPED_SUBNETS, SHAPED_SUBNETS] {
             if !source.list(key).is_empty() {
-                source.invalid(key, &"", "cannot be given: a rate is for everything");
+                source.invalid(key, &"", "cannot be given: a rate is for all packets");
             }
         }
     }

@@ -27,7 +27,7 @@ pub(crate) const IP_MASQ: KeySpec = KeySpec::new(
     "ipMasq",
     "boolean or object",
     "false",
-    "traffic to outside takes the host's address",
+    "packets to the outside get the host's address as their source",
 );
 pub(crate) const IP_MASQ_BACKEND: KeySpec = KeySpec::new(
     "ipMasqBackend",
@@ -105,7 +105,7 @@ pub(crate) const IGNORE_FOREIGN_FIREWALL: KeySpec = KeySpec::new(
     "ignoreForeignFirewall",
     "boolean",
     "false",
-    "STATUS says ready though another firewall's chain drops what is forwarded and has no rule with the bridge's name",
+    "STATUS does not report that another firewall drops the network's packets",
 );
 pub(crate) const DISABLE_CONTAINER_INTERFACE: KeySpec = KeySpec::new(
     "disableContainerInterface",
@@ -129,7 +129,7 @@ pub(crate) const CLEANUP: KeySpec = KeySpec::new(
     "cleanup",
     "boolean",
     "false",
-    "what no container uses any more is removed: bridge, gateway addresses, uplink, tables",
+    "remove bridge, gateway addresses, uplink and tables with the last container that uses them",
 );
 
 /// Keys of the plugin's configuration.
@@ -165,7 +165,7 @@ pub(crate) const BRIDGE_KEYS: &[KeySpec] = &[
 ];
 
 pub(crate) const ENABLED: KeySpec =
-    KeySpec::new("enabled", "boolean", "true", "whether to do it at all");
+    KeySpec::new("enabled", "boolean", "true", "`false` switches it off");
 pub(crate) const EXCLUDE: KeySpec = KeySpec::new(
     "exclude",
     "list of prefixes",

@@ -42,7 +42,7 @@ const FIREWALLD_ZONE: KeySpec = KeySpec::new(
     "firewalldZone",
     "string",
     "",
-    "accepted; firewalld is not asked for anything",
+    "accepted; Weft does not talk to firewalld",
 );
 
 /// Keys of the plugin's configuration.

@@ -35,7 +35,7 @@ const MODE: KeySpec = KeySpec::new(
     "mode",
     "string",
     "l2",
-    "l2: the master is a switch; l3: the host routes, and nobody asks for MAC addresses; l3s: the same, seen by the host's netfilter",
+    "l2: the master is a switch; l3: the host routes, and there is no ARP or neighbour discovery; l3s: the same, seen by the host's netfilter",
 );
 const FLAG: KeySpec = KeySpec::new(
     "flag",

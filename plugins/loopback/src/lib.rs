@@ -2,6 +2,8 @@
 //!
 //! Some runtimes (containerd's CRI) run such a plugin for every pod. It keeps no state: the
 //! interface comes and goes with the namespace. A previous result is passed on.
+//!
+//! Why it is so: docs/decisions/calls.md.
 
 // A new kind of link, addition or shared object must be handled everywhere.
 #![warn(clippy::wildcard_enum_match_arm)]

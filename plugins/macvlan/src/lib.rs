@@ -40,7 +40,7 @@ const VLAN: KeySpec = KeySpec::new(
     "vlan",
     "number",
     "none",
-    "the master's frames with this tag, 1 to 4094; Weft makes the interface for them, and removes it with the last container",
+    "the master's frames with this tag, 1 to 4094; Weft makes an interface for them, and removes it with the last container",
 );
 
 /// Keys of the plugin's configuration.

@@ -43,13 +43,13 @@ const SNAT: KeySpec = KeySpec::new(
     "snat",
     "boolean",
     "true",
-    "the host is the source of what comes from the container's own network and from 127.0.0.1; without it those do not reach the port",
+    "packets from the container's own network and from 127.0.0.1 get the host as their source; with `false` they do not reach the port",
 );
 const MASQ_ALL: KeySpec = KeySpec::new(
     "masqAll",
     "boolean",
     "false",
-    "the host is the source of everything that comes by a published port",
+    "all packets that come by a published port get the host as their source",
 );
 const CONDITIONS_V4: KeySpec = KeySpec::new(
     "conditionsV4",
@@ -99,7 +99,7 @@ const RANGE: KeySpec = KeySpec::new(
     "range",
     "number",
     "1",
-    "so many ports, one after the other, from both ports on",
+    "how many consecutive ports, from `hostPort` and from `containerPort` on",
 );
 
 /// Keys of each entry of `runtimeConfig.portMappings`.

@@ -2,6 +2,8 @@
 //!
 //! They become part of the attachment's record; a record is made if the interface plugin is not
 //! Weft's. Whoever removes the attachment removes them.
+//!
+//! Why it is so: docs/decisions/ports.md.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

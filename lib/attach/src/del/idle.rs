@@ -1,4 +1,6 @@
 //! Removing what attachments shared and nobody uses any more.
+//!
+//! Why it is so: docs/decisions/store.md.
 
 use weft_firewall::foreign::admission;
 use weft_firewall::ruleset;

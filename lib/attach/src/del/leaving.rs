@@ -4,6 +4,8 @@
 //! table. A DEL that finds another one busy with that leaves a note and waits: who comes next does it
 //! for all notes, in one deletion, one look and one transaction, and who finds its note gone is done.
 //! Until a link is gone its elements stay: they guard what its container sends.
+//!
+//! Why it is so: docs/decisions/calls.md.
 
 use std::collections::HashSet;
 

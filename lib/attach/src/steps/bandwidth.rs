@@ -3,6 +3,8 @@
 //! Where the host has an end of the pair, what is sent to the container waits there; what it sends
 //! waits at its own interface. An interface on a parent has no end on the host: what it receives too
 //! fast is dropped as it comes in.
+//!
+//! Why it is so: docs/decisions/ruleset.md.
 
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::nft::{

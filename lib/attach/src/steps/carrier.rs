@@ -3,6 +3,8 @@
 //! They are up when the kernel's answer is there, but what follows the carrier is done by a kernel
 //! worker that waits for its turn (net/core/link_watch.c). Until then the bridge takes nothing from the
 //! port; and a bridge that has got its first port has no queue: what the host answers is dropped.
+//!
+//! Why it is so: docs/decisions/calls.md.
 
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,8 @@
 //! route by it to each container's address. Neither side asks for the other's MAC: both are told.
 //! The host's interface answers no ARP and has no address, so that nobody outside ever takes it
 //! for the parent.
+//!
+//! Why it is so: docs/decisions/interfaces.md.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -3,6 +3,8 @@
 //! Deleting a link waits for RCU grace periods, 15 to 20 ms, but the kernel deletes all links of a
 //! group in one wait. So links are marked, then a lock is taken: who gets it deletes whatever is marked by
 //! then. How DELs share more than that is in `leaving`.
+//!
+//! Why it is so: docs/decisions/calls.md.
 
 use weft_kernel::link;
 use weft_kernel::netlink::Batch;

@@ -1,4 +1,6 @@
 //! The interface that containers' interfaces sit on.
+//!
+//! Why it is so: docs/decisions/interfaces.md.
 
 use weft_kernel::NetNs;
 use weft_kernel::child::{ChildKind, ChildLink, IpvlanFlag, IpvlanMode, MacvlanMode};

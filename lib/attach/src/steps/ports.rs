@@ -1,4 +1,6 @@
 //! Published ports of a container with several interfaces: one serves each, and another takes over when that goes.
+//!
+//! Why it is so: docs/decisions/ports.md.
 
 use std::collections::BTreeSet;
 

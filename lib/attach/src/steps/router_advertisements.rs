@@ -3,6 +3,8 @@
 //! A host that forwards IPv6 believes none unless it is told to (`accept_ra` 2), so one whose own router is known
 //! by them would lose it with the first container. And one that does not forward believes everybody's, its
 //! containers' too.
+//!
+//! Why it is so: docs/decisions/interfaces.md.
 
 use std::collections::BTreeSet;
 

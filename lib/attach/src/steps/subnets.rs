@@ -1,4 +1,6 @@
 //! Subnets that the host has already: a network that takes one of them cuts off what is there.
+//!
+//! Why it is so: docs/decisions/addresses.md.
 
 use ipnetwork::IpNetwork;
 use weft_cni::IpFamily;

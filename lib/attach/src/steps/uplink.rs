@@ -1,4 +1,6 @@
 //! A host interface as a port of the bridge.
+//!
+//! Why it is so: docs/decisions/interfaces.md.
 
 use weft_kernel::address;
 use weft_kernel::link::{self, Link};

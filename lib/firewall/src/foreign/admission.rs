@@ -5,6 +5,8 @@
 //! pass. Then each chain that would drop its packets gets two rules in front, written so that iptables lists them
 //! as its own: what comes from the bridge, and what goes there by a connection that is known or a published port.
 //! Closed networks stay closed: that is decided in Weft's own chains.
+//!
+//! Why it is so: docs/decisions/ruleset.md.
 
 use weft_kernel::nft::{Batch, Chain, Expression, ForeignChain, RawRule, Verdict, xt_match};
 use weft_node::{Host, WeftError};

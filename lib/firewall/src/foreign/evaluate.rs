@@ -1,4 +1,6 @@
 //! What a chain does with a packet, as far as that is certain.
+//!
+//! Why it is so: docs/decisions/ruleset.md.
 
 use std::collections::BTreeMap;
 

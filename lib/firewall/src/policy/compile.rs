@@ -2,6 +2,8 @@
 //!
 //! A selector that means containers is two sets of their addresses. A destination is a chain, so
 //! that a connection looks at the rules for its destination only.
+//!
+//! Why it is so: docs/decisions/ruleset.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -13,26 +13,26 @@ const INGRESS: KeySpec = KeySpec::new(
     "ingress",
     "list of rules",
     "",
-    "who may begin connections with containers of this network; `to` narrows which",
+    "connections to containers of this network; `to` selects some of them",
 );
 const EGRESS: KeySpec = KeySpec::new(
     "egress",
     "list of rules",
     "",
-    "with whom containers of this network may begin connections; `from` narrows which",
+    "connections that containers of this network begin; `from` selects some of them",
 );
 
 /// Keys of `policy` in a configuration.
 pub const POLICY_KEYS: &[KeySpec] = &[INGRESS, EGRESS];
 
-const NAME: KeySpec = KeySpec::new(
-    "name",
-    "string",
-    "its number",
-    "what it is called in answers",
+const NAME: KeySpec = KeySpec::new("name", "string", "its number", "its name in messages");
+const FROM: KeySpec = KeySpec::new(
+    "from",
+    "selector",
+    "see above",
+    "the side that begins the connection",
 );
-const FROM: KeySpec = KeySpec::new("from", "selector", "see above", "who begins");
-const TO: KeySpec = KeySpec::new("to", "selector", "see above", "with whom");
+const TO: KeySpec = KeySpec::new("to", "selector", "see above", "the other side");
 const PORTS: KeySpec = KeySpec::new(
     "ports",
     "list",
@@ -54,7 +54,7 @@ const CIDR: KeySpec = KeySpec::new(
     "cidr",
     "prefix or list",
     "",
-    "addresses instead of containers; `\"any\"` in place of the selector is all of them: as `from` everybody, as `to` everybody outside, neither the host nor containers of closed networks, which are to be named",
+    "addresses instead of containers. `\"any\"` in place of the selector: as `from`, every address; as `to`, every address except the host's and those of closed networks, which must be named",
 );
 
 /// Keys of a selector.

@@ -4,6 +4,8 @@
 //! bridge its forwarding table, the host and the other containers who has which address. Frames to the
 //! addresses that are reserved for bridges do not pass there: the bridge is told to learn nothing from
 //! them, and what they carry is dropped where it enters the host (`published`).
+//!
+//! Why it is so: docs/decisions/ruleset.md.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -3,6 +3,8 @@
 //! A packet to or from a network that is closed passes the chain of the network's mode, which
 //! accepts or drops it. What answers is let through before; what the host itself sends is not
 //! looked at. `accept` ends Weft's own chains only: other people's rules still decide.
+//!
+//! Why it is so: docs/decisions/ruleset.md.
 
 use std::net::IpAddr;
 

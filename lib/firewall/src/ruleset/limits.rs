@@ -1,4 +1,6 @@
 //! Floods: how many packets a container sends, and how many connections it begins and has.
+//!
+//! Why it is so: docs/decisions/ruleset.md.
 
 use std::net::IpAddr;
 

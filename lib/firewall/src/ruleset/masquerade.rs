@@ -1,4 +1,6 @@
 //! Which packets to outside leave with an address of the host.
+//!
+//! Why it is so: docs/decisions/ruleset.md.
 
 use std::net::IpAddr;
 

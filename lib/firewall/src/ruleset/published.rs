@@ -4,6 +4,8 @@
 //! outside, another container, the host, or the container itself. What only passes through the
 //! host is never touched. The source stays what it is, except where the answer would otherwise miss
 //! the host: from the container's own network, and from 127.0.0.0/8.
+//!
+//! Why it is so: docs/decisions/ports.md.
 
 use std::net::IpAddr;
 

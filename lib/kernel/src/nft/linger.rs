@@ -4,6 +4,8 @@
 //! period (about 12 ms), although the deletion took effect when it was acknowledged. A file that is
 //! registered with an io_uring is let go by a worker of the kernel when the ring ends, and that one
 //! may wait.
+//!
+//! Why it is so: docs/decisions/speed.md.
 
 use std::os::fd::RawFd;
 

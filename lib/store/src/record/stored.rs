@@ -1,5 +1,7 @@
 //! How a record is written: one flat object, the same since the first version, so that the records of a host
 //! that runs are read after an update, and by an older Weft.
+//!
+//! Why it is so: docs/decisions/store.md.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
