@@ -12,11 +12,11 @@ const COMMAND_LINE: &str = "weft";
 
 /// What a process is.
 pub(crate) enum Program {
-    /// A plugin.
+    /// By a plugin's name, or a reference plugin's.
     Plugin(&'static dyn Plugin),
     /// A runtime has called it by the name of no plugin: what to answer.
     Unknown(CniError),
-    /// The command line.
+    /// As `weft`.
     CommandLine,
 }
 

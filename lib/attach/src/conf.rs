@@ -199,7 +199,7 @@ pub fn ingress_policy(fields: &Fields<'_>) -> Option<IngressPolicy> {
     )
 }
 
-/// `isolation`.
+/// Reads `isolation`; a word that is no mode is a problem, and none.
 pub fn isolation(fields: &Fields<'_>) -> Option<Isolation> {
     word(fields, ISOLATION, "must be none, peer, mesh or full")
 }

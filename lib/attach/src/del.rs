@@ -64,9 +64,9 @@ fn delegates_of(request: &Request, records: &[AttachmentRecord]) -> BTreeSet<Str
 /// What is to be detached: one interface of a container from a network, or all of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// The network.
+    /// The network, as the configuration names it now.
     pub network: &'a NetworkName,
-    /// The container.
+    /// The container, by the id of the call.
     pub container: &'a ContainerId,
     /// The interface; none for all.
     pub ifname: Option<&'a IfName>,

@@ -23,7 +23,7 @@ const STICKY_DAYS: u64 = 30;
 /// What may be collected.
 #[derive(Debug, Clone)]
 pub struct GcScope {
-    /// The network.
+    /// The network whose attachments are collected; others' are not touched.
     pub network: NetworkName,
     /// What stays.
     pub valid: ValidAttachments,

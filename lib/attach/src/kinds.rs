@@ -152,7 +152,7 @@ pub(crate) struct NetworkState<'a> {
 }
 
 impl LinkPlan {
-    /// The kind that it is.
+    /// What the link does for each verb.
     pub(crate) fn kind(&self) -> &dyn LinkKind {
         match self {
             Self::Bridge(plan) => plan,

@@ -24,7 +24,7 @@ use weft_node::names::config_digest;
 /// One attachment to be made.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Whose.
+    /// The attachment that the call is for.
     pub id: AttachmentId,
     /// The plugin that makes it.
     pub plugin: &'static str,
@@ -40,7 +40,7 @@ pub struct Plan {
     pub config_digest: String,
     /// What the container is called, if the runtime says so.
     pub name: Option<String>,
-    /// Its labels.
+    /// Labels of the pod, for policies.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -123,11 +123,11 @@ pub enum LinkPlan {
     Child(ChildPlan),
     /// An interface of the host, moved into the container.
     Moved(MovedPlan),
-    /// The host's.
+    /// The host's own network, nothing is made.
     Host(HostPlan),
 }
 
-/// An MTU.
+/// The MTU that a configuration asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mtu {
     /// A bridge's, if there is one, else that of the interface with the default route; a parent's.
@@ -154,7 +154,7 @@ pub enum Ipam {
 pub struct Given {
     /// Addresses.
     pub ips: Vec<IpConfig>,
-    /// Routes.
+    /// Routes of the container, in the order of the result.
     pub routes: Vec<Route>,
     /// Resolver settings.
     pub dns: Dns,

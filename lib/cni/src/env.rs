@@ -12,7 +12,7 @@ use crate::id::{AttachmentId, ContainerId, IfName, NetworkName};
 /// A variable and what it is for; the reference page is made from [`VARIABLES`].
 #[derive(Debug, Clone, Copy)]
 pub struct Variable {
-    /// Its name.
+    /// As in the environment.
     pub name: &'static str,
     /// What it does.
     pub doc: &'static str,

@@ -66,7 +66,7 @@ codes! {
     /// STATUS: an ADD would fail now and existing containers may have lost connectivity.
     LimitedConnectivity = 51, "plugin not available, existing containers affected",
         "see the reason in the message";
-    /// The kernel refused a request.
+    /// The kernel refused a request (netlink or a file).
     Kernel = 100, "the kernel refused a request",
         "the message names the request and the kernel's reason";
     /// Weft's store cannot be read or written.
@@ -75,7 +75,7 @@ codes! {
     /// Weft's store holds something that cannot be.
     StoreDamaged = 102, "Weft's store is damaged",
         "weft store rebuild moves it aside and makes a new one from what the kernel shows";
-    /// No free address.
+    /// All ranges are full, or their released addresses are cooling down.
     AddressesExhausted = 103, "no free address",
         "enlarge the range, or find leases of dead containers: weft store dump, weft cni gc";
     /// The requested address cannot be had.
@@ -111,7 +111,7 @@ codes! {
 }
 
 impl Code {
-    /// The number.
+    /// The number in the error document.
     pub const fn number(self) -> u32 {
         self as u32
     }

@@ -108,9 +108,9 @@ name_type!(
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AttachmentId {
-    /// The network.
+    /// The configuration's `name`.
     pub network: NetworkName,
-    /// The container.
+    /// `CNI_CONTAINERID`.
     pub container_id: ContainerId,
     /// The interface inside the container.
     pub ifname: IfName,

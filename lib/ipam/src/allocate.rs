@@ -14,7 +14,7 @@ use super::config::IpamConfig;
 /// What a container has got.
 #[derive(Debug, Clone)]
 pub struct Allocation {
-    /// Its addresses.
+    /// One of each list of ranges, then the fixed ones.
     pub addresses: Vec<AddressRecord>,
     /// Neighbours may know one of them by another MAC.
     pub is_remembered: bool,

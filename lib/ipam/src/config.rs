@@ -47,7 +47,7 @@ impl FromStr for Cidr {
 pub struct StaticAddress {
     /// The address with its prefix length.
     pub address: IpNetwork,
-    /// Its gateway.
+    /// For the result; a fixed address may have none.
     pub gateway: Option<IpAddr>,
 }
 

@@ -12,11 +12,11 @@ use weft_cni::Mac;
 /// A bridge to be made.
 #[derive(Debug, Clone)]
 pub struct NewBridge<'a> {
-    /// Its name.
+    /// Of the bridge, 15 bytes at most.
     pub name: &'a str,
     /// Its address. A bridge without one takes its lowest port's, and changes it with them.
     pub mac: Mac,
-    /// Its MTU.
+    /// In bytes.
     pub mtu: u32,
     /// Filter by VLAN.
     pub vlan_filtering: bool,
@@ -103,7 +103,7 @@ pub fn configure(name: &str, change: BridgeChange, batch: &mut Batch) {
 pub struct BridgeState {
     /// It filters by VLAN.
     pub vlan_filtering: bool,
-    /// Its group forward mask.
+    /// Bit X forwards frames to 01-80-C2-00-00-0X (`IFLA_BR_GROUP_FWD_MASK`).
     pub group_forward_mask: u16,
     /// It learns nothing from frames to link-local group addresses.
     pub no_link_local_learning: bool,
@@ -148,9 +148,9 @@ impl PortOptions {
 /// What a bridge port is set to, and whether it passes frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PortState {
-    /// Its options.
+    /// What the kernel has, to be compared with what should be.
     pub options: PortOptions,
-    /// It forwards.
+    /// The port's STP state is forwarding.
     pub is_forwarding: bool,
 }
 

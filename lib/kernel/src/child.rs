@@ -88,16 +88,16 @@ words! {
 pub enum ChildKind {
     /// With a MAC of its own.
     Macvlan {
-        /// Mode.
+        /// Whether children reach each other (`IFLA_MACVLAN_MODE`).
         mode: MacvlanMode,
         /// How many broadcast frames may wait to be copied; `None` for the kernel's 1000.
         broadcast_queue: Option<u32>,
     },
     /// With its parent's MAC, told apart by address.
     Ipvlan {
-        /// Mode.
+        /// Of all ipvlans of the parent (`IFLA_IPVLAN_MODE`).
         mode: IpvlanMode,
-        /// Flag.
+        /// Of all ipvlans of the parent (`IFLA_IPVLAN_FLAGS`).
         flag: IpvlanFlag,
     },
     /// The frames with one tag.
@@ -210,7 +210,7 @@ impl ChildKind {
 /// An interface to be made on a parent.
 #[derive(Debug)]
 pub struct ChildLink<'a, N: AsFd> {
-    /// Its name.
+    /// In the namespace where it is made.
     pub name: &'a str,
     /// What it is.
     pub kind: ChildKind,
@@ -218,7 +218,7 @@ pub struct ChildLink<'a, N: AsFd> {
     pub parent: u32,
     /// Its MAC; `None` for what the kernel chooses, which with all but macvlan is the parent's.
     pub mac: Option<Mac>,
-    /// Its MTU.
+    /// In bytes, the parent's at most.
     pub mtu: u32,
     /// The namespace it is made in; `None` for the socket's.
     pub netns: Option<&'a N>,

@@ -49,7 +49,7 @@ pub enum KernelError {
     /// A network namespace cannot be opened or entered.
     #[error("network namespace {path}: {operation}")]
     Netns {
-        /// Its path.
+        /// Below /proc/sys.
         path: PathBuf,
         /// What was done with it.
         operation: &'static str,
@@ -60,7 +60,7 @@ pub enum KernelError {
     /// The path is something else.
     #[error("{path} is not a network namespace")]
     NotANetns {
-        /// The path.
+        /// Of the namespace.
         path: PathBuf,
     },
     /// A sysctl cannot be read or written.

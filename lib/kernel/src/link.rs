@@ -34,7 +34,7 @@ fn by_index(index: u32) -> LinkMessage {
 pub struct Link {
     /// Interface index.
     pub index: u32,
-    /// Name.
+    /// `IFLA_IFNAME`.
     pub name: String,
     /// Alias, empty if none.
     pub alias: String,
@@ -128,19 +128,19 @@ impl From<LinkMessage> for Link {
 /// Settings of an interface below `net/ipv6/conf`, as numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ipv6Settings {
-    /// `forwarding`.
+    /// 1: packets are forwarded, and router advertisements are not taken unless `accept_ra` is 2.
     pub forwarding: i32,
     /// `accept_ra`: 1 is if the interface does not forward, 2 is always.
     pub accept_ra: i32,
     /// `disable_ipv6`.
     pub disable_ipv6: i32,
-    /// `accept_dad`.
+    /// 0: no duplicate detection; 1: an address fails; 2: so does the interface.
     pub accept_dad: i32,
-    /// `enhanced_dad`.
+    /// 1: a nonce tells its own looped-back packets from a duplicate (RFC 7527).
     pub enhanced_dad: i32,
-    /// `ndisc_notify`.
+    /// 1: unsolicited advertisements when the interface or its MAC changes.
     pub ndisc_notify: i32,
-    /// `keep_addr_on_down`.
+    /// 1: addresses outlive that the link goes down.
     pub keep_addr_on_down: i32,
 }
 

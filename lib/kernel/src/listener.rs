@@ -15,9 +15,9 @@ use crate::socket_diag::local_addresses;
 /// A transport protocol whose ports can be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// TCP.
+    /// Streams that listen.
     Tcp,
-    /// UDP.
+    /// Sockets that are bound and not connected.
     Udp,
 }
 

@@ -13,9 +13,9 @@ use crate::route::address_family;
 /// Packets from one address are looked up in a table before the main one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceRule {
-    /// The address.
+    /// Packets with this source are routed by the table.
     pub source: IpAddr,
-    /// The table.
+    /// The number of the routing table.
     pub table: u32,
     /// Lower comes first; the main table's is 32766.
     pub priority: u32,

@@ -8,10 +8,10 @@ use weft_store::{SharedObject, StoreError};
 /// Why an attachment could not be made, checked or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum WeftError {
-    /// The kernel.
+    /// A netlink request or a file of the kernel's failed.
     #[error("{}", .0.full_text())]
     Kernel(#[from] KernelError),
-    /// The store.
+    /// The store, its files or its lock.
     #[error("{}", .0.full_text())]
     Store(#[from] StoreError),
     /// The protocol, or another plugin.
@@ -20,7 +20,7 @@ pub enum WeftError {
     /// `CNI_NETNS` is the plugin's own namespace.
     #[error("CNI_NETNS: {path} is the network namespace the plugin runs in")]
     OwnNetns {
-        /// The path.
+        /// As `CNI_NETNS` has it.
         path: String,
     },
     /// The interface name is taken.
@@ -58,7 +58,7 @@ pub enum WeftError {
         "bridge {bridge}: has 1023 ports, and Linux bridges have no more: use a second network"
     )]
     BridgeFull {
-        /// The bridge.
+        /// By name.
         bridge: String,
     },
     /// What is left to be done cannot be done at the moment; a later call tries again.
@@ -67,7 +67,7 @@ pub enum WeftError {
     /// A port of the host is a process's.
     #[error("portMappings: {port} is in use by {holder}")]
     PortInUse {
-        /// Which.
+        /// Protocol, address and number, as in a message.
         port: String,
         /// By whom.
         holder: String,
@@ -112,7 +112,7 @@ pub enum WeftError {
 /// Attachments that use something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Users {
-    /// This one.
+    /// An attachment of Weft's on this host.
     One(AttachmentId),
     /// All that share an object.
     Sharing(SharedObject),

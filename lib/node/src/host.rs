@@ -16,9 +16,9 @@ use crate::error::WeftError;
 /// A host. Sockets are opened when first used and closed with it.
 #[derive(Debug)]
 pub struct Host {
-    /// The store.
+    /// Records, leases, shared objects; opened anew for each look.
     pub store: Store,
-    /// Sticky leases.
+    /// Last addresses of pods, which outlive a reboot.
     pub sticky: StickyLeases,
     /// Where what outlives a reboot is kept.
     pub data_dir: PathBuf,

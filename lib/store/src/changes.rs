@@ -23,22 +23,22 @@ const COUNTER: &str = "changes";
 pub enum Change {
     /// An attachment was recorded, or its record has changed.
     Attached {
-        /// Which.
+        /// The attachment whose record is new or different.
         id: AttachmentId,
     },
     /// An attachment's record was removed.
     Detached {
-        /// Which.
+        /// The attachment whose record is gone.
         id: AttachmentId,
     },
     /// What is known of a network was recorded, or has changed.
     Network {
-        /// Its name.
+        /// The network whose record is new or different.
         name: String,
     },
     /// Nothing is known of a network any more.
     NetworkRemoved {
-        /// Its name.
+        /// The network whose record is gone.
         name: String,
     },
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NftRecord {
-    /// The set.
+    /// The set's or map's name in its table.
     pub set: Cow<'static, str>,
     /// The key, or the first key of a range.
     pub key: String,

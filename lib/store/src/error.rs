@@ -12,7 +12,7 @@ pub enum StoreError {
     /// A file or directory of the store.
     #[error("{path}: {operation}")]
     Io {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
         /// What was done with it.
         operation: &'static str,
@@ -51,7 +51,7 @@ pub enum StoreError {
     /// The attachment is there already.
     #[error("attachment {id} exists already (made by {plugin})")]
     AttachmentExists {
-        /// Which.
+        /// The attachment that is recorded already.
         id: AttachmentId,
         /// Who made it.
         plugin: String,
@@ -59,9 +59,9 @@ pub enum StoreError {
     /// All addresses are leased.
     #[error("network {network}: no free address in {ranges}{}", cooling_note(*.cooling))]
     Exhausted {
-        /// The network.
+        /// Whose ranges are full.
         network: String,
-        /// The ranges.
+        /// As in a message: `10.1.0.0/24, 10.2.0.0/24`.
         ranges: String,
         /// Released addresses that may not be used yet.
         cooling: usize,
@@ -69,9 +69,9 @@ pub enum StoreError {
     /// The requested address is leased.
     #[error("network {network}: address {address} is leased to {holder}")]
     AddressTaken {
-        /// The network.
+        /// The network that has leased it.
         network: String,
-        /// The address.
+        /// As it was asked for.
         address: IpAddr,
         /// Who has it.
         holder: Box<AttachmentId>,
@@ -83,7 +83,7 @@ pub enum StoreError {
     AddressOnSegment {
         /// The bridge or the master.
         segment: String,
-        /// The address.
+        /// As it was asked for.
         address: IpAddr,
         /// Who has it.
         holder: Box<AttachmentId>,
@@ -91,7 +91,7 @@ pub enum StoreError {
     /// Another attachment has published the port.
     #[error("portMappings: {port} is published by {holder} already")]
     PortTaken {
-        /// Which.
+        /// Protocol, address and number, as in a message.
         port: String,
         /// By whom.
         holder: Box<AttachmentId>,
@@ -99,9 +99,9 @@ pub enum StoreError {
     /// The requested address cannot be leased to anybody.
     #[error("network {network}: address {address} {why}")]
     AddressUnusable {
-        /// The network.
+        /// The network whose ranges or reservations exclude it.
         network: String,
-        /// The address.
+        /// As it was asked for.
         address: IpAddr,
         /// Why not.
         why: String,

@@ -46,7 +46,7 @@ pub enum LeaseRequest {
 /// Who is to hold a lease.
 #[derive(Debug, Clone, Copy)]
 pub struct Holder<'a> {
-    /// The attachment.
+    /// The attachment that gets the lease.
     pub id: &'a AttachmentId,
     /// The bridge or master that its interface is on, where an address is nobody else's.
     pub segment: Option<&'a str>,
@@ -62,7 +62,7 @@ impl<'a> Holder<'a> {
 /// An address that was leased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Granted {
-    /// The address.
+    /// Without prefix length.
     pub address: IpAddr,
     /// Which of the ranges it is from.
     pub range: usize,

@@ -25,7 +25,7 @@ const UNWRITTEN: &str = ".";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Noted {
-    /// The attachment.
+    /// Identity of the record that is to end.
     pub id: AttachmentId,
     created_at: u64,
     #[serde(default)]

@@ -17,7 +17,7 @@ use crate::transaction::Transaction;
 /// Everything in the store, for people and scripts.
 #[derive(Debug, Clone, Serialize)]
 pub struct Dump {
-    /// The attachments.
+    /// All records, by identity.
     pub attachments: Vec<AttachmentRecord>,
     /// Leases: "pool address" to the holder.
     pub leases: BTreeMap<String, String>,

@@ -145,12 +145,12 @@ impl Range {
         self.segments = kept;
     }
 
-    /// The subnet.
+    /// The prefix that the range is a part of.
     pub fn subnet(&self) -> IpNetwork {
         self.subnet
     }
 
-    /// The gateway.
+    /// The address that is never handed out, if the range has a router.
     pub fn gateway(&self) -> Option<IpAddr> {
         self.gateway
     }

@@ -29,7 +29,7 @@ use crate::shared::SharedObject;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Stored<'static>")]
 pub struct AttachmentRecord {
-    /// The attachment.
+    /// The key of the record.
     pub id: AttachmentId,
     /// The plugin that made it.
     pub plugin: String,
@@ -39,7 +39,7 @@ pub struct AttachmentRecord {
     pub instance: u64,
     /// What the container is called, if the runtime has said so.
     pub name: Option<String>,
-    /// Its labels.
+    /// Labels of the pod, for policies.
     pub labels: BTreeMap<String, String>,
     /// The container's network namespace; none for an IPAM plugin's lease.
     pub netns: Option<NetnsRecord>,
@@ -47,9 +47,9 @@ pub struct AttachmentRecord {
     pub link: LinkRecord,
     /// What chained plugins have added, in the order in which they did.
     pub additions: Vec<Addition>,
-    /// Its addresses.
+    /// Leased and fixed ones, in the order of the result.
     pub addresses: Vec<AddressRecord>,
-    /// Its routes.
+    /// Routes of the container, as ADD made them.
     pub routes: Vec<Route>,
     /// The host is the router of its network.
     pub is_routed_by_host: bool,

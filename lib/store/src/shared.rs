@@ -18,26 +18,26 @@ use crate::transaction::{Entry, Transaction, key, kind};
 pub enum SharedObject {
     /// A bridge that goes with its last container.
     Bridge {
-        /// Its name.
+        /// The bridge's name.
         name: String,
     },
     /// A gateway address on a bridge or on a VLAN gateway.
     GatewayAddress {
         /// The interface.
         link: String,
-        /// The address.
+        /// With the length of its prefix.
         address: IpNetwork,
     },
     /// The interface that holds the gateway addresses of one VLAN of a bridge.
     VlanGateway {
-        /// The bridge.
+        /// By name.
         bridge: String,
         /// The interface's name.
         link: String,
     },
     /// A host interface that was made a port of a bridge.
     Uplink {
-        /// The bridge.
+        /// By name.
         bridge: String,
         /// The interface's name.
         link: String,
@@ -63,7 +63,7 @@ pub enum SharedObject {
     },
     /// The host's route to one address: of one attachment only.
     HostRoute {
-        /// The address.
+        /// The destination, a container's address.
         address: std::net::IpAddr,
     },
     /// The host's own packets to 127.0.0.0/8 may leave by an interface (`route_localnet`).
@@ -80,18 +80,18 @@ pub enum SharedObject {
     },
     /// What is known of a closed network.
     Network {
-        /// Its name.
+        /// The interface's name.
         name: String,
     },
     /// An element of an nf_tables set that is a network's.
     NftElement {
-        /// The element.
+        /// With its set and its owner.
         element: NftRecord,
     },
     /// An attachment that is to serve ports which another one of its container has published so far. It is
     /// never in use, only idle until that is done.
     PortSuccessor {
-        /// Which.
+        /// The attachment that is to serve them.
         id: weft_cni::AttachmentId,
     },
     /// An interface that came back to the host while another one had its name. It is never in use, only idle
@@ -126,7 +126,7 @@ impl SharedObject {
 pub struct SharedState {
     /// What.
     pub object: SharedObject,
-    /// Its users.
+    /// How many attachments need it; 0 is idle.
     pub users: u64,
 }
 

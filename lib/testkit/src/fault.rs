@@ -13,7 +13,7 @@ use crate::host::Host;
 /// One system call of a run: which, and the how-many-eth of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemCall {
-    /// Its name.
+    /// As strace prints it.
     pub name: String,
     /// From 1.
     pub occurrence: usize,

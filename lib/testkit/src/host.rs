@@ -189,7 +189,7 @@ impl Outside {
         Self { machine }
     }
 
-    /// The machine.
+    /// A machine on the network outside of the host.
     pub fn machine(&self) -> &Container {
         &self.machine
     }

@@ -15,7 +15,7 @@ use weft_cni::conf::{Fields, KeySpec, KeyTable, Problems};
 use weft_cni::{CniError, Declaration, Request};
 use weft_firewall::ruleset::Limits;
 
-/// The plugin.
+/// What `weft-bandwidth` is called, takes and does.
 pub const BANDWIDTH: ChainedPlugin<Bandwidth> = ChainedPlugin {
     declaration: Declaration {
         name: "weft-bandwidth",

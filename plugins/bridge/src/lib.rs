@@ -15,7 +15,7 @@ use weft_cni::Declaration;
 use weft_cni::conf::KeyTable;
 use weft_firewall::policy::{POLICY_KEYS, RULE_KEYS, SELECTOR_KEYS};
 
-/// The plugin.
+/// What `weft-bridge` is called, takes and does.
 pub const BRIDGE: InterfacePlugin = InterfacePlugin {
     declaration: Declaration {
         name: "weft-bridge",

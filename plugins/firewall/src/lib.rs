@@ -13,7 +13,7 @@ use weft_attach::conf::{self, IngressPolicy};
 use weft_cni::conf::{KeySpec, Problems};
 use weft_cni::{CniError, Declaration, Request};
 
-/// The plugin.
+/// What `weft-firewall` is called, takes and does.
 pub const FIREWALL: ChainedPlugin<IngressPolicy> = ChainedPlugin {
     declaration: Declaration {
         name: "weft-firewall",

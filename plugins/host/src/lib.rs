@@ -14,7 +14,7 @@ use weft_attach::{
 use weft_cni::conf::{Fields, KeySpec, Problems};
 use weft_cni::{CniError, Declaration, Request};
 
-/// The plugin.
+/// What `weft-host` is called, takes and does.
 pub const HOST: InterfacePlugin = InterfacePlugin {
     declaration: Declaration {
         name: "weft-host",

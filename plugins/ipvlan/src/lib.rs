@@ -13,7 +13,7 @@ use weft_cni::conf::{Fields, KeySpec, Problems};
 use weft_cni::{CniError, CniResult, Declaration, Request};
 use weft_kernel::child::{ChildKind, IpvlanFlag, IpvlanMode};
 
-/// The plugin.
+/// What `weft-ipvlan` is called, takes and does.
 pub const IPVLAN: InterfacePlugin = InterfacePlugin {
     declaration: Declaration {
         name: "weft-ipvlan",

@@ -11,7 +11,7 @@ use weft_cni::conf::{Fields, KeySpec, Problems};
 use weft_cni::{CniError, Declaration, Request};
 use weft_kernel::child::{ChildKind, MacvlanMode};
 
-/// The plugin.
+/// What `weft-macvlan` is called, takes and does.
 pub const MACVLAN: InterfacePlugin = InterfacePlugin {
     declaration: Declaration {
         name: "weft-macvlan",

@@ -16,7 +16,7 @@ use weft_attach::ChainedPlugin;
 use weft_cni::conf::{Fields, KeySpec, KeyTable, Problems};
 use weft_cni::{CniError, Declaration, IpFamily, Request};
 
-/// The plugin.
+/// What `weft-portmap` is called, takes and does.
 pub const PORTMAP: ChainedPlugin<Publishing> = ChainedPlugin {
     declaration: Declaration {
         name: "weft-portmap",

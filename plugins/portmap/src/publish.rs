@@ -29,18 +29,18 @@ use weft_store::{
 pub struct PortMapping {
     /// IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP.
     pub protocol: u8,
-    /// The host's port.
+    /// On the host, 1 to 65535.
     pub host_port: u16,
     /// The host's address; unspecified for all of its family, none for all.
     pub host_ip: Option<IpAddr>,
-    /// The container's port.
+    /// In the container, 1 to 65535.
     pub container_port: u16,
 }
 
 /// What is to be published, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Publishing {
-    /// The ports.
+    /// What is to be published, ranges included.
     pub mappings: Vec<PortMapping>,
     /// The host becomes the source where answers would miss it: from the container's own network,
     /// and from localhost.

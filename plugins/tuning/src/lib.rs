@@ -13,7 +13,7 @@ use weft_attach::{ChainedPlugin, Sysctls, conf};
 use weft_cni::conf::{Fields, KeySpec, Problems};
 use weft_cni::{CniError, Declaration, Request};
 
-/// The plugin.
+/// What `weft-tuning` is called, takes and does.
 pub const TUNING: ChainedPlugin<Tuning> = ChainedPlugin {
     declaration: Declaration {
         name: "weft-tuning",

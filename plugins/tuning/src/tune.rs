@@ -19,7 +19,7 @@ use weft_store::{Addition, AttachmentRecord, StoreError, TuningRecord};
 pub struct Tuning {
     /// Kernel parameters of the container's namespace.
     pub sysctls: Sysctls,
-    /// MAC.
+    /// The interface's new MAC.
     pub mac: Option<Mac>,
     /// MTU, of both ends of a pair.
     pub mtu: Option<u32>,

@@ -21,7 +21,7 @@ pub struct BridgePlan {
     pub force_address: bool,
     /// The bridge takes in all frames.
     pub promiscuous: bool,
-    /// The port's options.
+    /// What the bridge does with the host's end of the pair.
     pub port: PortOptions,
     /// The VLAN of untagged frames.
     pub vlan: Option<u16>,

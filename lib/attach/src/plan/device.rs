@@ -5,7 +5,7 @@ use weft_cni::Mac;
 /// An interface of the host that moves into the container's namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MovedPlan {
-    /// Which.
+    /// The keys by which the device is found.
     pub selector: DeviceSelector,
 }
 

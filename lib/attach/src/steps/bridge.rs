@@ -24,7 +24,7 @@ pub(crate) struct BridgeFacts {
     pub(crate) mac: Option<Mac>,
     /// Of both ends of the pair, and of the bridge if Weft makes it.
     pub(crate) mtu: u32,
-    /// Of the bridge.
+    /// In bytes, of the bridge itself.
     pub(crate) bridge_mtu: u32,
     /// What comes by the bridge is forwarded, of each family.
     pub(crate) forwards: Forwards,

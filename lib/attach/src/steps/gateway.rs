@@ -117,7 +117,7 @@ impl Forwards {
     }
 }
 
-/// The families of addresses.
+/// Each family that occurs, once.
 pub(crate) fn families(addresses: impl Iterator<Item = IpNetwork>) -> Vec<IpFamily> {
     let mut families: Vec<IpFamily> = Vec::new();
     for family in addresses.map(|one| IpFamily::of(one.ip())) {

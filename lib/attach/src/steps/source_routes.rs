@@ -24,7 +24,7 @@ use super::container::spec;
 /// Before the main table (32766), behind what a container may have itself.
 const PRIORITY: u32 = 30_000;
 
-/// The table of an attachment.
+/// The routing table for one interface in its container, by a hash of the identity.
 pub(crate) fn table(id: &AttachmentId) -> u32 {
     /// Far from the tables that people number.
     const FIRST: u32 = 0x7700_0000;

@@ -11,7 +11,7 @@ use weft_store::HostLink;
 
 pub(crate) const IPV6_MINIMUM_MTU: u32 = 1280;
 
-/// The container's end.
+/// The end of the pair that goes into the container, as it is to be.
 #[derive(Debug)]
 pub(crate) struct ContainerEnd<'a> {
     pub(crate) name: &'a str,

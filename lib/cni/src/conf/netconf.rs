@@ -89,7 +89,7 @@ pub enum ValidAttachments {
 pub struct NetConf {
     /// The version to speak.
     pub version: SpecVersion,
-    /// The network.
+    /// Required by the specification.
     pub name: NetworkName,
     /// The plugin's type as configured.
     pub plugin_type: String,
@@ -216,7 +216,7 @@ impl NetConf {
         lookup(lookup(&self.object, "runtimeConfig")?.as_object()?, key)
     }
 
-    /// `args.cni.KEY`.
+    /// A request of the runtime in `args.cni`, unread.
     pub fn args_cni(&self, key: &str) -> Option<&Value> {
         lookup(self.all_args_cni()?, key)
     }

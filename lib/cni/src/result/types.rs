@@ -24,7 +24,7 @@ pub struct CniResult {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Interface {
-    /// Its name.
+    /// In its namespace.
     pub name: String,
     /// Its hardware address as text.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -21,13 +21,13 @@ pub struct ResultCache {
 pub struct CachedAttachment {
     /// Always `cniCacheV1`.
     pub kind: String,
-    /// The container.
+    /// As the runtime gave it with ADD.
     pub container_id: String,
     /// The list's text, in base 64 (a Go byte slice).
     pub config: String,
     /// The interface.
     pub if_name: String,
-    /// The network.
+    /// As the configuration had it at ADD.
     pub network_name: String,
     /// The network namespace's path.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -91,7 +91,7 @@ impl ResultCache {
         let _ = fs::remove_file(self.file(network, container_id, ifname));
     }
 
-    /// The attachments of a network.
+    /// What the cache has of a network; files that cannot be read are passed over.
     pub fn list(&self, network: &str) -> Vec<CachedAttachment> {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return Vec::new();

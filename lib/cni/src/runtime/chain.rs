@@ -13,7 +13,7 @@ use crate::version::SpecVersion;
 /// The container's side of a call.
 #[derive(Debug, Clone, Default)]
 pub struct Sandbox {
-    /// Its id.
+    /// Its id, passed as `CNI_CONTAINERID`.
     pub container_id: String,
     /// The network namespace's path; may be empty on DEL.
     pub netns: String,
@@ -28,7 +28,7 @@ pub struct Sandbox {
 /// A network ready to run.
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// Its list.
+    /// The plugins that are called, in order.
     pub list: ConfList,
     /// Where plugins are searched.
     pub path: Vec<PathBuf>,

@@ -22,7 +22,7 @@ impl Fate {
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It passes.
+    /// No rule drops it.
     Passes,
     /// A rule about it drops it.
     Dropped,

@@ -51,7 +51,7 @@ impl Packet {
         [sent, answer]
     }
 
-    /// Its family.
+    /// By its source address.
     pub(super) fn family(&self) -> IpFamily {
         IpFamily::of(self.source)
     }

@@ -24,11 +24,11 @@ pub struct World {
 /// Who begins a connection, or with whom.
 #[derive(Debug, Clone, Copy)]
 pub struct Party<'a> {
-    /// The address.
+    /// The packet's source or destination.
     pub address: IpAddr,
     /// The attachment that has it, if one does.
     pub record: Option<&'a AttachmentRecord>,
-    /// It is the host's.
+    /// An address of the host itself.
     pub is_host: bool,
 }
 
@@ -115,7 +115,7 @@ impl World {
         &self.state.rules
     }
 
-    /// Whose an address is.
+    /// The container, host or outside that an address belongs to.
     pub fn party(&self, address: IpAddr) -> Party<'_> {
         let is_own = |record: &&AttachmentRecord| {
             record

@@ -16,13 +16,13 @@ use crate::ruleset::{address_bytes_hex, home_elements};
 /// What selectors ask of a container.
 #[derive(Debug, Clone, Copy)]
 pub struct Identity<'a> {
-    /// Its network.
+    /// The name of the network it is attached to.
     pub network: &'a str,
-    /// Its id.
+    /// The runtime's id, whole.
     pub container_id: &'a str,
     /// What it is called, if that is known.
     pub name: Option<&'a str>,
-    /// Its labels.
+    /// Labels of the pod, `namespace` among them.
     pub labels: &'a BTreeMap<String, String>,
 }
 

@@ -72,7 +72,7 @@ pub const SELECTOR_KEYS: &[KeySpec] = &[
 
 const SELECTOR: &str = "must be \"any\", or an object with network, name, label or cidr";
 
-/// The rules of a network's `policy`.
+/// Reads `ingress` and `egress`; mistakes go to the fields' problems.
 pub(super) fn of_network(network: &str, policy: &Fields<'_>) -> Vec<Rule> {
     let own = Endpoints {
         network: Some(network.to_owned()),

@@ -56,11 +56,11 @@ pub struct PortMatch {
 /// Protocols that rules know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
-    /// TCP.
+    /// IP protocol 6.
     Tcp,
-    /// UDP.
+    /// IP protocol 17.
     Udp,
-    /// SCTP.
+    /// IP protocol 132.
     Sctp,
     /// ICMP and `ICMPv6`.
     Icmp,

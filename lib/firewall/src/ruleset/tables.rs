@@ -74,7 +74,7 @@ const META_NFPROTO: u32 = 15;
 /// How rules look at the packets of one IP family.
 #[derive(Debug)]
 pub struct FamilyLayout {
-    /// The family.
+    /// Of the addresses that the sets hold.
     pub family: IpFamily,
     /// Where the source address begins in the header, in bytes.
     pub source: u32,

@@ -33,7 +33,7 @@ pub struct Change<'a> {
     pub routes_localnet: Option<bool>,
     /// Bridge port options.
     pub port: Option<&'a PortOptions>,
-    /// MAC.
+    /// Set while the link is down.
     pub mac: Option<Mac>,
     /// MTU in bytes.
     pub mtu: Option<u32>,

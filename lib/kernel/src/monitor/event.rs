@@ -18,7 +18,7 @@ use crate::route::{self, RouteSpec};
 pub enum Change {
     /// It is there now, or has changed.
     Present,
-    /// It is gone.
+    /// Deleted, or moved to another namespace.
     Gone,
 }
 
@@ -43,16 +43,16 @@ pub enum Event {
     Route {
         /// Come or gone.
         change: Change,
-        /// The route.
+        /// As a dump would have it.
         route: Box<RouteSpec>,
     },
-    /// A neighbour.
+    /// An ARP or neighbour discovery entry.
     Neighbour {
         /// Come or gone.
         change: Change,
         /// The interface, by index.
         link: u32,
-        /// Its address.
+        /// The neighbour's IP address.
         address: IpAddr,
         /// Its MAC, as far as it is known.
         mac: Option<Mac>,
@@ -63,7 +63,7 @@ pub enum Event {
         change: Change,
         /// The port, by index.
         link: u32,
-        /// The MAC.
+        /// The key of the forwarding entry.
         mac: Mac,
         /// The VLAN, on a bridge that tells them apart.
         vlan: Option<u16>,

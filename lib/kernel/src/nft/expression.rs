@@ -37,7 +37,7 @@ impl Verdict {
         }
     }
 
-    /// The data of a jump to a chain.
+    /// Writes a verdict that jumps, `NFTA_DATA_VERDICT`.
     pub(super) fn put_jump(chain: &str, data: &mut Attributes) {
         data.nest(NFTA_DATA_VERDICT, |verdict| {
             verdict.put(NFTA_VERDICT_CODE, &JUMP.to_be_bytes());
@@ -58,7 +58,7 @@ impl Verdict {
 pub enum Expression {
     /// Loads a packet's metadatum (`NFT_META_*`).
     Meta {
-        /// Which.
+        /// `NFT_META_*`.
         key: u32,
         /// Where to.
         register: u32,
@@ -76,16 +76,16 @@ pub enum Expression {
     },
     /// Goes on only if a register equals (or, negated, differs from) a value.
     Compare {
-        /// Which.
+        /// The register that is compared.
         register: u32,
         /// Differs instead of equals.
         negated: bool,
-        /// The value.
+        /// In the byte order of the packet.
         value: Vec<u8>,
     },
     /// Goes on only if a register is not below one value and not above another.
     Range {
-        /// Which.
+        /// The register that is compared.
         register: u32,
         /// The least.
         from: Vec<u8>,
@@ -94,7 +94,7 @@ pub enum Expression {
     },
     /// Loads a datum of the packet's connection (`NFT_CT_*`).
     Connection {
-        /// Which.
+        /// `NFT_CT_*`.
         key: u32,
         /// Where to.
         register: u32,
@@ -106,14 +106,14 @@ pub enum Expression {
     },
     /// Masks a register.
     Mask {
-        /// Which.
+        /// The register that is masked.
         register: u32,
         /// The bits to keep.
         mask: Vec<u8>,
     },
     /// Goes on only if a register is in a set (or, negated, is not); a map's value is loaded.
     Lookup {
-        /// The set.
+        /// In the same table.
         set: Name,
         /// The key.
         register: u32,
@@ -128,14 +128,14 @@ pub enum Expression {
     RateOver {
         /// Packets a second.
         packets: u32,
-        /// The burst.
+        /// What may pass at once beyond the rate, in packets.
         burst: u32,
     },
     /// Goes on only if there are more bytes a second, after a burst of so many.
     BytesOver {
         /// Bytes a second.
         bytes: u64,
-        /// The burst.
+        /// What may pass at once beyond the rate, in bytes.
         burst: u32,
     },
     /// Goes on only if there are more connections.

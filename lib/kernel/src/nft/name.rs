@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// A name.
+/// The name of a table, chain or set: a constant, or owned where it is made at run time.
 pub type Name = Cow<'static, str>;
 
 /// A constant name.

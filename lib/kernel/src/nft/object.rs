@@ -22,7 +22,7 @@ const RULE_USERDATA: u16 = 7;
 /// A rule as the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawRule {
-    /// Its chain.
+    /// The chain's name in its table.
     pub chain: String,
     /// Its expressions, as attributes.
     pub expressions: Vec<u8>,
@@ -113,12 +113,12 @@ impl RawRule {
     }
 }
 
-/// A table.
+/// A table is known by family and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Its family.
+    /// The hooks and packets that it sees.
     pub family: Family,
-    /// Its name.
+    /// Unique in its family.
     pub name: Name,
 }
 
@@ -157,9 +157,9 @@ pub struct BaseChain {
 /// A base chain as the kernel has it, of any table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignChain {
-    /// Its table.
+    /// Where the chain is.
     pub table: Table,
-    /// Its name.
+    /// Unique in its table, base chain or not.
     pub name: String,
     /// `NF_INET_*` or `NF_BR_*`.
     pub hook: u32,
@@ -201,12 +201,12 @@ impl ForeignChain {
     }
 }
 
-/// A chain.
+/// A chain is known by table and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// Its table.
+    /// Where the chain is.
     pub table: Table,
-    /// Its name.
+    /// Unique in its table.
     pub name: Name,
     /// Its hook, if it is a base chain.
     pub base: Option<BaseChain>,

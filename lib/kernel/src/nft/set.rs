@@ -145,9 +145,9 @@ pub enum SetKind {
 /// A set or map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
-    /// Its table.
+    /// Where the set is.
     pub table: Table,
-    /// Its name.
+    /// Unique in its table, maps included.
     pub name: Name,
     /// The fields of its key; several are concatenated.
     pub key: &'static [Key],

@@ -33,10 +33,10 @@ pub struct TuningRecord {
     /// What they were set to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted_sysctls: Vec<(String, String)>,
-    /// The MAC.
+    /// The MAC before weft-tuning changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
-    /// The MTU.
+    /// The MTU before weft-tuning changed it, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
     /// The host's end of the pair and its MTU.
@@ -45,7 +45,7 @@ pub struct TuningRecord {
     /// Promiscuous mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promiscuous: Option<bool>,
-    /// All multicast.
+    /// `allmulti` before weft-tuning changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all_multicast: Option<bool>,
     /// The length of the transmit queue.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct AddressRecord {
     /// The address with its prefix length.
     pub address: IpNetwork,
-    /// The gateway.
+    /// The router for this address's routes, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
     /// The pool it is leased from; none if another IPAM plugin manages it.
@@ -55,19 +55,19 @@ impl AddressRecord {
 pub struct PortRecord {
     /// IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP.
     pub protocol: u8,
-    /// The host's port.
+    /// On the host, 1 to 65535.
     pub host_port: u16,
     /// The host's address; none for all of the family.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<IpAddr>,
     /// The container's address.
     pub address: IpAddr,
-    /// The container's port.
+    /// In the container, 1 to 65535.
     pub container_port: u16,
 }
 
 impl PortRecord {
-    /// The protocol's name.
+    /// tcp, udp or sctp, as configurations have it.
     pub fn protocol_name(&self) -> &'static str {
         match self.protocol {
             6 => "tcp",

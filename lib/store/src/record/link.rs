@@ -20,7 +20,7 @@ pub enum LinkRecord {
         /// The end in the container. A rebuilt store may not know it.
         own: Option<ContainerLink>,
     },
-    /// On a parent.
+    /// A macvlan or ipvlan, which ends with its parent or its container.
     OnParent {
         /// The interface in the container.
         own: ContainerLink,
@@ -108,9 +108,9 @@ pub fn segment_of_bridge(bridge: &str, vlan: Option<u16>) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostLink {
-    /// Its name.
+    /// In the host's namespace.
     pub name: String,
-    /// Its MAC.
+    /// Not the container's.
     pub mac: Mac,
     /// The bridge it is a port of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,7 +142,7 @@ impl HostLink {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerLink {
-    /// Its name.
+    /// In the container.
     pub name: String,
     /// Its MAC; none for an interface without.
     #[serde(with = "mac_text")]
@@ -180,7 +180,7 @@ pub struct DeviceRecord {
     pub name: String,
     /// The name it has besides, by which it is found wherever it is and whatever it is called.
     pub alternative_name: String,
-    /// Its index.
+    /// In the host's namespace.
     pub index: u32,
     /// Its MAC; none for an interface without.
     #[serde(with = "mac_text")]
@@ -195,7 +195,7 @@ pub struct DeviceRecord {
     pub promiscuous: bool,
     /// Whether it took in all multicast frames.
     pub all_multicast: bool,
-    /// Its addresses.
+    /// What the device had on the host, to be put back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpNetwork>,
 }

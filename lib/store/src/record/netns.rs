@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A container's network namespace, as it was at ADD.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetnsRecord {
-    /// The path.
+    /// `CNI_NETNS` of the ADD.
     pub path: String,
     /// The device number of the namespace file.
     pub dev: u64,
