@@ -17,7 +17,7 @@ use crate::output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Report every problem of the host's rules, and rules that mean nobody at the moment
+    /// Report every problem of the host's rules, and rules that match no container at the moment
     Check {
         /// Files instead of those of /etc/weft/policies.d
         files: Vec<PathBuf>,
@@ -32,7 +32,7 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 pub(crate) struct Question {
-    /// Who begins: a container's name, id (or its beginning), NETWORK/NAME or NAMESPACE/NAME, an address, or "host"
+    /// The side that begins: a container's name, id (or its beginning), NETWORK/NAME or NAMESPACE/NAME, an address, or "host"
     from: String,
     /// With whom
     to: String,
@@ -119,7 +119,7 @@ fn without_effect(rule: &Rule, records: &[AttachmentRecord]) -> Option<&'static 
     });
     let is_known = meant.clone().next().is_some();
     let is_open = meant.all(|one| one.isolation.is_none() && !one.is_kept_apart());
-    (is_known && is_open).then_some("nobody whom it means is of a closed network")
+    (is_known && is_open).then_some("no container that it matches is in a closed network")
 }
 
 fn explain(host: &mut Host, question: &Question) -> Result<()> {
@@ -172,7 +172,7 @@ fn words(party: Party<'_>) -> String {
     }
 }
 
-/// What somebody has called one side.
+/// A side, as it was named on the command line.
 enum Named<'a> {
     Address(IpAddr),
     Host,

@@ -126,7 +126,7 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
 ///
 /// The lock keeps the rules as they are until its elements are in the kernel.
 fn obey(host: &mut Host, record: &mut AttachmentRecord) -> Result<Option<FileLock>, WeftError> {
-    /// Somebody may change them again and again.
+    /// Other processes may change them again and again.
     const ATTEMPTS: u32 = 20;
     let is_concerned = record
         .nft
@@ -154,7 +154,7 @@ fn obey(host: &mut Host, record: &mut AttachmentRecord) -> Result<Option<FileLoc
     })
 }
 
-/// Held until everything is made: who removes what is unused waits for it.
+/// Held until everything is made: a removal of what is unused waits for it.
 fn lock_links(host: &Host) -> Result<FileLock, WeftError> {
     Ok(host.store.named_lock(LINKS_LOCK, Sharing::Shared)?)
 }

@@ -158,7 +158,7 @@ pub fn refuse_in_container(plan: &ChildPlan, fields: &Fields<'_>) {
 /// What `ingressPolicy` of the reference plugin `firewall` says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IngressPolicy {
-    /// Everybody may begin connections.
+    /// Every container may begin connections.
     #[default]
     Open,
     /// Not the containers of other closed networks.

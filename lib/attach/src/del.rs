@@ -39,7 +39,7 @@ pub fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
         .flatten()
         .unwrap_or_default();
     errors.extend(detach_records(host, target, records, &prev).err());
-    // After everything that names the addresses: they are somebody else's at once.
+    // After everything that names the addresses: they may be another container's at once.
     for plugin in delegates {
         let outcome = DelegateIpam::new(&plugin, request).del();
         errors.extend(outcome.err().map(WeftError::from));

@@ -81,7 +81,7 @@ pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, WeftError> {
 }
 
 /// Collects what a scope allows: recorded attachments, then links and nft elements whose record is
-/// lost, then what nobody shares any more.
+/// lost, then what none shares any more.
 ///
 /// # Errors
 /// All failures together.
@@ -145,7 +145,7 @@ fn remove_orphaned_links(host: &mut Host, scope: &GcScope) -> Result<(), WeftErr
     links::delete(host, &orphans)
 }
 
-/// Interfaces on a parent that have lost their record are seen by nobody but their container: every
+/// Interfaces on a parent that have lost their record are seen only in their container: every
 /// namespace there is has to be looked into.
 fn remove_orphans_inside(host: &Host, scope: &GcScope) -> Result<(), WeftError> {
     // A lost record alone is no proof of death.
@@ -185,8 +185,9 @@ fn remove_orphaned_access(host: &mut Host) -> Result<(), WeftError> {
     Ok(())
 }
 
-/// Elements whose owner has neither record nor link, and those of this network if nobody is in it any more: a
-/// record that is lost opens nothing, for what guards a link stays with it. Under the links lock: who is about to add some, or has found one to be there already, is not disturbed.
+/// Elements whose owner has neither record nor link, and those of this network if none is in it any more: a
+/// record that is lost opens nothing, for what guards a link stays with it. Under the links lock, so that an ADD that
+/// is about to add some, or has found one to be there already, is not disturbed.
 fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), WeftError> {
     if !host.nft()?.has_table(&ruleset::NAT)? {
         return Ok(());

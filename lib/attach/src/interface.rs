@@ -44,7 +44,7 @@ impl Plugin for InterfacePlugin {
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
         let mut host = Host::of_environment(&request.env)?;
-        // A configuration that cannot be read keeps nobody from collecting what is recorded.
+        // A configuration that cannot be read does not keep GC from collecting what is recorded.
         let is_inside =
             (self.read)(request).is_ok_and(|settings| settings.link.kind().is_seen_inside_only());
         Ok(crate::gc(&mut host, request, is_inside)?)

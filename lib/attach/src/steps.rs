@@ -35,7 +35,7 @@ pub(crate) struct Created {
     pub(crate) replaced_addresses: Vec<(String, IpNetwork)>,
     /// Parameters with the values that they had, in the order in which they were set.
     pub(crate) sysctls: Vec<(String, String)>,
-    /// Nobody of Weft's was on the bridge before.
+    /// No attachment of Weft's was on the bridge before.
     pub(crate) is_first_on_segment: bool,
     /// The container's interface was made before its addresses were known.
     pub(crate) container_link: bool,

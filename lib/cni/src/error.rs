@@ -24,7 +24,7 @@ macro_rules! codes {
                 match self { $(Self::$name => $title,)* }
             }
 
-            /// What somebody who meets the code should do.
+            /// What to do when the code is met.
             pub const fn remedy(self) -> &'static str {
                 match self { $(Self::$name => $remedy,)* }
             }
@@ -102,7 +102,7 @@ codes! {
     /// The kernel has no driver for the interface.
     DriverMissing = 111, "the kernel lacks a driver",
         "load the module that the message names, or use a kernel built with its option";
-    /// A published port is somebody else's.
+    /// A published port is taken.
     PortTaken = 112, "port of the host taken",
         "publish another port, or another address of the host; the message names the attachment or process that has this one";
     /// A bug: a plugin stopped where it must not.

@@ -60,8 +60,8 @@ pub fn forget_network(host: &mut Host, name: &str) -> Result<(), WeftError> {
     host.store
         .write(|transaction| transaction.remove_network(name))?;
     match apply(host) {
-        // Files with mistakes keep nobody from being removed; what is in force stays until they are
-        // put right, and means nobody of this network any more.
+        // Files with mistakes keep no container from being removed; the rules in force stay until the files are
+        // put right, and match no container of this network any more.
         Err(WeftError::Cni(error)) => {
             tracing::warn!(error = error.msg, "policies are not applied");
             Ok(())

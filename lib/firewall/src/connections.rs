@@ -96,7 +96,7 @@ fn came_by(connection: &Connection, port: &PortRecord) -> bool {
 }
 
 /// Attachments go: what came by their ports ends, and everything to and from the addresses of those that
-/// were kept apart, so that it does not go on with whoever has them next. One look at the kernel's list
+/// were kept apart, so that it does not go on with their next holder. One look at the kernel's list
 /// for all of them.
 pub fn end_of_gone(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), WeftError> {
     let mut addresses: HashSet<IpAddr> = records.iter().flat_map(|one| kept_apart(one)).collect();
@@ -141,7 +141,7 @@ fn addresses_of(record: &AttachmentRecord) -> impl Iterator<Item = IpAddr> {
     own.chain(given.copied())
 }
 
-/// Whether an address is not leased from Weft's store, which would give it to nobody else meanwhile.
+/// Whether an address is not leased from Weft's store, which would give it to no other meanwhile.
 fn has_foreign_address(record: &AttachmentRecord) -> bool {
     record.addresses.is_empty() || record.addresses.iter().any(|one| one.pool.is_none())
 }

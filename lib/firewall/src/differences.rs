@@ -51,7 +51,7 @@ pub fn differences(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     let wanted = lines(&mut NftSocket::open_in(&netns, &home)?)?;
     let there = lines(host.nft()?)?;
     let not_admitted = not_admitted(host)?;
-    // Nobody has needed a table yet: that there is none is right.
+    // No attachment has needed a table yet: that there is none is right.
     if there.is_empty() && !is_needed(host)? {
         return Ok(not_admitted);
     }
@@ -199,9 +199,9 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
         policy::end_denied(host)?;
         return Ok(before);
     }
-    // Whoever attaches or detaches meanwhile waits.
+    // ADD and DEL wait meanwhile.
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
-    // Tables that nobody needs go, unless the administrator has rules there.
+    // Tables that no attachment needs go, unless the administrator has rules there.
     if is_needed(host)? || !ruleset::delete_tables(host)? {
         restore::rebuild(host)?;
         crate::apply(host)?;

@@ -23,7 +23,7 @@ pub fn add_elements(host: &mut Host, record: &AttachmentRecord) -> Result<(), We
     }
 }
 
-/// Tables are missing: nobody has needed them, or somebody deleted them. They are made, each whole,
+/// Tables are missing: no attachment has needed them, or they were deleted. They are made, each whole,
 /// and everything that the stores know is put into them.
 pub fn restore(host: &mut Host, record: Option<&AttachmentRecord>) -> Result<(), WeftError> {
     let state = readable_state(host);
@@ -41,7 +41,7 @@ pub fn restore(host: &mut Host, record: Option<&AttachmentRecord>) -> Result<(),
         }
     }
     match fill(host.nft()?, &elements) {
-        // An older Weft's table, or somebody deleted part of it: it is made anew.
+        // An older Weft's table, or part of it was deleted: it is made anew.
         Err(WeftError::Kernel(error)) if error.is_absent() => make_anew(host, &state, record)?,
         outcome => outcome?,
     }
@@ -71,8 +71,8 @@ fn create(table: &Table, state: &State, batch: &mut Batch) {
 }
 
 /// Both tables in one batch, whatever there was, with everything that the stores know and a new record;
-/// the administrator's rules stay. Only if nobody has changed anything since the stores were read: what
-/// somebody has added meanwhile would be gone.
+/// the administrator's rules stay. Only if nothing has changed since the stores were read: what
+/// another process has added meanwhile would be gone.
 fn make_anew(
     host: &mut Host,
     state: &State,

@@ -66,7 +66,7 @@ pub struct IpamConfig {
     pub dns: Dns,
     /// The name that leases are kept under.
     pub pool: Option<Pool>,
-    /// Who gets its last address again.
+    /// The key whose last address is given again.
     pub sticky_key: Option<String>,
     /// Whether anybody does in this network.
     pub is_sticky: bool,

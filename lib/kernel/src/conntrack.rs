@@ -25,7 +25,7 @@ const HEADER_BYTES: usize = 4;
 /// A tracked connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
-    /// As whoever began it sent it.
+    /// As the side that began it sent it.
     pub original: Tuple,
     /// As the answers come: after translation.
     pub reply: Tuple,

@@ -136,7 +136,7 @@ impl KernelError {
         self.errno() == Some(Errno::EXFULL)
     }
 
-    /// Whether the object is in somebody else's use.
+    /// Whether the object is in use elsewhere.
     pub fn is_busy(&self) -> bool {
         self.errno() == Some(Errno::EBUSY)
     }

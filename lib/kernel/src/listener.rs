@@ -1,4 +1,4 @@
-//! Who listens on a port of the host.
+//! Which process listens on a port of the host.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ pub enum Transport {
     Udp,
 }
 
-/// Whether somebody in this namespace has the port. A try to bind it tells, because nothing else
+/// Whether a process of this namespace has the port. A try to bind it tells, because nothing else
 /// knows of all address families and wildcards.
 pub fn is_taken(transport: Transport, address: SocketAddr) -> bool {
     let family = match address {
@@ -36,7 +36,7 @@ pub fn is_taken(transport: Transport, address: SocketAddr) -> bool {
         return false;
     };
     if transport == Transport::Tcp {
-        // Connections that are about to end (TIME_WAIT) are nobody's any more.
+        // Connections that are about to end (TIME_WAIT) belong to no process any more.
         let _ = setsockopt(&socket, sockopt::ReuseAddr, &true);
     }
     if address.is_ipv6() {
@@ -46,7 +46,7 @@ pub fn is_taken(transport: Transport, address: SocketAddr) -> bool {
     outcome == Err(Errno::EADDRINUSE)
 }
 
-/// The ports of this namespace that somebody waits on, where the kernel lists them. A TCP socket that is
+/// The ports of this namespace that a process waits on, where the kernel lists them. A TCP socket that is
 /// bound and does not listen is not among them.
 pub fn open_ports(transport: Transport) -> Option<BTreeSet<u16>> {
     let listed = match transport {
@@ -86,7 +86,7 @@ pub struct Listener {
     pub command: String,
 }
 
-/// Who has a port; `None` if it cannot be found out. For an error message: it looks at every
+/// The process that has a port; `None` if it cannot be found out. For an error message: it looks at every
 /// process.
 pub fn holder(transport: Transport, address: SocketAddr) -> Option<Listener> {
     let table = match transport {

@@ -83,8 +83,8 @@ pub fn host_mac(id: &AttachmentId) -> Mac {
     Mac::from_digest(&digest(&[b"host", &id.digest()]))
 }
 
-/// The container's MAC: with an address it derives from that, so that whoever gets the address
-/// next has the same MAC and nobody's ARP cache is stale.
+/// The container's MAC: with an address it derives from that, so that the address's next holder
+/// has the same MAC and no ARP cache is stale.
 pub fn container_mac(id: &AttachmentId, address: Option<IpAddr>) -> Mac {
     match address {
         Some(ip) => {
@@ -125,7 +125,7 @@ fn hex(digest: &[u8], digits: usize) -> String {
     text
 }
 
-/// The interface for a parent's frames with one tag, as everybody names it, if that is not too long.
+/// The interface for a parent's frames with one tag, as other programs name it, if that is not too long.
 pub fn vlan_link_name(parent: &str, id: u16) -> String {
     let name = format!("{parent}.{id}");
     if name.len() <= NAME_BYTES {
@@ -147,7 +147,7 @@ pub fn host_access_name(parent: &str) -> String {
     )
 }
 
-/// A name that nobody else gives: that of an interface of the host besides its own while it is in a
+/// A name that no other program gives: that of an interface of the host besides its own while it is in a
 /// container, and of one on a parent until it is there.
 pub fn alternative_name(id: &AttachmentId) -> String {
     format!("weft{}", id.short_hash(11))

@@ -102,7 +102,7 @@ impl Transaction<'_> {
         let from = entry_key(seen.sequence.saturating_add(1));
         let is_entry = |key: &[u8]| key.first() == Some(&kind::CHANGE);
         let found = self.scan_while(&from, usize::MAX, &is_entry)?;
-        // Where not all are there, somebody else has removed them.
+        // Where not all are there, another process has removed them.
         let is_whole = u64::try_from(found.len()) == Ok(missed);
         Ok((position, is_whole.then(|| found.into_values().collect())))
     }

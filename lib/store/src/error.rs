@@ -27,7 +27,7 @@ pub enum StoreError {
     LockTimeout {
         /// The lock file.
         path: PathBuf,
-        /// Process id and command of whoever has it now.
+        /// Process id and command of its holder.
         holder: String,
         /// How long it was waited for.
         seconds: u64,
@@ -53,7 +53,7 @@ pub enum StoreError {
     AttachmentExists {
         /// The attachment that is recorded already.
         id: AttachmentId,
-        /// Who made it.
+        /// The plugin that made it.
         plugin: String,
     },
     /// All addresses are leased.
@@ -73,7 +73,7 @@ pub enum StoreError {
         network: String,
         /// As it was asked for.
         address: IpAddr,
-        /// Who has it.
+        /// The attachment that has it.
         holder: Box<AttachmentId>,
     },
     /// An attachment of another network has the address, on the same bridge or master.
@@ -85,7 +85,7 @@ pub enum StoreError {
         segment: String,
         /// As it was asked for.
         address: IpAddr,
-        /// Who has it.
+        /// The attachment that has it.
         holder: Box<AttachmentId>,
     },
     /// Another attachment has published the port.

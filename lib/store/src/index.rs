@@ -50,7 +50,7 @@ impl Transaction<'_> {
         Ok(found)
     }
 
-    /// Who has an address on a bridge or master.
+    /// The attachment that has an address on a bridge or master.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].
@@ -83,7 +83,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Refuses leased addresses that somebody else has on the same segment. What another IPAM plugin gives is its
+    /// Refuses leased addresses that another attachment has on the same segment. What another IPAM plugin gives is its
     /// own business.
     pub(crate) fn refuse_on_segment(&self, record: &AttachmentRecord) -> Result<(), StoreError> {
         let Some(segment) = record.link.segment() else {

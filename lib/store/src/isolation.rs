@@ -1,4 +1,4 @@
-//! Who may begin a connection with the containers of a network.
+//! From where connections to the containers of a network may begin.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// Everybody may.
+    /// From everywhere.
     #[default]
     None,
     /// Only whom a policy allows, containers of the same network included.
@@ -20,7 +20,7 @@ pub enum Isolation {
     Peer,
     /// Those, and the containers of the networks it is connected with.
     Mesh,
-    /// Everybody but the containers of other networks that are closed.
+    /// From everywhere but the containers of other networks that are closed.
     Apart,
 }
 
@@ -39,7 +39,7 @@ impl Isolation {
         }
     }
 
-    /// Whether everybody may.
+    /// Whether it is open.
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }

@@ -25,7 +25,7 @@ pub struct Pool {
 /// A lease as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Who holds it.
+    /// The attachment that holds it.
     pub holder: AttachmentId,
     /// The range it was leased from, which is where it is queued when it is released; empty for
     /// none.
@@ -43,12 +43,12 @@ pub enum LeaseRequest {
     Exactly(IpAddr),
 }
 
-/// Who is to hold a lease.
+/// The attachment that is to hold a lease.
 #[derive(Debug, Clone, Copy)]
 pub struct Holder<'a> {
     /// The attachment that gets the lease.
     pub id: &'a AttachmentId,
-    /// The bridge or master that its interface is on, where an address is nobody else's.
+    /// The bridge or master that its interface is on, where an address is one attachment's alone.
     pub segment: Option<&'a str>,
 }
 
@@ -167,7 +167,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Puts addresses that somebody may come back for at the end of the queue, in ranges that
+    /// Puts addresses that a pod may come back for at the end of the queue, in ranges that
     /// nothing was ever leased from (a fresh store). `addresses` is asked only then.
     ///
     /// # Errors
@@ -400,7 +400,7 @@ impl Transaction<'_> {
                     false => self.first_released(&queue, pool, range, segment),
                 };
             }
-            // Excluded since: it is put with those of no range, for whoever may have it again.
+            // Excluded since: it is put with those of no range, for a range that may have it again.
             self.unqueue(&pool.name, &released);
             let Released {
                 address,

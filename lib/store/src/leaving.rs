@@ -1,7 +1,7 @@
 //! Notes of attachments of which nothing is left but what several DELs can end together.
 //!
-//! A DEL that has to wait for another one's deletion of links leaves a note, and whoever comes to it
-//! first ends the work of all notes at once. A note is a file beside the database, one a process, so one
+//! A DEL that has to wait for another one's deletion of links leaves a note, and the first DEL that comes to it
+//! ends the work of all notes at once. A note is a file beside the database, one a process, so one
 //! that is killed leaves it to the next.
 
 use std::fs;
@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::record::AttachmentRecord;
 use crate::store::Store;
 
-/// Nobody waits so long: what cannot be read has been left by a crash.
+/// No process waits so long: what cannot be read has been left by a crash.
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 /// In front of the name while it is written.
 const UNWRITTEN: &str = ".";
@@ -54,7 +54,7 @@ pub struct LeavingNote {
 }
 
 impl LeavingNote {
-    /// Whether somebody has done what it asks for.
+    /// Whether what it asks for is done.
     pub fn is_served(&self) -> bool {
         matches!(self.path.try_exists(), Ok(false))
     }

@@ -61,7 +61,7 @@ impl FileLock {
         )
     }
 
-    /// Takes it alone if nobody holds it.
+    /// Takes it alone if no process holds it.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -137,7 +137,7 @@ fn wait(
     }
 }
 
-/// A lock was waited for too long; the message names who holds it.
+/// A lock was waited for too long; the message names the holder.
 pub(crate) fn timed_out(path: &Path, timeout: Duration) -> StoreError {
     let file = std::fs::metadata(path).ok();
     StoreError::LockTimeout {
@@ -149,7 +149,7 @@ pub(crate) fn timed_out(path: &Path, timeout: Duration) -> StoreError {
     }
 }
 
-/// Who holds a flock on the file, from proc_locks(5).
+/// The process that holds a flock on the file, from proc_locks(5).
 fn holder((dev, ino): (u64, u64)) -> Option<String> {
     let (major, minor) = (nix::sys::stat::major(dev), nix::sys::stat::minor(dev));
     let object = format!("{major:02x}:{minor:02x}:{ino}");

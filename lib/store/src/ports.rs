@@ -86,7 +86,7 @@ fn overlap(one: &str, other: &str) -> bool {
     family == other_family && (ip.is_none() || other_ip.is_none() || ip == other_ip)
 }
 
-/// A claim that covers a port somebody asks for.
+/// A claim that covers a port that is asked for.
 struct Claim {
     holder: AttachmentId,
     /// The port that is asked for.
@@ -180,7 +180,7 @@ impl Transaction<'_> {
         Ok(holders)
     }
 
-    /// Gives ports back; those of somebody else stay. Who has had them together with the attachment is to serve
+    /// Gives ports back; those of others stay. Who has had them together with the attachment is to serve
     /// them now.
     pub(crate) fn release_ports(
         &mut self,

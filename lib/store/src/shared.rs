@@ -1,6 +1,6 @@
 //! What several attachments need together: it exists while at least one of them does.
 //!
-//! A count of users, kept in the same transactions as the attachments. What nobody uses any more
+//! A count of users, kept in the same transactions as the attachments. What none uses any more
 //! is remembered as idle until it has been removed from the kernel, so that a crash in between is
 //! found by the next DEL or GC.
 
@@ -158,7 +158,7 @@ impl Transaction<'_> {
         self.put(key, &users)
     }
 
-    /// Remembers that there is something to do, though nobody has used the object.
+    /// Remembers that there is something to do, though no attachment has used the object.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].
@@ -197,7 +197,7 @@ impl Transaction<'_> {
         Ok(self.first(&[kind::IDLE])?.is_some())
     }
 
-    /// Forgets an object that has been removed, unless somebody uses it again.
+    /// Forgets an object that has been removed, unless it is used again.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].

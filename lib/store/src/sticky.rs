@@ -58,7 +58,7 @@ impl StickyLeases {
             .unwrap_or_default()
     }
 
-    /// The addresses that any key had in the pool. After a reboot nobody else should get them while
+    /// The addresses that any key had in the pool. After a reboot no other pod should get them while
     /// there are others.
     pub fn all_addresses(&self, pool: &str) -> Vec<IpAddr> {
         let Ok(entries) = fs::read_dir(&self.dir) else {

@@ -83,8 +83,8 @@ impl Store {
 
     /// A lock for something that only one process may do at a time, besides the store.
     ///
-    /// flock(2) lets those who share a lock pass one who waits to have it alone, for ever where they come
-    /// and go. Who has waited for a second closes the turnstile that all of them come through.
+    /// flock(2) lets processes that share a lock pass one that waits to have it alone, for ever where they come
+    /// and go. A process that has waited for a second closes the turnstile that all of them come through.
     ///
     /// # Errors
     /// [`StoreError::LockTimeout`], [`StoreError::Io`].
@@ -94,7 +94,7 @@ impl Store {
         let path = self.lock_path(name)?;
         let turnstile = self.lock_path(&format!("{name}.turn"))?;
         let in_turn = |turn: Result<FileLock, StoreError>| match turn {
-            // Who stands in it only waits as well.
+            // The one that stands in it only waits as well.
             Err(StoreError::LockTimeout { .. }) => Err(lock::timed_out(&path, timeout)),
             turn => turn,
         };
@@ -124,7 +124,7 @@ impl Store {
         FileLock::exclusive(&self.lock_path(name)?, timeout)
     }
 
-    /// The same, alone, if nobody holds it.
+    /// The same, alone, if no process holds it.
     ///
     /// # Errors
     /// [`StoreError::Io`].

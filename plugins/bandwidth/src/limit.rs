@@ -2,7 +2,7 @@
 //! how many packets and connections it may begin.
 //!
 //! They become part of the attachment's record; a record is made if the interface plugin is not
-//! Weft's. Whoever removes the attachment removes them.
+//! Weft's. The attachment's DEL removes them.
 
 use std::net::IpAddr;
 

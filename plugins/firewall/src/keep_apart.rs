@@ -1,7 +1,7 @@
 //! Keeping an interface that another plugin of the chain has made apart from other networks.
 //!
 //! The bridge becomes a closed network of nf_tables; a record is made if the interface plugin is not
-//! Weft's. Whoever removes the attachment opens what nobody closes any more.
+//! Weft's. The attachment's DEL opens what nothing closes any more.
 
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! Ports of the host that lead to a container.
 //!
 //! They become part of the attachment's record; a record is made if the interface plugin is not
-//! Weft's. Whoever removes the attachment removes them.
+//! Weft's. The attachment's DEL removes them.
 //!
 //! Why it is so: docs/decisions/ports.md.
 
@@ -85,7 +85,7 @@ fn add_once(
     }
     let path = request.env.get("CNI_NETNS").unwrap_or_default();
     let netns = namespaces::record_at(path)?;
-    // Who switches off what nobody needs waits until it is clear that somebody does again.
+    // A process that switches off what is idle waits until it is clear whether it is needed again.
     let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
     let mut parts = parts(host, &id, &result, wanted)?;
     refuse_listeners(&parts.ports, &id)?;
@@ -230,7 +230,7 @@ fn parts(
     Ok(parts)
 }
 
-/// Whether nobody else is on the container's link.
+/// Whether the container's link has no other interface.
 fn is_alone(address: &IpNetwork) -> bool {
     address.prefix() == IpFamily::of(address.ip()).bits()
 }
@@ -278,13 +278,13 @@ fn localhost(host: &mut Host, parts: &mut Parts) -> Result<(), WeftError> {
     Ok(())
 }
 
-/// The way of 127.0.0.1 is shared with others, unless somebody else has opened it, who may need it.
+/// The way of 127.0.0.1 is shared with others, unless another program has opened it, which may need it.
 fn share_localhost(parts: &mut Parts, transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let Some((link, is_on)) = &parts.localhost else {
         return Ok(());
     };
     let object = SharedObject::RouteLocalnet { link: link.clone() };
-    // What nobody uses any more and is still to be switched off is Weft's too.
+    // What no attachment uses any more and is still to be switched off is Weft's too.
     let is_ours =
         || Ok(transaction.idle_objects()?.contains(&object) || transaction.users_of(&object)? > 0);
     if *is_on && !is_ours()? {
@@ -353,7 +353,7 @@ fn ports_of(mapping: &PortMapping, addresses: &[IpNetwork]) -> Vec<PortRecord> {
 /// Refuses a port that a process of the host has: it would not be reached any more. The container's
 /// own runtime is no such process: Podman holds the ports of its containers.
 fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), WeftError> {
-    /// To try a port costs a socket: beyond so many, only those are tried that somebody waits on.
+    /// To try a port costs a socket: beyond so many, only those are tried that a process waits on.
     const MANY: usize = 64;
     let open = |transport| {
         let list = || listener::open_ports(transport);

@@ -1,7 +1,7 @@
 //! Settings of an interface that another plugin of the chain has made, and of its namespace.
 //!
 //! They become part of the attachment's record, with what was there before; a record is made if the
-//! other plugin is not Weft's. Whoever removes the attachment puts everything back.
+//! other plugin is not Weft's. The attachment's DEL puts everything back.
 
 use weft_attach::chained::Ends;
 use weft_attach::chained::record::{foreign, recorded, withdraw};

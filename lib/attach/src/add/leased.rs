@@ -47,7 +47,7 @@ impl Leased {
     }
 }
 
-/// An address that somebody else manages.
+/// An address that another IPAM plugin manages.
 fn address_of(ip: &IpConfig) -> AddressRecord {
     AddressRecord {
         address: ip.address,

@@ -214,7 +214,7 @@ fn undo_delegate(
     {
         tracing::warn!(%second, "IPAM DEL after a failed ADD");
     }
-    // Somebody may have put into the kernel what the record names.
+    // Another process may have put into the kernel what the record names.
     let named =
         |transaction: &Transaction<'_>| Ok(transaction.attachment(&plan.id)?.into_iter().collect());
     let removed = take_out(host, Vec::new(), &named, |_| Ok(()), &|transaction| {

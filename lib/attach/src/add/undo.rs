@@ -31,7 +31,7 @@ pub(super) fn undo(
     )
 }
 
-/// What somebody who came meanwhile needs stays.
+/// What another attachment needs by now stays.
 fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), WeftError> {
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     let bridge = plan.kind().bridge().unwrap_or_default().to_owned();

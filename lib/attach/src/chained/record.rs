@@ -50,7 +50,7 @@ pub fn recorded(host: &mut Host, request: &Request) -> Result<Recorded, WeftErro
     let outcome = host.store.read(|transaction| {
         Ok(Recorded {
             records: target.records_in(transaction)?,
-            // Who looks closer says why this cannot be told.
+            // A closer look says why this cannot be told.
             has_idle: transaction.has_idle().unwrap_or(true),
         })
     });

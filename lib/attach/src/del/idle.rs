@@ -1,4 +1,4 @@
-//! Removing what attachments shared and nobody uses any more.
+//! Removing what attachments shared and none uses any more.
 //!
 //! Why it is so: docs/decisions/store.md.
 
@@ -23,9 +23,9 @@ pub fn remove_idle(host: &mut Host) -> Result<(), WeftError> {
 
 /// The same after a transaction has found idle objects.
 pub fn remove_found(host: &mut Host) -> Result<(), WeftError> {
-    // Until the store knows what is gone: who uses it again meanwhile would leave it behind.
+    // Until the store knows what is gone: an ADD that uses it again meanwhile would leave it behind.
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
-    // Who came back to use one before the lock was taken has made it busy again.
+    // An ADD that came before the lock was taken has made it busy again.
     let mut idle = host.store.read(|transaction| transaction.idle_objects())?;
     if idle.is_empty() {
         return Ok(());
@@ -62,7 +62,7 @@ pub fn remove_found(host: &mut Host) -> Result<(), WeftError> {
     WeftError::collect("removing what is no longer used", errors)
 }
 
-/// A failed ADD leaves no tables that it has made, unless somebody needs them by now. The links lock
+/// A failed ADD leaves no tables that it has made, unless another attachment needs them by now. The links lock
 /// is held.
 pub fn remove_made_tables(host: &mut Host) -> Result<(), WeftError> {
     if host.has_made_tables && !users::is_needed(host, &SharedObject::Ruleset)? {

@@ -1,8 +1,8 @@
 //! The end of a DEL: links, their elements, the connections, then the records; many at the price of one.
 //!
 //! Deleting a link waits for RCU grace periods, and a look at the connections walks the kernel's whole
-//! table. A DEL that finds another one busy with that leaves a note and waits: who comes next does it
-//! for all notes, in one deletion, one look and one transaction, and who finds its note gone is done.
+//! table. A DEL that finds another one busy with that leaves a note and waits. The next one to get the
+//! lock does it for all notes, in one deletion, one look and one transaction; a DEL whose note is gone is done.
 //! Until a link is gone its elements stay: they guard what its container sends.
 //!
 //! Why it is so: docs/decisions/calls.md.
@@ -25,7 +25,7 @@ pub(crate) fn finish(
     records: &[&AttachmentRecord],
     names: &[String],
 ) -> Result<(), WeftError> {
-    // The mark before the note: who reads the note deletes the marked links.
+    // The mark before the note: the reader of the note deletes the marked links.
     let has_links = !links::mark(host, names)?.is_empty();
     let has_idle = if !has_links && !host.store.has_leaving() {
         forget(host, records, &[])?
@@ -43,7 +43,7 @@ pub(crate) fn finish(
     }
 }
 
-/// Waits with a note; none if it has been served. Whether something shared is left to nobody else.
+/// Waits with a note; none if it has been served. Whether it has to remove something shared.
 fn wait(host: &mut Host, records: &[&AttachmentRecord]) -> Result<Option<bool>, WeftError> {
     let note = match host.store.note_leaving(records) {
         Ok(note) => Some(note),
@@ -63,25 +63,25 @@ fn wait(host: &mut Host, records: &[&AttachmentRecord]) -> Result<Option<bool>, 
     Ok(Some(has_idle))
 }
 
-/// Ends what is noted, if nobody is about to: a DEL that was killed may have left it.
+/// Ends what is noted, if no other DEL is about to: a DEL that was killed may have left it.
 pub(crate) fn finish_left_over(host: &mut Host) -> Result<(), WeftError> {
     if !host.store.has_leaving() {
         return Ok(());
     }
     match host.store.named_lock_if_free(DELETE_LOCK)? {
-        // Who calls this removes what is idle in the end.
+        // The caller removes what is idle in the end.
         Some(_lock) => finish_all(host, &[]).map(drop),
         None => Ok(()),
     }
 }
 
 /// Ends one's own attachments and all that are noted. The delete lock is held. Returns whether
-/// something shared is left to nobody.
+/// something shared is to be removed.
 fn finish_all(host: &mut Host, own: &[&AttachmentRecord]) -> Result<bool, WeftError> {
     let noted = host.store.leaving();
     links::delete_marked(host)?;
     match end_noted(host, own, &noted) {
-        // Another's fault keeps nobody else from its end; whoever has left the note meets it.
+        // A fault of another DEL's attachment does not keep this one from its end; that DEL meets it.
         Err(error) if !own.is_empty() && !noted.is_empty() => {
             tracing::warn!(%error, "DEL ends its own attachment only");
             forget(host, own, &[])
@@ -114,7 +114,7 @@ fn end_noted(
 }
 
 /// The store's records of what is noted, as far as they are of the same ADD: a process that was killed may
-/// have left a note that is done, and its addresses are somebody else's by now.
+/// have left a note that is done, and its addresses may be another's by now.
 fn still_recorded(
     host: &Host,
     noted: &[(LeavingNote, Vec<Noted>)],

@@ -1,4 +1,4 @@
-//! Who still needs something of the host: every recorded attachment counts, whether or not it asked
+//! Which attachments still need something of the host: every recorded attachment counts, whether or not it asked
 //! for clean-up.
 
 use weft_node::{Host, WeftError};
@@ -20,7 +20,7 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
         SharedObject::Uplink { bridge, .. } => {
             ports.any(|port| port.bridge.as_ref() == Some(bridge))
         }
-        // Somebody else's interfaces may sit on it.
+        // Interfaces that are not Weft's may sit on it.
         SharedObject::Bridge { name } => {
             ports.any(|port| port.bridge.as_ref() == Some(name))
                 || record

@@ -238,7 +238,7 @@ impl PreparedLink for Port<'_> {
         Ok(self.interfaces(record, &facts))
     }
 
-    /// Whoever is told that the interface is there may use it at once: what it sends is not lost.
+    /// A container that is told that its interface is there may use it at once: what it sends is not lost.
     fn await_carrier(&self, host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
         match record.link.port() {
             Some(port) => carrier::await_port(host, &port.name),

@@ -112,7 +112,7 @@ impl LinkKind for ChildPlan {
         refused.map_err(unavailable)
     }
 
-    /// Where nobody answers ARP, everything is on the link.
+    /// Where nothing answers ARP, everything is on the link.
     fn gateway(&self, one: &AddressRecord) -> Option<std::net::IpAddr> {
         one.gateway.filter(|_| !self.is_routed())
     }
@@ -333,7 +333,7 @@ impl PreparedLink for Child<'_> {
     }
 }
 
-/// Routes where nobody answers ARP and the parent's namespace routes: everything is on the link,
+/// Routes where nothing answers ARP and the parent's namespace routes: everything is on the link,
 /// and so is everywhere else, unless IPAM knows better.
 fn routed(leased: &Leased) -> Vec<Route> {
     /// RT_SCOPE_LINK (linux/rtnetlink.h).

@@ -33,7 +33,7 @@ pub struct BridgePlan {
     pub group_forward_mask: Option<u16>,
     /// A host interface to be made a port.
     pub uplink: Option<String>,
-    /// Who may begin connections with the containers.
+    /// From where connections to the containers may begin.
     pub isolation: Isolation,
     /// The group of networks that reach each other.
     pub mesh: Option<String>,
@@ -45,7 +45,7 @@ pub struct BridgePlan {
     pub ignores_foreign_firewall: bool,
     /// No frames from port to port: even neighbours have to go by the host.
     pub alone: bool,
-    /// What nobody uses any more is removed.
+    /// Remove shared objects with their last user.
     pub cleanup: bool,
 }
 

@@ -35,7 +35,7 @@ pub enum HostAccess {
 }
 
 impl ChildPlan {
-    /// Whether the parent's namespace routes, and nobody asks for MAC addresses.
+    /// Whether the parent's namespace routes, without ARP or neighbour discovery.
     pub fn is_routed(&self) -> bool {
         matches!(
             self.kind,

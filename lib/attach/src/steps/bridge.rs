@@ -1,4 +1,4 @@
-//! The bridge: found or made, never taken from somebody else.
+//! The bridge: found or made, never taken from another program.
 
 use weft_cni::Mac;
 use weft_firewall::ruleset;
@@ -98,7 +98,7 @@ pub(crate) fn ensure(
     };
     let is_own = there.alias == BRIDGE_ALIAS;
     if !there.is_up && is_own {
-        // Just made, or by somebody who was killed.
+        // Just made, or by a process that was killed.
         set_ipv6(plan, there);
     }
     let mut batch = Batch::new();
@@ -190,7 +190,7 @@ fn set_ipv6(plan: &BridgePlan, there: &Link) {
     }
 }
 
-/// Deletes a bridge that Weft made, unless somebody has put ports on it.
+/// Deletes a bridge that Weft made, unless it has other ports.
 pub(crate) fn remove(host: &mut Host, name: &str) -> Result<(), WeftError> {
     let socket = host.route()?;
     let Some(found) = link::find(socket, name)? else {

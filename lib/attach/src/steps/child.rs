@@ -15,7 +15,7 @@ use super::parent::explain;
 #[derive(Debug)]
 pub(crate) struct NewChild<'a> {
     pub(crate) name: &'a str,
-    /// A name that nobody has anywhere, for the moment until it is in the container.
+    /// A name that no interface has anywhere, for the moment until it is in the container.
     pub(crate) first_name: &'a str,
     pub(crate) kind: ChildKind,
     /// Name and index, in the container's namespace if `in_container`.

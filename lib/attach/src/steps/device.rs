@@ -207,7 +207,7 @@ pub(crate) fn give_back(
         }
     }
     if link::find(host.route()?, &device.alternative_name)?.is_none() {
-        // Somebody has moved it on.
+        // It was moved on by other hands.
         for netns in namespaces::all().iter().filter(|netns| **netns != home) {
             let mut inside = RouteSocket::open_in(netns, &home)?;
             if let Some(there) = link::find(&mut inside, &device.alternative_name)? {
@@ -307,7 +307,7 @@ fn move_home(
     if !there.alternative_names.contains(&device.alternative_name) {
         link::add_alternative_name(there.index, &device.alternative_name, &mut batch);
     }
-    // Its own name may be taken by now: it gets one that nobody has, and its own afterwards.
+    // Its own name may be taken by now: it gets one that no interface has, and its own afterwards.
     link::set_down(there.index, &mut batch);
     link::move_to(
         there.index,

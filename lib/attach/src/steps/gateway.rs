@@ -178,7 +178,7 @@ pub(crate) fn not_forwarding(
     Ok(off)
 }
 
-/// Removes an address that nobody needs any more, if Weft added it.
+/// Removes an address that no attachment needs any more, if Weft added it.
 pub(crate) fn remove_address(
     host: &mut Host,
     link_name: &str,
@@ -198,7 +198,7 @@ pub(crate) fn remove_address(
     let mut batch = Batch::new();
     address::delete(found.index, gateway, &mut batch);
     match socket.commit(batch) {
-        // Somebody was faster.
+        // Another process was faster.
         Err(error) if error.is_absent() => Ok(()),
         outcome => Ok(outcome?),
     }

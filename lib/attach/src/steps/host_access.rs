@@ -2,7 +2,7 @@
 //!
 //! A parent does not talk to the interfaces that sit on it. So the host gets one of its own, and a
 //! route by it to each container's address. Neither side asks for the other's MAC: both are told.
-//! The host's interface answers no ARP and has no address, so that nobody outside ever takes it
+//! The host's interface answers no ARP and has no address, so that no machine outside ever takes it
 //! for the parent.
 //!
 //! Why it is so: docs/decisions/interfaces.md.

@@ -1,7 +1,7 @@
 //! Deleting links, many at the price of one.
 //!
 //! Deleting a link waits for RCU grace periods, 15 to 20 ms, but the kernel deletes all links of a
-//! group in one wait. So links are marked, then a lock is taken: who gets it deletes whatever is marked by
+//! group in one wait. So links are marked, then a lock is taken: its holder deletes whatever is marked by
 //! then. How DELs share more than that is in `leaving`.
 //!
 //! Why it is so: docs/decisions/calls.md.

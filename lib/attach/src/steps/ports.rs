@@ -74,7 +74,7 @@ pub fn succeed(host: &mut Host, id: &AttachmentId) -> Result<(), WeftError> {
     let Some(record) = record else {
         return Ok(());
     };
-    // Whoever was killed after the record was written has put none of them into the kernel.
+    // A process that was killed after the record was written has put none of them into the kernel.
     let (ports, elements) = served(&record);
     let mut part = AttachmentRecord::new(id.clone(), "");
     part.nft = elements;

@@ -26,7 +26,7 @@ pub fn originals(
 }
 
 /// What another attachment of the container has changed before was something else at first: that is what is put
-/// back by whoever goes last.
+/// back by the last to go.
 pub fn share_originals(
     transaction: &Transaction<'_>,
     record: &AttachmentRecord,
@@ -80,7 +80,7 @@ fn values_after(host: &Host, record: &AttachmentRecord, tuning: &TuningRecord) -
 }
 
 /// Puts everything back that is still there to be put back. What a container did to its own
-/// namespace since may keep something from it, but nobody from being removed.
+/// namespace since may keep something from it, but no attachment from being removed.
 ///
 /// # Errors
 /// The kernel's.

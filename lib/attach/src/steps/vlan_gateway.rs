@@ -28,7 +28,7 @@ pub(crate) fn ensure(
 ) -> Result<Link, WeftError> {
     if let Some(found) = link::find(host.route()?, name)? {
         if !found.is_up && found.alias == ALIAS {
-            // Whoever made it was killed before this, or is about to do it.
+            // The process that made it was killed before this, or is about to do it.
             bring_up(host, name)?;
         }
         return Ok(found);

@@ -25,7 +25,7 @@ impl Problems {
         self.invalid.borrow_mut().push(text.into());
     }
 
-    /// Notes a key nobody knows.
+    /// Notes an unknown key.
     pub fn unknown(&self, text: String) {
         self.unknown.borrow_mut().push(text);
     }

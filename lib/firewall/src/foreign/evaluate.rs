@@ -177,7 +177,7 @@ impl Look<'_> {
     }
 }
 
-/// Whether a set has a key of one field; if its keys have another length nobody knows.
+/// Whether a set has a key of one field; if its keys have another length that is not known.
 fn is_in_set(nft: &mut NftSocket, table: &Table, name: &str, known: &[u8]) -> Option<bool> {
     let set = Set {
         table: table.clone(),

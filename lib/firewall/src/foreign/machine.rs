@@ -1,6 +1,6 @@
 //! One rule of nf_tables, tried with one packet.
 //!
-//! What is not understood is neither true nor false: who asks takes nothing for certain then. Numbers are those of
+//! What is not understood is neither true nor false: the caller takes nothing for certain then. Numbers are those of
 //! linux/netfilter/nf_tables.h.
 
 use weft_cni::IpFamily;
@@ -15,7 +15,7 @@ pub(super) enum Step {
     Next,
     /// It does not match.
     Break,
-    /// Nobody knows here.
+    /// Not known here.
     Unknown,
     /// It ends.
     Verdict(Outcome),

@@ -65,7 +65,7 @@ impl Behind {
     }
 }
 
-/// Somebody else's chain that drops what containers send, or what they are answered.
+/// A chain of another firewall that drops what containers send, or what they are answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
     /// Family, table and chain.

@@ -1,4 +1,4 @@
-//! May somebody begin a connection with somebody? The same answer as the kernel's, with the reason.
+//! Whether one party may begin a connection with another: the same answer as the kernel's, with the reason.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub struct World {
     own: BTreeSet<IpAddr>,
 }
 
-/// Who begins a connection, or with whom.
+/// One side of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Party<'a> {
     /// The packet's source or destination.
@@ -71,7 +71,7 @@ fn link_of(record: &AttachmentRecord) -> Option<String> {
     record.gateway_link()
 }
 
-/// How closed an attachment's network is, whoever has closed it.
+/// How closed an attachment's network is, by isolation or by weft-firewall.
 fn isolation_of(record: &AttachmentRecord) -> Isolation {
     match record.isolation.is_none() && record.is_kept_apart() {
         true => Isolation::Apart,

@@ -16,7 +16,7 @@ use crate::ruleset::{
     is_member_set, member_set,
 };
 
-/// The mark of what belongs to the rules and to nobody's attachment.
+/// The owner of elements that belong to the rules and to no attachment.
 pub const OWNER: &str = "weft policy";
 /// How often a change is tried again when others keep changing the ruleset.
 const ATTEMPTS: u32 = 50;
@@ -142,7 +142,7 @@ pub(crate) fn reconcile(
 
 type Members = BTreeMap<String, BTreeMap<Vec<u8>, String>>;
 
-/// Who is a member of which set, by key.
+/// The members of each set, by its key.
 fn members_by_set(endpoints: &[Endpoint<'_>], rules: &[Rule]) -> Members {
     let mut members = Members::new();
     for endpoint in endpoints {

@@ -1,4 +1,4 @@
-//! Networks that reach each other: by a group, by their parent, or because somebody has connected
+//! Networks that reach each other: by a group, by their parent, or because they were connected
 //! them.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use weft_store::{Isolation, NetworkRecord, Sharing};
 /// What `weft network connect` has been told; it outlives a reboot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
-    /// Who may begin connections with whom, by name.
+    /// Pairs of networks, by name: the first may begin connections with the second.
     pub connected: BTreeSet<(String, String)>,
 }
 
@@ -36,7 +36,7 @@ impl Connections {
         serde_json::from_slice(&text).map_err(|error| failure(&path, &error))
     }
 
-    /// Changes what is known; who else does so waits.
+    /// Changes what is known; other processes that do so wait.
     ///
     /// # Errors
     /// Code 5 with the file.

@@ -9,7 +9,7 @@ use super::selector::Selector;
 /// A connection that matches may be begun; nothing else may where a network is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Who begins.
+    /// The side that begins the connection.
     pub from: Selector,
     /// With whom.
     pub to: Selector,

@@ -13,10 +13,10 @@ use super::endpoint::Identity;
 /// One side of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Selector {
-    /// As the source everybody; as the destination everybody outside, neither the host nor a container of
+    /// As the source every address; as the destination every address outside, neither the host nor a container of
     /// a closed network: whose doors are opened is named.
     Any,
-    /// Addresses, whoever has them.
+    /// Addresses, of containers or not.
     Addresses(Vec<IpNetwork>),
     /// Containers for which all of these hold.
     Endpoints(Endpoints),

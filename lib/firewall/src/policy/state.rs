@@ -18,7 +18,7 @@ use super::rule::Rule;
 pub struct State {
     /// The rules of all files and networks.
     pub rules: Vec<Rule>,
-    /// Interfaces of networks, ordered: who may begin with whom.
+    /// Interfaces of networks, ordered: the first may begin connections with the second.
     pub pairs: BTreeSet<(String, String)>,
 }
 

@@ -86,7 +86,7 @@ pub(crate) fn add_interval(
     let there = nft.find(set, element)?;
     match there.filter(|there| is_same(there, element)) {
         Some(there) if there.value == element.value => return Ok(()),
-        // The mode that the bridge had for others, who are gone.
+        // The mode that the bridge had for attachments that are gone.
         Some(there) => set.remove(std::slice::from_ref(&there), &mut batch),
         None => {}
     }
@@ -145,7 +145,7 @@ fn replace(host: &mut Host, wanted: &BySet) -> Result<(), WeftError> {
                     ),
                 });
             }
-            // Somebody has put back everything meanwhile, this too.
+            // Everything was put back meanwhile, this too.
             if there.owner == element.owner && there.value == element.value {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Frames that pretend: nobody but itself sends from a port's MAC, IPv4 and IPv6 addresses.
+//! Frames with a forged source: only the port itself sends from its MAC, IPv4 and IPv6 addresses.
 //!
 //! The checks stand where frames enter the bridge, before anybody has learnt anything from them: the
 //! bridge its forwarding table, the host and the other containers who has which address. Frames to the

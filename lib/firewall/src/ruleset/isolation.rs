@@ -1,4 +1,4 @@
-//! Who may begin a connection with whom: chains per mode, elements per network.
+//! Which new connections pass between networks: chains per mode, elements per network.
 //!
 //! A packet to or from a network that is closed passes the chain of the network's mode, which
 //! accepts or drops it. What answers is let through before; what the host itself sends is not

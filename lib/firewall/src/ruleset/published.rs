@@ -1,6 +1,6 @@
 //! Ports of the host that lead to containers: sets, chains and rules.
 //!
-//! What is sent to the host itself on a published port goes to the container, whoever sends it: from
+//! What is sent to the host itself on a published port goes to the container, wherever it comes from:
 //! outside, another container, the host, or the container itself. What only passes through the
 //! host is never touched. The source stays what it is, except where the answer would otherwise miss
 //! the host: from the container's own network, and from 127.0.0.0/8.
@@ -45,7 +45,7 @@ pub(super) const PUBLISHED_AT6: Set = set(
 /// Source and destination networks whose traffic by a published port gets the host as source.
 pub(super) const HAIRPIN4: Set = set(NAT, "hairpin4", &[Key::Ipv4, Key::Ipv4], SetKind::Interval);
 pub(super) const HAIRPIN6: Set = set(NAT, "hairpin6", &[Key::Ipv6, Key::Ipv6], SetKind::Interval);
-/// The same for an address to itself, where everybody else's answers pass the host anyway.
+/// The same for an address to itself, where all other answers pass the host anyway.
 pub(super) const SELF4: Set = set(NAT, "self4", &[Key::Ipv4, Key::Ipv4], SetKind::Hash);
 pub(super) const SELF6: Set = set(NAT, "self6", &[Key::Ipv6, Key::Ipv6], SetKind::Hash);
 /// A container's port.
@@ -175,7 +175,7 @@ fn leave_other_loopback() -> Vec<Expression> {
     rule
 }
 
-/// The kernel forwards nothing from ::1: who asks there is to be refused, and not to wait for ever.
+/// The kernel forwards nothing from ::1: a client there is to be refused, and not to wait for ever.
 fn leave_loopback() -> Vec<Expression> {
     let mut rule = IPV6.is_this().to_vec();
     rule.extend([

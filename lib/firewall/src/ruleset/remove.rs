@@ -15,7 +15,7 @@ use super::elements::{Guarded, element, endpoint_elements, record_of};
 use crate::ruleset::Masquerade;
 
 /// Removes elements that belong to their `owner`, or, where they name none, to anybody; those that are
-/// somebody else's by now stay. A compare-and-swap on the ruleset's generation makes sure of it.
+/// another's by now stay. A compare-and-swap on the ruleset's generation makes sure of it.
 fn remove_owned(nft: &mut NftSocket, wanted: &BySet) -> Result<(), WeftError> {
     for _ in 0..SWAP_ATTEMPTS {
         let generation = nft.generation()?;
@@ -103,8 +103,8 @@ pub fn remove_derived(
 const IPV4_ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const IPV6_ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// Removes network elements that nobody uses any more, whichever network put them there. The links lock
-/// is held, so that nobody comes back to use one meanwhile.
+/// Removes network elements that no attachment uses any more, whichever network put them there. The links lock
+/// is held, so that no ADD comes to use one meanwhile.
 pub fn remove_network_elements(host: &mut Host, records: &[NftRecord]) -> Result<(), WeftError> {
     if records.is_empty() {
         return Ok(());

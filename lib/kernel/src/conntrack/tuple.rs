@@ -21,7 +21,7 @@ const NESTED: u16 = 1 << 15;
 pub struct Tuple {
     /// IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP and so on.
     pub protocol: u8,
-    /// Who sends.
+    /// The sender's address.
     pub source: IpAddr,
     /// To whom.
     pub destination: IpAddr,

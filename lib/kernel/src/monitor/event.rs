@@ -1,4 +1,4 @@
-//! Messages of the kernel that nobody has asked for, as events.
+//! Notifications of the kernel, as events.
 
 use std::net::IpAddr;
 

@@ -63,7 +63,7 @@ impl RawRule {
         rule
     }
 
-    /// A rule of Weft's own making, for somebody else's chain.
+    /// A rule of Weft's own making, for another firewall's chain.
     pub fn new(expressions: &[Expression], raw: &[u8], rest: &[Expression], comment: &str) -> Self {
         let mut list = super::attribute::Attributes::default();
         expressions.iter().for_each(|part| part.put(&mut list));

@@ -164,7 +164,7 @@ pub struct Element {
     pub key_end: Option<Vec<u8>>,
     /// The value, in a map.
     pub value: Option<Vec<u8>>,
-    /// Who it belongs to; `nft` shows it as the element's comment. Thousands may have the same.
+    /// The owner; `nft` shows it as the element's comment. Thousands may have the same.
     pub owner: Arc<str>,
     /// How many packets found it, in a set that counts.
     pub packets: u64,

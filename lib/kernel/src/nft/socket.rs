@@ -71,7 +71,7 @@ impl NftSocket {
 
     /// The connections that the socket's namespace tracks: one socket serves all of netfilter.
     pub fn conntrack(&mut self) -> Conntrack<'_> {
-        // Asking takes long enough for somebody else to delete, and the wait is for any deletion.
+        // Asking takes long enough for another process to delete, and the wait is for any deletion.
         self.waits_when_closed = true;
         Conntrack::over(&mut self.transport)
     }

@@ -2,7 +2,7 @@
 //!
 //! A head (what it is; which state of the database it changes; its own length; a CRC-32 of all but the first),
 //! then the changes in the order of their keys: length of the key, length of the value, key, value. Numbers
-//! are little-endian. The file is only ever replaced by a whole one, so nobody sees a part of one.
+//! are little-endian. The file is only ever replaced by a whole one, so no reader sees a part of one.
 //!
 //! Why it is so: docs/decisions/store.md.
 

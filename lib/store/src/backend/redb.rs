@@ -26,7 +26,7 @@ enum Handle {
 }
 
 pub(super) struct Redb {
-    /// The table as it was when it was first looked into: nobody else changes it while the store's
+    /// The table as it was when it was first looked into: no other process changes it while the store's
     /// lock is held. Before the handle, which it has to go before.
     table: OnceCell<Option<Bytes>>,
     handle: Handle,

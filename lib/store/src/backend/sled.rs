@@ -8,7 +8,7 @@ use super::{Backend, Visitor, Writes, is_damage};
 use crate::error::StoreError;
 
 /// sled's own lock is let go by background threads a moment after a database was dropped. Weft's
-/// lock is held here, so whoever still has it is about to let go.
+/// lock is held here, so a process that still has it is about to let go.
 const LINGERING: Duration = Duration::from_secs(5);
 const CACHE_BYTES: u64 = 1 << 20;
 

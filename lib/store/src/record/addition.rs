@@ -77,7 +77,7 @@ pub struct BandwidthRecord {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FirewallRecord {
-    /// Nobody is kept apart: the containers are only let through other people's chains.
+    /// No container is kept apart: they are only admitted to the chains of other firewalls.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_open: bool,
     /// Elements that are the attachment's alone; `nft` has them too.

@@ -80,7 +80,7 @@ fn behind(plan: &BridgePlan, records: &[AttachmentRecord], ipam: Option<&IpamCon
     behind
 }
 
-/// Somebody else's chain drops what is forwarded. An ADD succeeds all the same, and with weft-firewall in the list
+/// A chain of another firewall drops what is forwarded. An ADD succeeds all the same, and with weft-firewall in the list
 /// it mends that.
 fn refuse_obstacles(host: &mut Host, behind: &Behind, is_used: bool) -> Result<(), WeftError> {
     if has_legacy_rules() {
