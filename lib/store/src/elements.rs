@@ -45,16 +45,17 @@ pub(crate) mod by_set {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: From<Vec<NftRecord>>>(
         deserializer: D,
     ) -> Result<T, D::Error> {
-        let sets = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;
-        let of_set = |(set, texts): (String, Vec<String>)| {
-            let set = Cow::from(set);
-            texts
-                .into_iter()
-                .map(move |text| NftRecord::from_text(set.clone(), &text))
-        };
-        let elements: Vec<NftRecord> = sets.into_iter().flat_map(of_set).collect();
+        let sets = BTreeMap::<Cow<'static, str>, Vec<Text<'de>>>::deserialize(deserializer)?;
+        let mut elements = Vec::with_capacity(sets.values().map(Vec::len).sum());
+        for (set, texts) in &sets {
+            elements.extend(texts.iter().map(|text| NftRecord::from_text(set, &text.0)));
+        }
         Ok(elements.into())
     }
+
+    /// A text where it was read, not a copy.
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 }
 
 impl NftRecord {
@@ -69,11 +70,11 @@ impl NftRecord {
         text
     }
 
-    fn from_text(set: Cow<'static, str>, text: &str) -> Self {
+    fn from_text(set: &Cow<'static, str>, text: &str) -> Self {
         let (keys, value) = split(text, '=');
         let (key, key_end) = split(keys, '-');
         Self {
-            set,
+            set: set.clone(),
             key: key.to_owned(),
             key_end: key_end.map(str::to_owned),
             value: value.map(str::to_owned),

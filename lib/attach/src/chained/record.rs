@@ -89,23 +89,20 @@ fn withdraw_after(
     take_out: &dyn Fn(&mut AttachmentRecord),
 ) -> Result<(), WeftError> {
     let id = part.id.clone();
-    let left = |record: &AttachmentRecord| {
-        let mut left = record.clone();
-        take_out(&mut left);
-        left
-    };
+    // The elements that go, in the record as it is without them.
     let named = |transaction: &Transaction<'_>| {
-        let there = transaction.attachment(&id)?;
-        let part = there.map(|mut there| {
-            let kept = left(&there).nft;
-            there.nft.retain(|element| !kept.contains(element));
-            there
-        });
-        Ok(part.into_iter().collect())
+        let Some(mut there) = transaction.attachment(&id)? else {
+            return Ok(Vec::new());
+        };
+        let all = there.nft.clone();
+        take_out(&mut there);
+        let kept = std::mem::replace(&mut there.nft, all);
+        there.nft.retain(|element| !kept.contains(element));
+        Ok(vec![there])
     };
     let has_idle = take_out::take_out(host, vec![part], &named, more, &|transaction| {
-        if let Some(there) = transaction.attachment(&id)? {
-            let left = left(&there);
+        if let Some(mut left) = transaction.attachment(&id)? {
+            take_out(&mut left);
             if is_empty(&left) {
                 transaction.remove_attachment(&id)?;
             } else {
