@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use weft_cni::Plugin;
 use weft_cni::Request;
 use weft_cni::args::CniArgs;
 use weft_cni::conf::NetConf;

@@ -48,7 +48,11 @@ pub(crate) mod by_set {
         let sets = BTreeMap::<Cow<'static, str>, Vec<Text<'de>>>::deserialize(deserializer)?;
         let mut elements = Vec::with_capacity(sets.values().map(Vec::len).sum());
         for (set, texts) in &sets {
-            elements.extend(texts.iter().map(|text| NftRecord::from_text(set, &text.0)));
+            elements.extend(
+                texts
+                    .iter()
+                    .map(|text| NftRecord::from_text(set.clone(), &text.0)),
+            );
         }
         Ok(elements.into())
     }
@@ -70,11 +74,11 @@ impl NftRecord {
         text
     }
 
-    fn from_text(set: &Cow<'static, str>, text: &str) -> Self {
+    fn from_text(set: Cow<'static, str>, text: &str) -> Self {
         let (keys, value) = split(text, '=');
         let (key, key_end) = split(keys, '-');
         Self {
-            set: set.clone(),
+            set,
             key: key.to_owned(),
             key_end: key_end.map(str::to_owned),
             value: value.map(str::to_owned),

@@ -25,7 +25,7 @@ use crate::elements::NftRecord;
 use crate::isolation::Isolation;
 use crate::shared::SharedObject;
 
-/// One attachment. How it is written is in [`stored`].
+/// One attachment. How it is written is in `stored`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Stored<'static>")]
 pub struct AttachmentRecord {

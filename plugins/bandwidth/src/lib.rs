@@ -1,7 +1,7 @@
 //! weft-bandwidth: how fast a container sends and receives, and how much it may begin.
 //!
 //! Takes the configuration and the capability argument of the reference plugin `bandwidth`, and
-//! limits besides; [`BANDWIDTH_KEYS`] and [`LIMIT_KEYS`] list the keys. It comes after the plugin that
+//! limits besides; `BANDWIDTH_KEYS` and `LIMIT_KEYS` list the keys. It comes after the plugin that
 //! makes the interface.
 
 // A new kind of link, addition or shared object must be handled everywhere.

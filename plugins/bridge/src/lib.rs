@@ -1,7 +1,7 @@
 //! weft-bridge: containers on a Linux bridge.
 //!
 //! Takes the configuration of the reference plugin `bridge`, with its defaults, and Weft's own keys
-//! besides; [`BRIDGE_KEYS`] lists both.
+//! besides; `BRIDGE_KEYS` lists both.
 
 // A new kind of link, addition or shared object must be handled everywhere.
 #![warn(clippy::wildcard_enum_match_arm)]

@@ -1,6 +1,6 @@
 //! weft-firewall: keeps the containers of a bridge apart from those of other bridges.
 //!
-//! Takes the configuration of the reference plugin `firewall`; [`FIREWALL_KEYS`] lists the keys. It
+//! Takes the configuration of the reference plugin `firewall`; `FIREWALL_KEYS` lists the keys. It
 //! comes after the plugin that makes the interface.
 
 // A new kind of link, addition or shared object must be handled everywhere.

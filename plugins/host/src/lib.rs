@@ -3,7 +3,7 @@
 //! Without a device the container must be in the host's network namespace. Nothing is made; the
 //! result shows the host's interface and addresses, and the attachment is recorded, so that it is
 //! known like any other. With a device (the keys of the reference plugin `host-device`) that
-//! interface moves into the container, and back with DEL. [`HOST_KEYS`] lists the keys.
+//! interface moves into the container, and back with DEL. `HOST_KEYS` lists the keys.
 
 // A new kind of link, addition or shared object must be handled everywhere.
 #![warn(clippy::wildcard_enum_match_arm)]

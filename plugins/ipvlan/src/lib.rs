@@ -1,7 +1,7 @@
 //! weft-ipvlan: containers that share the MAC of an interface of the host.
 //!
 //! Takes the configuration of the reference plugin `ipvlan`, with its defaults, and Weft's own keys
-//! besides; [`IPVLAN_KEYS`] lists both.
+//! besides; `IPVLAN_KEYS` lists both.
 
 // A new kind of link, addition or shared object must be handled everywhere.
 #![warn(clippy::wildcard_enum_match_arm)]

@@ -1,7 +1,7 @@
 //! weft-macvlan: containers with a MAC of their own on an interface of the host.
 //!
 //! Takes the configuration of the reference plugin `macvlan`, with its defaults, and Weft's own
-//! keys besides; [`MACVLAN_KEYS`] lists both.
+//! keys besides; `MACVLAN_KEYS` lists both.
 
 // A new kind of link, addition or shared object must be handled everywhere.
 #![warn(clippy::wildcard_enum_match_arm)]

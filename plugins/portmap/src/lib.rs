@@ -1,7 +1,7 @@
 //! weft-portmap: ports of the host that lead to containers.
 //!
 //! Takes the configuration and the capability arguments of the reference plugin `portmap`;
-//! [`PORTMAP_KEYS`] and [`MAPPING_KEYS`] list the keys. It comes after the plugin that makes the
+//! `PORTMAP_KEYS` and `MAPPING_KEYS` list the keys. It comes after the plugin that makes the
 //! interface.
 
 // A new kind of link, addition or shared object must be handled everywhere.

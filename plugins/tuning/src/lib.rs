@@ -1,6 +1,6 @@
 //! weft-tuning: settings of a container's interface and of its namespace.
 //!
-//! Takes the configuration of the reference plugin `tuning`; [`TUNING_KEYS`] lists the keys. It
+//! Takes the configuration of the reference plugin `tuning`; `TUNING_KEYS` lists the keys. It
 //! comes after the plugin that makes the interface.
 
 // A new kind of link, addition or shared object must be handled everywhere.
