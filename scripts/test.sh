@@ -17,8 +17,8 @@ sum() {
     END { printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped }' "$1"
 }
 slowest() {
-  sed -nE 's/^test (.*) \.\.\. ok <([0-9.]+)s>$/\2 \1/p' "$here" | sort -rn | head -n 10 |
-    awk '{ printf "%6.0f s  %s\n", $1, $2 }'
+  sed -nE 's/^test (.*) \.\.\. ok <([0-9.]+)s>$/\2 \1/p' "$here" | sort -rn |
+    awk 'NR <= 10 { printf "%6.0f s  %s\n", $1, $2 }'
 }
 summary() {
   kill "${machine:-}" 2>/dev/null || true

@@ -77,7 +77,7 @@ fn the_hosts_configuration_is_read_from_a_file() {
         call.var("WEFT_CONFIG", file.to_str().unwrap())
             .var("WEFT_STATE_DIR", "")
     };
-    let text = format!("[host]\nstate_dir = {elsewhere:?}\nstore = \"sled\"\n\n[dns]\n");
+    let text = format!("[host]\nstate_dir = {elsewhere:?}\nstore = \"sled\"\n");
     std::fs::write(&file, text).unwrap();
     let container = net.host.container();
     call("ADD", &container).on(&net.host).ok();
@@ -93,14 +93,58 @@ fn the_hosts_configuration_is_read_from_a_file() {
         .var("WEFT_STATE_DIR", "");
     let found = doctor.on(&net.host);
     assert!(
-        found.stdout.contains("WEFT_STORE=sled weft gc"),
+        found
+            .stdout
+            .contains("this one has 1 attachments of before"),
         "{found:?}"
     );
-    call("DEL", &container)
-        .var("WEFT_STORE", "sled")
-        .on(&net.host)
-        .ok();
+    call("DEL", &container).on(&net.host).ok();
     assert!(!container.succeeds("ip link show eth0"));
+}
+
+/// After the host's database was changed, what runs stays as closed as it was, and goes like everything else.
+#[test]
+fn attachments_of_an_earlier_database_stay_and_go() {
+    let net = Net::new();
+    let mut closed = net.conf(&json!({"isolation": "full", "cleanup": true}));
+    closed.as_object_mut().unwrap().remove("store");
+    let before = net.host.container();
+    let add = Call::new(&net.suite, "ADD", &closed)
+        .container(&before)
+        .var("WEFT_STORE", "sled");
+    let result = add.on(&net.host).ok();
+    let address = result["ips"][0]["address"].as_str().unwrap();
+    let address = address.split('/').next().unwrap().to_owned();
+    let is_closed = || {
+        net.host
+            .sh("nft list set inet weft known4")
+            .contains(&address)
+    };
+    assert!(is_closed());
+
+    // Another network comes and goes, with all that the host knows how to clean up.
+    let mut other = closed.clone();
+    other["name"] = "other".into();
+    other["bridge"] = "wtest2".into();
+    other["ipam"] = json!({"type": "weft-ipam", "subnet": "10.77.0.0/24"});
+    let (after, _) = net.add(&other);
+    assert_eq!(ok(&weft(&net.suite, &net.host, &["firewall", "diff"])), "");
+    net.host.sh("nft flush ruleset");
+    ok(&weft(&net.suite, &net.host, &["firewall", "reload"]));
+    assert!(is_closed());
+    net.del(&other, &after);
+    ok(&weft(&net.suite, &net.host, &["gc"]));
+    assert!(is_closed());
+
+    net.del(&closed, &before);
+    assert!(!before.has_interface("eth0"));
+    assert!(!net.host.succeeds("nft list table inet weft"));
+    let doctor = weft(&net.suite, &net.host, &["doctor"]);
+    let doctor = String::from_utf8_lossy(&doctor.stdout);
+    assert!(
+        doctor.contains("0 attachments of before: remove it"),
+        "{doctor}"
+    );
 }
 
 /// The one program is what it is called, as the reference plugins are.

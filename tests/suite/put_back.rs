@@ -120,6 +120,26 @@ fn a_reload_during_which_one_leaves() {
     net.stop_at_each(&net.reload(), &[del], &prepare, &end);
 }
 
+#[test]
+fn an_add_without_tables_during_which_one_leaves() {
+    let net = Net::new();
+    let [stays, leaves, comes] = std::array::from_fn(|_| net.host.container());
+    net.at_once("ADD", &net.conf, &stays).on(&net.host).ok();
+    let before = HostState::of(&net.host);
+    let prepare = || {
+        net.at_once("ADD", &net.conf, &leaves).on(&net.host).ok();
+        net.host.sh("nft flush ruleset");
+    };
+    let end = |when: &str| {
+        net.assert_right(when);
+        net.at_once("DEL", &net.conf, &comes).on(&net.host).ok();
+        before.assert_same(&net.host, when);
+    };
+    let [add, del] =
+        [("ADD", &comes), ("DEL", &leaves)].map(|(verb, one)| net.at_once(verb, &net.conf, one));
+    net.stop_at_each(&add, &[del], &prepare, &end);
+}
+
 /// New rules, which find no tables, and an attachment that comes back to the address that it had.
 struct NewRules {
     net: Net,
@@ -169,4 +189,13 @@ fn an_apply_during_which_one_comes_back() {
     let others = [new.del.clone(), new.add.clone()];
     new.net
         .stop_at_each(&new.apply, &others, &|| new.prepare(), &end);
+}
+
+#[test]
+fn an_apply_during_which_one_leaves() {
+    let new = NewRules::new();
+    let end = |when: &str| new.net.assert_right(when);
+    let others = std::slice::from_ref(&new.del);
+    new.net
+        .stop_at_each(&new.apply, others, &|| new.prepare(), &end);
 }

@@ -25,7 +25,7 @@ pub(crate) enum Verb {
     Link {
         /// The directory, such as /opt/cni/bin
         directory: PathBuf,
-        /// The names of the reference plugins too: their files there are replaced
+        /// The names of the reference plugins too: their files there are replaced (that of loopback always is)
         #[arg(long)]
         other_names: bool,
     },
@@ -67,12 +67,16 @@ fn link(directory: &Path, other_names: bool) -> Result<()> {
         true => names(),
         false => own_names.chain([LOOPBACK]).collect(),
     };
+    let mut failures = Vec::new();
     for name in &linked {
         let path = directory.join(name);
-        if !is_same_file(&program, &path) {
-            replace(&path, |new| fs::hard_link(&program, new))?;
+        if !is_same_file(&program, &path)
+            && let Err(error) = replace(&path, |new| fs::hard_link(&program, new))
+        {
+            failures.push(format!("{error:#}"));
         }
     }
+    ensure!(failures.is_empty(), "{}", failures.join("; "));
     output::line(&format!(
         "{} has {} names of {}",
         directory.display(),
@@ -98,7 +102,10 @@ fn replace(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Resu
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    make(&new)
-        .and_then(|()| fs::rename(&new, path))
-        .with_context(|| format!("{} cannot be made", path.display()))
+    let outcome = make(&new).and_then(|()| fs::rename(&new, path));
+    if outcome.is_err() {
+        // Its own failure says less.
+        let _ = fs::remove_file(&new);
+    }
+    outcome.with_context(|| format!("{} cannot be made", path.display()))
 }

@@ -70,10 +70,7 @@ impl<T> Plugin for ChainedPlugin<T> {
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok((self.del)(
-            &mut Host::of_environment(&request.env)?,
-            request,
-        )?)
+        Ok((self.del)(&mut Host::that_holds(&request.env)?, request)?)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
@@ -82,11 +79,10 @@ impl<T> Plugin for ChainedPlugin<T> {
     }
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
-        Ok(crate::gc(
-            &mut Host::of_environment(&request.env)?,
-            request,
-            false,
-        )?)
+        for mut host in Host::with_each_database(&request.env)? {
+            crate::gc(&mut host, request, false)?;
+        }
+        Ok(())
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {

@@ -19,13 +19,16 @@ use crate::steps::{host_access, subnets};
 pub fn findings(host: &mut Host) -> Result<Vec<String>, WeftError> {
     let records = host.attachments()?;
     let mut found = dead(host, &records)?;
-    if let Some(other) = host.store.other_database() {
+    if let Some(other) = host.store.other() {
+        let left = other.read(|transaction| transaction.attachments())?.len();
         found.push(format!(
-            "{}: the host's store is {} now; what this one records is not looked at: WEFT_STORE={} weft gc, then \
-             remove it",
-            other.display(),
+            "{}: the host's store is {} now, and this one has {left} attachments of before: {}",
+            other.path().display(),
             host.store.backend(),
-            other.extension().unwrap_or_default().display()
+            match left {
+                0 => "remove it",
+                _ => "restart their containers, or wait for their end, then remove it",
+            }
         ));
     }
     let networks = Behind::of(&records);

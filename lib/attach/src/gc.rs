@@ -56,7 +56,7 @@ pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), Wef
 /// All failures together.
 pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, WeftError> {
     let mut errors = Vec::new();
-    let before = host.attachments()?;
+    let before = host.store.read(|transaction| transaction.attachments())?;
     let networks: BTreeSet<NetworkName> = before
         .iter()
         .map(|record| record.id.network.clone())
@@ -70,7 +70,7 @@ pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, WeftError> {
         errors.extend(collect(host, &scope).err());
     }
     errors.extend(idle::remove_idle(host).err());
-    let after = host.attachments()?;
+    let after = host.store.read(|transaction| transaction.attachments())?;
     let is_left = |record: &AttachmentRecord| after.iter().any(|one| one.id == record.id);
     let ended = before
         .into_iter()

@@ -154,9 +154,17 @@ impl Env {
     }
 
     /// How long to wait for the store's lock, if it says so.
-    pub fn lock_timeout(&self) -> Option<Duration> {
-        let text = self.get("WEFT_LOCK_TIMEOUT")?;
-        text.parse().ok().map(Duration::from_secs)
+    pub fn lock_timeout(&self) -> Result<Option<Duration>, CniError> {
+        let Some(text) = self.get("WEFT_LOCK_TIMEOUT") else {
+            return Ok(None);
+        };
+        let seconds = text.parse().map_err(|_| {
+            CniError::new(
+                Code::InvalidEnvironment,
+                format!("WEFT_LOCK_TIMEOUT: {text:?} must be a number of seconds"),
+            )
+        })?;
+        Ok(Some(Duration::from_secs(seconds)))
     }
 
     /// `CNI_NETNS_OVERRIDE` is set.

@@ -4,7 +4,7 @@ use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, POLICY_LOCK, RULESET_LOCK, Sharing, StoreError};
 
 use crate::policy::{self, Endpoint, Reconciled, State, refresh};
-use crate::restore;
+use crate::restore::restore_under_lock;
 
 /// What [`apply`] has found to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn apply(host: &mut Host) -> Result<Applied, WeftError> {
 /// Returns how many records have changed.
 fn put_in_force(host: &mut Host, state: &State) -> Result<usize, WeftError> {
     // Attachments that are being removed have gone from the records when their members are put in.
-    let lock = host.store.named_lock(RULESET_LOCK, Sharing::Exclusive)?;
+    let _lock = host.store.named_lock(RULESET_LOCK, Sharing::Exclusive)?;
     let changed = refresh_records(host, state)?;
     let records = host.attachments()?;
     let is_used = !state.is_empty() || records.iter().any(|record| !record.isolation.is_none());
@@ -47,10 +47,7 @@ fn put_in_force(host: &mut Host, state: &State) -> Result<usize, WeftError> {
     let endpoints: Vec<Endpoint<'_>> = records.iter().map(Endpoint::from).collect();
     match policy::reconcile(host, state, &endpoints)? {
         Reconciled::InForce => {}
-        Reconciled::TablesMissing => {
-            drop(lock);
-            restore(host, None)?;
-        }
+        Reconciled::TablesMissing => restore_under_lock(host, None)?,
     }
     Ok(changed)
 }

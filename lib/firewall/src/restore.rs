@@ -25,7 +25,19 @@ pub fn add_elements(host: &mut Host, record: &AttachmentRecord) -> Result<(), We
 
 /// Tables are missing: no attachment has needed them, or they were deleted. They are made, each whole,
 /// and everything that the stores know is put into them.
+///
+/// # Errors
+/// The stores' and the kernel's; code 11 if attachments that leave hold the ruleset lock for too long.
 pub fn restore(host: &mut Host, record: Option<&AttachmentRecord>) -> Result<(), WeftError> {
+    let _lock = host.store.named_lock(RULESET_LOCK, Sharing::Exclusive)?;
+    restore_under_lock(host, record)
+}
+
+/// The same. The ruleset lock is held alone: what leaves has gone from the records or is in the kernel still.
+pub(crate) fn restore_under_lock(
+    host: &mut Host,
+    record: Option<&AttachmentRecord>,
+) -> Result<(), WeftError> {
     let state = readable_state(host);
     let elements = known_elements(host, record, &policy::member_sets(&state))?;
     for table in TABLES {

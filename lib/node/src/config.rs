@@ -38,8 +38,9 @@ impl Default for HostConfig {
     }
 }
 
-/// What plugins and the command line read of weft.toml; the other tables are the daemon's.
+/// weft.toml. A table or key that is not known is refused: misspelt, it would mean another store.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
     host: Table,
@@ -77,15 +78,33 @@ impl HostConfig {
             })?,
             None => table.store.unwrap_or(default.backend),
         };
-        let lock_timeout = env.lock_timeout();
+        let lock_timeout = env.lock_timeout()?;
         let of_file = table.lock_timeout_seconds.map(Duration::from_secs);
-        Ok(Self {
+        let config = Self {
             state_dir: path("WEFT_STATE_DIR", table.state_dir, default.state_dir),
             data_dir: path("WEFT_DATA_DIR", table.data_dir, default.data_dir),
             policy_dir: path("WEFT_POLICY_DIR", table.policy_dir, default.policy_dir),
             backend,
             lock_timeout: lock_timeout.or(of_file).unwrap_or(default.lock_timeout),
-        })
+        };
+        config.require_absolute()?;
+        Ok(config)
+    }
+
+    /// A relative path would be another store for each directory that a runtime is started in.
+    fn require_absolute(&self) -> Result<(), CniError> {
+        let all = [
+            ("state_dir", &self.state_dir),
+            ("data_dir", &self.data_dir),
+            ("policy_dir", &self.policy_dir),
+        ];
+        match all.iter().find(|(_, path)| !path.is_absolute()) {
+            Some((key, path)) => Err(CniError::new(
+                Code::InvalidConfig,
+                format!("{key}: {path:?} must be an absolute path"),
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -118,7 +137,7 @@ mod tests {
 
     #[test]
     fn variables_count_before_the_file() {
-        let text = "[host]\nstore = \"sled\"\ndata_dir = \"/d\"\nlock_timeout_seconds = 3\n[dns]\nport = 53\n";
+        let text = "[host]\nstore = \"sled\"\ndata_dir = \"/d\"\nlock_timeout_seconds = 3\n";
         let config = read(text, &[("WEFT_DATA_DIR", "/e")]).unwrap();
         let wanted = HostConfig {
             data_dir: "/e".into(),
@@ -140,6 +159,8 @@ mod tests {
             ("[host]\nstorr = \"sled\"\n", "storr"),
             ("[host]\nstore = \"mysql\"\n", "line 2"),
             ("[host\n", "line 1"),
+            ("store = \"sled\"\n", "store"),
+            ("[Host]\nstore = \"sled\"\n", "Host"),
         ] {
             let error = read(text, &[]).unwrap_err();
             assert_eq!(error.code, 7);
@@ -151,6 +172,12 @@ mod tests {
         }
         let error = read("", &[("WEFT_STORE", "mysql")]).unwrap_err();
         assert!(error.msg.contains("WEFT_STORE"), "{}", error.msg);
+        let error = read("", &[("WEFT_LOCK_TIMEOUT", "abc")]).unwrap_err();
+        assert_eq!(error.code, 4);
+        for relative in ["", "run/weft"] {
+            let error = read(&format!("[host]\nstate_dir = \"{relative}\"\n"), &[]).unwrap_err();
+            assert!(error.msg.contains("state_dir"), "{}", error.msg);
+        }
     }
 
     #[test]

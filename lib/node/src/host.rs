@@ -83,20 +83,64 @@ impl Host {
         }
     }
 
-    /// The attachments of the host.
+    /// The host that has recorded a container, for its removal: with the database that was the host's before, if the
+    /// container is in that one.
     ///
     /// # Errors
-    /// The store's.
-    pub fn attachments(&self) -> Result<Vec<AttachmentRecord>, WeftError> {
-        Ok(self.store.read(|transaction| transaction.attachments())?)
+    /// As [`HostConfig::read`].
+    pub fn that_holds(env: &Env) -> Result<Self, CniError> {
+        let mut host = Self::of_environment(env)?;
+        if let (Some(other), Ok((container, _))) = (host.store.other(), env.container()) {
+            let holds =
+                |store: &Store| store.read(|transaction| transaction.attachments_of_id(&container));
+            // What cannot be read is reported by the removal itself.
+            if holds(&host.store).is_ok_and(|own| own.is_empty())
+                && holds(&other).is_ok_and(|records| !records.is_empty())
+            {
+                host.store = other;
+            }
+        }
+        Ok(host)
     }
 
-    /// The closed networks of the host.
+    /// The host with each database that it has, for what goes over everything.
     ///
     /// # Errors
-    /// The store's.
+    /// As [`HostConfig::read`].
+    pub fn with_each_database(env: &Env) -> Result<Vec<Self>, CniError> {
+        let config = HostConfig::read(env)?;
+        let mut hosts = vec![Self::open(&config)];
+        if let Some(other) = hosts.first().and_then(|host| host.store.other()) {
+            hosts.push(Self::open(&HostConfig {
+                backend: other.backend(),
+                ..config
+            }));
+        }
+        Ok(hosts)
+    }
+
+    /// The attachments of the host, those that are in an earlier database included.
+    ///
+    /// # Errors
+    /// The stores'.
+    pub fn attachments(&self) -> Result<Vec<AttachmentRecord>, WeftError> {
+        let mut all = self.store.read(|transaction| transaction.attachments())?;
+        if let Some(other) = self.store.other() {
+            all.extend(other.read(|transaction| transaction.attachments())?);
+        }
+        Ok(all)
+    }
+
+    /// The closed networks of the host, those that are in an earlier database included.
+    ///
+    /// # Errors
+    /// The stores'.
     pub fn networks(&self) -> Result<Vec<(String, NetworkRecord)>, WeftError> {
-        Ok(self.store.read(|transaction| transaction.networks())?)
+        let mut all = self.store.read(|transaction| transaction.networks())?;
+        if let Some(other) = self.store.other() {
+            all.extend(other.read(|transaction| transaction.networks())?);
+        }
+        Ok(all)
     }
 
     /// The rtnetlink socket.

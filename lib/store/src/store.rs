@@ -49,14 +49,19 @@ impl Store {
         self.config.backend
     }
 
-    /// The database of another library that is in the same directory. Nothing of it is read: it was written before
-    /// the host's library was changed.
-    pub fn other_database(&self) -> Option<PathBuf> {
+    /// The database of another library that is in the same directory: attachments that were made before the host's
+    /// library was changed are in it until they go.
+    pub fn other(&self) -> Option<Self> {
         [BackendKind::Redb, BackendKind::Sled]
             .into_iter()
             .filter(|backend| *backend != self.config.backend)
-            .map(|backend| backend.path(&self.config.dir))
-            .find(|path| path.exists())
+            .map(|backend| {
+                Self::new(StoreConfig {
+                    backend,
+                    ..self.config.clone()
+                })
+            })
+            .find(|other| other.path().exists())
     }
 
     /// Whether there is a database.

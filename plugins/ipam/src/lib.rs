@@ -56,10 +56,7 @@ impl Plugin for WeftIpam {
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok(serve_del(
-            &mut Host::of_environment(&request.env)?,
-            request,
-        )?)
+        Ok(serve_del(&mut Host::that_holds(&request.env)?, request)?)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
@@ -67,7 +64,10 @@ impl Plugin for WeftIpam {
     }
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
-        Ok(serve_gc(&mut Host::of_environment(&request.env)?, request)?)
+        for mut host in Host::with_each_database(&request.env)? {
+            serve_gc(&mut host, request)?;
+        }
+        Ok(())
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {

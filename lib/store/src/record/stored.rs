@@ -1,5 +1,5 @@
-//! How a record is written: one flat object, the same since the first version, so that the records of a host
-//! that runs are read after an update, and by an older Weft.
+//! How a record is written: one flat object, the same as before records had kinds, so that the records of a host
+//! that runs are read after an update, and by the Weft before it.
 //!
 //! Why it is so: docs/decisions/store.md.
 
