@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_runtime_is_told_what_is_wrong_with_a_name() {
         let Program::Unknown(error) = called("/opt/cni/bin/ptp", true) else {
-            panic!("a name of nobody");
+            panic!("a name of no plugin");
         };
         let text = error.to_json(weft_cni::SpecVersion::NEWEST);
         assert!(text.contains("ptp: Weft has no plugin"), "{text}");

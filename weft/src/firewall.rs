@@ -62,7 +62,7 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "no verb: somebody wants to read what nft prints"
+    reason = "no verb: a person wants to read what nft prints"
 )]
 fn render(host: &mut Host, json: bool) -> Result<()> {
     let text = in_expected(host, || -> Result<String> {

@@ -85,7 +85,7 @@ fn check(host: &mut Host, files: &[PathBuf]) -> Result<()> {
     let mut idle = 0;
     for rule in read.iter().flat_map(|file| &file.rules) {
         for (side, selector) in [("from", &rule.from), ("to", &rule.to)] {
-            if means_nobody(selector, &records) {
+            if matches_nothing(selector, &records) {
                 output::line(&format!("{rule}: {side} means no container at the moment"));
                 idle += 1;
             }
@@ -103,7 +103,7 @@ fn check(host: &mut Host, files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn means_nobody(selector: &Selector, records: &[AttachmentRecord]) -> bool {
+fn matches_nothing(selector: &Selector, records: &[AttachmentRecord]) -> bool {
     match selector {
         Selector::Endpoints(endpoints) => !records.iter().any(|one| endpoints.matches(one)),
         Selector::Any | Selector::Addresses(_) => false,

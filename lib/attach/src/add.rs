@@ -79,9 +79,9 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
         Ok(lock) => lock,
         Err(error) => return Err(undo(host, plan, &record, created, Some(lock), error)),
     };
-    // A MAC that derives from the address is what everybody remembers already; beyond the host
+    // A MAC that derives from the address is what neighbours remember already; beyond the host
     // there may be machines that know the address from before. An announcement reaches every port,
-    // so one that tells nobody anything is not made.
+    // so one that tells nothing new is not made.
     let is_news = plan.settings.mac.is_some() || leased.is_remembered || link.has_neighbours();
     let settings = Settings {
         detection: plan.settings.detection,

@@ -19,7 +19,7 @@ pub fn retry<T>(
     host: &mut Host,
     mut work: impl FnMut(&mut Host) -> Result<T, WeftError>,
 ) -> Result<T, WeftError> {
-    /// Each time at least one container has ended; who needs more has several things to ask for.
+    /// Each time at least one container has ended; an ADD that needs more has several things to ask for.
     const ATTEMPTS: u32 = 16;
     /// Interfaces without a pair on the host show only in the refusal that the kernel has not removed them yet.
     const PAUSE: Duration = Duration::from_millis(20);
@@ -67,7 +67,7 @@ fn end_blockers(host: &mut Host, error: &WeftError) -> Result<bool, WeftError> {
 /// The attachments that an error says are in the way.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "an error that names no users has nobody in its way"
+    reason = "an error that names no users has no holder in its way"
 )]
 fn blockers(host: &Host, error: &WeftError) -> Result<Vec<AttachmentRecord>, WeftError> {
     let users = match error {

@@ -211,7 +211,7 @@ fn remove_orphaned_elements(host: &mut Host, scope: &GcScope) -> Result<(), Weft
     let network = network_owner(&scope.network);
     let is_orphan = |owner: &str| match owner.strip_prefix("weft network ") {
         Some(_) => owner == network && !is_used,
-        // What the rules themselves have is nobody's attachment's.
+        // What the rules themselves have belongs to no attachment.
         None if owner == policy::OWNER => false,
         None if known.contains(owner) || has_link(owner) => false,
         None => owner.starts_with("weft ") && present.contains(owner),

@@ -44,7 +44,7 @@ pub fn ipam_status(
         .store
         .read(|transaction| {
             let records = transaction.attachments_of(network)?;
-            let exhausted = match (ipam, nobody(request)) {
+            let exhausted = match (ipam, no_attachment(request)) {
                 (Some(config), Some(id)) => is_exhausted(config, &host.sticky, &id, transaction)?,
                 _ => None,
             };
@@ -61,7 +61,7 @@ pub fn ipam_status(
 }
 
 /// An identity to try a lease with; it is never written.
-fn nobody(request: &Request) -> Option<AttachmentId> {
+fn no_attachment(request: &Request) -> Option<AttachmentId> {
     Some(AttachmentId {
         network: request.conf.name.clone(),
         container_id: ContainerId::try_from("status").ok()?,

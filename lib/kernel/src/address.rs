@@ -55,7 +55,7 @@ pub fn add(index: u32, address: &IpNetwork, detection: DuplicateDetection, batch
         }
         IpNetwork::V4(_) | IpNetwork::V6(_) => {}
     }
-    // Linux 5.18 and later remember who added an address.
+    // Linux 5.18 and later remember which program added an address.
     message
         .attributes
         .push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));

@@ -61,7 +61,7 @@ const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
 const LISTEN: u8 = 10;
 
-/// Whether those who have a port have it at addresses of 127.0.0.0/8 other than 127.0.0.1 only, as far as the kernel
+/// Whether the sockets that have a port have it at addresses of 127.0.0.0/8 other than 127.0.0.1 only, as far as the kernel
 /// lists them: a resolver at 127.0.0.53 for example.
 pub fn is_taken_on_loopback_only(transport: Transport, address: SocketAddr) -> bool {
     let listed = match transport {

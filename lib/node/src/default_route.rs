@@ -10,7 +10,7 @@ use crate::error::WeftError;
 
 /// The interface by which packets to anywhere leave, IPv4's first.
 pub fn interface(socket: &mut RouteSocket) -> Result<Option<Link>, WeftError> {
-    // Any address will do that nobody has a route of its own to: these are for documentation (RFC
+    // Any address will do that has no route of its own: these are for documentation (RFC
     // 5737, RFC 9637).
     let anywhere: [IpAddr; 2] = [
         Ipv4Addr::new(198, 51, 100, 1).into(),

@@ -180,7 +180,7 @@ impl Transaction<'_> {
         Ok(holders)
     }
 
-    /// Gives ports back; those of others stay. Who has had them together with the attachment is to serve
+    /// Gives ports back; those of others stay. An attachment that has had them together with this one is to serve
     /// them now.
     pub(crate) fn release_ports(
         &mut self,

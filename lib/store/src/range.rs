@@ -113,7 +113,7 @@ impl Range {
             start,
             end,
             gateway,
-            // The network's address and its broadcast address stay out, whoever names them.
+            // The network's address and its broadcast address stay out, also where they are named.
             segments: vec![(start.max(low), end.min(high))],
         };
         range.segments.retain(|(from, to)| from <= to);

@@ -209,7 +209,7 @@ fn parts(
         parts
             .nft
             .extend(parts.ports.iter().map(ruleset::reflected_element));
-        // A container that has its address alone is answered past the host by nobody but itself.
+        // A container that has its address alone is answered past the host by none but itself.
         let (alone, addresses): (Vec<IpNetwork>, Vec<IpNetwork>) =
             addresses.iter().copied().partition(is_alone);
         parts
@@ -387,16 +387,16 @@ fn refuse_listeners(ports: &[PortRecord], id: &AttachmentId) -> Result<(), WeftE
         if port.host_ip.is_none() && listener::is_taken_on_loopback_only(transport, address) {
             continue;
         }
-        let who = listener::holder(transport, address);
+        let holder = listener::holder(transport, address);
         let is_own = |command: &str| {
             let mut words = command.split_whitespace();
             words.any(|word| word == id.container_id.as_str())
         };
-        match who {
-            Some(who) if is_own(&who.command) => {}
-            Some(who) => {
-                let command: String = who.command.chars().take(80).collect();
-                return Err(taken(port, &format!("process {} ({command})", who.pid)));
+        match holder {
+            Some(process) if is_own(&process.command) => {}
+            Some(process) => {
+                let command: String = process.command.chars().take(80).collect();
+                return Err(taken(port, &format!("process {} ({command})", process.pid)));
             }
             None => return Err(taken(port, "a process of the host")),
         }

@@ -102,7 +102,7 @@ fn read(request: &Request) -> Result<Tuning, CniError> {
     Ok(wanted)
 }
 
-/// 0 is "as it is", for the sake of those who write it for that.
+/// 0 is "as it is", as some configurations have it.
 fn settings(fields: &Fields<'_>) -> Tuning {
     let number = |key, max| fields.number(key, 0..=max).filter(|number| *number > 0);
     Tuning {

@@ -36,7 +36,7 @@ fn take_back(host: &mut Host, plan: &Plan, created: Created) -> Result<(), WeftE
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
     let bridge = plan.kind().bridge().unwrap_or_default().to_owned();
     let mut failures = Vec::new();
-    // An address that replaced another one has no right to stay, whoever is there.
+    // An address that replaced another one has no right to stay, whatever is there.
     let has_replaced = !created.replaced_addresses.is_empty();
     for (link, address) in created.addresses {
         let object = SharedObject::GatewayAddress {

@@ -63,7 +63,7 @@ pub fn recorded(host: &mut Host, request: &Request) -> Result<Recorded, WeftErro
     }
 }
 
-/// Takes something out of a record, a record away of which nothing is left, and what nobody shares any
+/// Takes something out of a record, a record away of which nothing is left, and what none shares any
 /// more.
 ///
 /// # Errors

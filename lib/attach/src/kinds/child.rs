@@ -103,7 +103,7 @@ impl LinkKind for ChildPlan {
         if !found.master.is_up {
             tracing::warn!(
                 master = found.master.name,
-                "is down: its containers reach nobody beyond it"
+                "is down: its containers reach nothing beyond it"
             );
         }
         let refused = host

@@ -13,7 +13,7 @@ pub(super) fn name(request: &Request) -> Result<Option<String>, CniError> {
 }
 
 /// Its labels: the pod's annotations; `args.cni.labels` (CONVENTIONS.md), which are stronger; and its
-/// namespace, the strongest, for whoever makes a pod writes its annotations, and behind Multus `args` too.
+/// namespace, the strongest, for the author of a pod writes its annotations, and behind Multus `args` too.
 pub(super) fn labels(request: &Request) -> Result<BTreeMap<String, String>, CniError> {
     const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
     let mut labels = BTreeMap::new();

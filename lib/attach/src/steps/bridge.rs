@@ -180,7 +180,7 @@ fn set_ipv6(plan: &BridgePlan, there: &Link) {
     }
     // Its gateway address outlives a moment in which it is down.
     let kept = (ipv6.keep_addr_on_down < 1).then_some(("keep_addr_on_down", "1"));
-    // Where nobody else can have the bridge's link-local address, it is not asked for: the host would ask for
+    // Where no neighbour can have the bridge's link-local address, it is not asked for: the host would ask for
     // no neighbour, and reach no container, for the two seconds which that takes.
     let alone = (plan.uplink.is_none() && ipv6.accept_dad != 0).then_some(("accept_dad", "0"));
     let settings: Vec<(&str, &str)> = [kept, alone].into_iter().flatten().collect();

@@ -81,7 +81,7 @@ pub(crate) fn delete(
     };
     let (own_alias, first_name) = (alias(&record.id), alternative_name(&record.id));
     let is_own = |link: &Link| {
-        // An ADD that was killed early leaves no alias, or the name free for somebody else.
+        // An ADD that was killed early leaves no alias, or the name free for another.
         let is_nameless = !link.alias.starts_with(ALIAS_PREFIX)
             && link.name == own.name
             && link

@@ -1,7 +1,7 @@
 //! An interface of the host that moves into a container, and back.
 //!
 //! It gets an alternative name before it goes. By that it is found wherever it is and whatever
-//! somebody called it there, also when its namespace has ended and the kernel has put it back.
+//! it is called there, also when its namespace has ended and the kernel has put it back.
 
 use std::path::{Path, PathBuf};
 
@@ -253,7 +253,7 @@ pub(crate) fn rename_back(
 }
 
 /// Brings an interface home whose record is lost: by the alternative name that derives from the
-/// attachment. What it was called and how it was nobody knows any more.
+/// attachment. What it was called and how it was is not known any more.
 pub(crate) fn rescue(netns: &NetNs, alternative_name: &str) -> Result<(), WeftError> {
     let home = NetNs::current()?;
     let mut inside = RouteSocket::open_in(netns, &home)?;
@@ -272,7 +272,7 @@ pub(crate) fn rescue(netns: &NetNs, alternative_name: &str) -> Result<(), WeftEr
     Ok(inside.commit(batch)?)
 }
 
-/// By its alternative name; without that (an older kernel, somebody took it away) by name or index,
+/// By its alternative name; without that (an older kernel, or it was taken away) by name or index,
 /// if the address is right.
 fn find_again(
     inside: &mut RouteSocket,

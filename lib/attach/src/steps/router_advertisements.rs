@@ -1,7 +1,7 @@
 //! Router advertisements (RFC 4861): whose the host believes.
 //!
 //! A host that forwards IPv6 believes none unless it is told to (`accept_ra` 2), so one whose own router is known
-//! by them would lose it with the first container. And one that does not forward believes everybody's, its
+//! by them would lose it with the first container. And one that does not forward believes all of them, its
 //! containers' too.
 //!
 //! Why it is so: docs/decisions/interfaces.md.

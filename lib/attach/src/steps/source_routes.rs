@@ -1,7 +1,7 @@
 //! Containers with several interfaces: what is sent from an interface's address leaves by that interface.
 //!
 //! Without that the main table decides by the destination alone, and an answer leaves by whichever interface has
-//! the default route; who guards that one, or looks at reverse paths, drops it. So each interface has a table of
+//! the default route; a filter of sources or reverse paths drops it there. So each interface has a table of
 //! its own, and a rule per address leads there. The routes go with the interface; the rules are removed with the
 //! attachment.
 

@@ -60,7 +60,7 @@ fn taken(
     Ok(None)
 }
 
-/// Makes sure that a gateway address is in nobody's way. A bridge of Weft's that has no ports any more (the
+/// Makes sure that a gateway address is in the way of no other. A bridge of Weft's that has no ports any more (the
 /// network's bridge has got another name) gives up the subnet.
 pub(crate) fn claim(host: &mut Host, index: u32, gateway: &IpNetwork) -> Result<(), WeftError> {
     let socket = host.route()?;

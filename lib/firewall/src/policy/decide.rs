@@ -285,7 +285,7 @@ impl World {
             return true;
         }
         let (from, to) = (self.party(source), self.party(destination));
-        // Nobody's but the containers' is looked at.
+        // Only the containers' addresses are looked at.
         if from.record.is_none() && to.record.is_none() {
             return true;
         }

@@ -42,8 +42,8 @@ fn refuse(why: &str) -> WeftError {
     }
 }
 
-/// Sends a packet from where one party is and sees whether it arrives at the other; where nobody
-/// listens, somebody does for the moment.
+/// Sends a packet from where one party is and sees whether it arrives at the other; where nothing
+/// listens, the probe does for the moment.
 ///
 /// # Errors
 /// What cannot be tried from here: a party beyond the host, ICMP.
@@ -74,14 +74,16 @@ pub fn probe(
         }
         Protocol::Udp => {
             if !is_here {
-                return Err(refuse("ends beyond this host: nobody there would tell"));
+                return Err(refuse(
+                    "ends beyond this host, where its arrival cannot be seen",
+                ));
             }
             let receiver = inside(to, || UdpSocket::bind(target))?
                 .map_err(|error| refuse(&format!("cannot listen at {target}: {error}")))?;
             receiver
                 .set_read_timeout(Some(PATIENCE))
                 .map_err(|error| refuse(&error.to_string()))?;
-            // A socket of any address: that of the loopback interface would reach nobody else.
+            // A socket of any address: that of the loopback interface would reach no other.
             let local = if from.is_host {
                 SocketAddr::new(unspecified(local), 0)
             } else {

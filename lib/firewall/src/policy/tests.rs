@@ -132,7 +132,7 @@ fn link_of(record: Option<&AttachmentRecord>) -> &'static str {
         .unwrap_or("eth0")
 }
 
-/// Asks both about everybody and everybody, by both families and several ports. How many are allowed.
+/// Asks both about every pair of parties, by both families and several ports. How many are allowed.
 fn compare(rules: Vec<Rule>) -> usize {
     let records = records();
     let pairs = BTreeSet::from([("a0".to_owned(), "m0".to_owned())]);

@@ -1,7 +1,7 @@
 //! Frames with a forged source: only the port itself sends from its MAC, IPv4 and IPv6 addresses.
 //!
 //! The checks stand where frames enter the bridge, before anybody has learnt anything from them: the
-//! bridge its forwarding table, the host and the other containers who has which address. Frames to the
+//! bridge its forwarding table, the host and the other containers the addresses of neighbours. Frames to the
 //! addresses that are reserved for bridges do not pass there: the bridge is told to learn nothing from
 //! them, and what they carry is dropped where it enters the host (`published`).
 //!
@@ -163,11 +163,11 @@ fn past_the_gateway() -> Vec<Expression> {
 }
 
 /// The kernel's own port isolation would do, were it not for br_netfilter: with it, a packet whose destination is
-/// rewritten to a container of the same bridge, by Weft's published ports or by somebody else's services, is not
+/// rewritten to a container of the same bridge, by Weft's published ports or by services of another program, is not
 /// routed but bridged. What a routed port sends to one receiver was for the gateway where it came in, so only such a
 /// packet can be here, and the `inet` table, which sees it next, judges it as it judges what is routed.
 fn between_rules() -> Vec<Vec<Expression>> {
-    // To one receiver: what goes to everybody would pass by the host's judgement.
+    // To one receiver: a broadcast would pass by the host's judgement.
     let reached = |ether: &[u8], destination: Expression, words: u32, set: &Set| {
         let mut rule = is_unicast().to_vec();
         rule.extend([
@@ -181,7 +181,7 @@ fn between_rules() -> Vec<Vec<Expression>> {
         ]);
         rule
     };
-    // Not what goes to everybody: it would hear its own questions.
+    // Not broadcasts: it would hear its own questions.
     let mut to_itself = is_unicast().to_vec();
     to_itself.extend(port_and([output_name(SECOND), is_in(&MIRRORED), ACCEPT]));
     let mut rewritten = is_unicast().to_vec();
@@ -232,8 +232,8 @@ fn address_rules() -> Vec<Vec<Expression>> {
     ]
 }
 
-/// RFC 4861: containers are no routers; who they say they are is themselves. Without an address yet
-/// they may ask whether somebody has it (RFC 4862) if it is theirs, and join groups (RFC 3810).
+/// RFC 4861: containers are no routers; what they advertise is their own address. Without an address yet
+/// they may ask whether a neighbour has it (RFC 4862) if it is theirs, and join groups (RFC 3810).
 fn ipv6_rules() -> Vec<Vec<Expression>> {
     const ICMPV6: u8 = 58;
     const SOLICITATION: u8 = 135;

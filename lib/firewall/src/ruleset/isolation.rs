@@ -259,8 +259,8 @@ fn admitted_rules() -> Vec<Vec<Expression>> {
     ]
 }
 
-/// Rules are by address: one that comes by another interface than its owner's is somebody else's who
-/// pretends.
+/// Rules are by address: a packet that comes by another interface than its address's owner's has a
+/// forged source.
 fn stranger(protocol: &FamilyLayout, (known, home): (&Set, &Set)) -> Vec<Expression> {
     let source = |register| protocol.load(protocol.source, protocol.length, register);
     let mut rule = protocol.is_this().to_vec();

@@ -187,8 +187,8 @@ fn leave_loopback() -> Vec<Expression> {
 }
 
 /// A frame to an address that is reserved for bridges (IEEE 802.1Q, 01-80-C2-00-00-0X) is handed to the host
-/// as its bridge port's own, past the bridge's hooks and past what is said of the bridge. Nobody sends
-/// packets that way but who wants just that.
+/// as its bridge port's own, past the bridge's hooks and past what is said of the bridge. Packets are sent
+/// that way only to get past them.
 fn drop_reserved_frames() -> Vec<Expression> {
     const ETHERNET: u16 = 1;
     vec![
@@ -205,7 +205,7 @@ fn drop_reserved_frames() -> Vec<Expression> {
     ]
 }
 
-/// `route_localnet` opens 127.0.0.0/8 to the neighbours of an interface; nobody there may use it or speak
+/// `route_localnet` opens 127.0.0.0/8 to the neighbours of an interface; no neighbour may use it or speak
 /// in its name.
 fn drop_foreign_loopback(offset: u32) -> Vec<Expression> {
     let mut loopback = b"lo".to_vec();

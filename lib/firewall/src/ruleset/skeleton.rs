@@ -11,7 +11,7 @@ use super::tables::{
 };
 use super::{guard, isolation, limits, published};
 
-/// Bumped whenever the skeleton changes; kept in the tables' user data, for whoever looks at them. Tables of
+/// Bumped whenever the skeleton changes; kept in the tables' user data, for readers. Tables of
 /// an older one stay until `weft firewall reload`.
 const SCHEMA: &[u8] = b"weft 5";
 

@@ -86,7 +86,7 @@ impl Differential {
         } else {
             self.create(&all)?;
         }
-        // Its mark is an old one, so it says nothing; but everybody would read it.
+        // Its mark is an old one, so it says nothing; but every look would read it.
         let _ = fs::remove_file(delta_of(&self.path));
         self.database = Some(Guarded::open(&self.path, Redb::open_to_read)?);
         Ok(())
@@ -286,7 +286,7 @@ mod tests {
                         let present = model.range(key..).filter_map(|(k, v)| Some((k.clone(), v.clone()?)));
                         prop_assert_eq!(seen, present.take(5).collect::<Vec<_>>());
                     }
-                    // The mark is nobody's business.
+                    // The mark is no entry.
                     let mut count = 0;
                     backend.scan(&[], &mut |_, _| { count += 1; ControlFlow::Continue(()) }).unwrap();
                     prop_assert_eq!(count, model.values().flatten().count());

@@ -151,8 +151,8 @@ pub struct ContainerLink {
     pub mtu: u32,
     /// Whether it was brought up.
     pub up: bool,
-    /// The MAC was asked for: it does not derive from the address, and whoever has the address
-    /// next has another.
+    /// The MAC was asked for: it does not derive from the address, and the address's next holder
+    /// has another.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_own_mac: bool,
 }
