@@ -1,5 +1,6 @@
 //! Rules in files: `/etc/weft/policies.d/*.toml`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -19,27 +20,27 @@ const FILE_KEYS: &[KeySpec] = &[KeySpec::new(
 /// One file and its rules.
 #[derive(Debug, Clone)]
 pub struct PolicyFile {
-    /// Where.
+    /// The file, in the policy directory.
     pub path: PathBuf,
-    /// What.
+    /// Its rules, in their order.
     pub rules: Vec<Rule>,
 }
 
-/// Reads every file of the directory, in the order of their names. No directory is no rules.
+/// Reads every file of the directory, in the order of their names. No directory is no rules; one that cannot be
+/// read is not: what is in force stays.
 ///
 /// # Errors
-/// Code 7 with every problem of every file; code 5 for one that cannot be read.
+/// Code 7 with every problem of every file; code 5 for the directory or a file that cannot be read.
 pub fn read_files(directory: &Path) -> Result<Vec<PolicyFile>, CniError> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return Ok(Vec::new());
+    let paths = match list(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            let text = format!("{}: cannot be read: {error}", directory.display());
+            return Err(CniError::new(Code::Io, text)
+                .with_details("the rules in force stay; make the directory readable"));
+        }
+        Ok(paths) => paths,
     };
-    let is_policy = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "toml");
-    let mut paths: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(is_policy)
-        .collect();
-    paths.sort();
     let mut files = Vec::new();
     let mut problems = Vec::new();
     for path in paths {
@@ -53,6 +54,19 @@ pub fn read_files(directory: &Path) -> Result<Vec<PolicyFile>, CniError> {
     }
     Err(CniError::new(Code::InvalidConfig, problems.join("; "))
         .with_details("correct the file; weft policy check shows what is wrong with it"))
+}
+
+/// The policy files of a directory, by name.
+fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 /// Reads one file.
@@ -119,6 +133,17 @@ mod tests {
                 "db.toml, rule 3: from any to network prod: icmp",
             ]
         );
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_not_one_without_rules() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read_files(&dir.path().join("none")).unwrap().is_empty());
+        let file = dir.path().join("policies.d");
+        std::fs::write(&file, "").unwrap();
+        let error = read_files(&file).unwrap_err();
+        assert_eq!(error.code, 5);
+        assert!(error.msg.contains("policies.d"), "{}", error.msg);
     }
 
     #[test]
