@@ -1,10 +1,15 @@
 //! Packets that connection tracking does not know leave with nobody's private address, and flows that began without
 //! translation do not go on without it.
 
+use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
-use weft_testkit::Outside;
+use weft_testkit::{Container, Outside};
 
 use crate::bridge::Net;
 use crate::commands::{ok, weft};
@@ -30,6 +35,33 @@ for to in sys.argv[1:]:
         raw.sendto(tcp, (to, 0))
 "#;
 
+/// A machine's tcpdump of what comes for port 80.
+struct Capture(Child);
+
+impl Capture {
+    /// Returns once it listens.
+    fn begin(machine: &Container) -> Self {
+        let mut command = Command::new("tcpdump");
+        command
+            .args(["-n", "-l", "-i", "uplink0", "tcp port 80"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = machine.run(|| command.spawn().unwrap());
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().contains("listening on")));
+        Self(child)
+    }
+
+    /// What was caught. The kernel hands over what has arrived within a second.
+    fn end(self) -> String {
+        std::thread::sleep(Duration::from_millis(1500));
+        let process = Pid::from_raw(self.0.id().try_into().unwrap());
+        kill(process, Signal::SIGINT).unwrap();
+        let output = self.0.wait_with_output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
 #[test]
 fn what_is_invalid_does_not_leave() {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -45,16 +77,12 @@ fn what_is_invalid_does_not_leave() {
         let conf = network(&net, 1, &keys);
         let (container, _) = net.add(&conf);
         // The control shows that the capture is at work: an answer to the host's own stray segments.
-        let capture = "timeout 3 tcpdump -n -U -i uplink0 'tcp port 80' 2>/dev/null || true";
-        let caught = std::thread::scope(|scope| {
-            let listening = scope.spawn(|| outside.machine().sh(capture));
-            std::thread::sleep(std::time::Duration::from_millis(800));
-            let send = format!("python3 {} 192.0.2.1 2001:db8::1", file.path().display());
-            // The control first: what is caught of it says that the capture had begun.
-            net.host.sh(&send);
-            container.sh(&send);
-            listening.join().unwrap()
-        });
+        let capture = Capture::begin(outside.machine());
+        let send = format!("python3 {} 192.0.2.1 2001:db8::1", file.path().display());
+        // The control first: what is caught of it says that the capture had begun.
+        net.host.sh(&send);
+        container.sh(&send);
+        let caught = capture.end();
         assert!(caught.contains("192.0.2.2.4001"), "the control: {caught}");
         assert!(!caught.contains("IP 10.1.0."), "{keys}: {caught}");
         assert!(!caught.contains("IP6 fd01::"), "{keys}: {caught}");
@@ -87,7 +115,7 @@ fn flows_of_the_gap_are_translated_again() {
         for _ in 0..2 {
             let _ = client.send_to(b"x", "192.0.2.2:5353");
             let _ = inner.send_to(b"x", "192.0.2.1:7777");
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         if by == "ADD" {
             net.add(&conf);
