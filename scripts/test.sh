@@ -46,7 +46,6 @@ scripts/fuzz.sh "${SECONDS_EACH:-10}"
 suite=$(cargo test --locked -p weft-tests --test suite --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\))$/\1/p')
 # The runner tells how long each test took only if it may use what is not stable yet.
 RUSTC_BOOTSTRAP=1 privately "$suite" --test-threads "${RUST_TEST_THREADS:-$((2 * $(nproc)))}" -Z unstable-options --report-time
-privately cargo test --locked -p weft-tests --lib
 scripts/test-vm.sh covered
 
 wait "$machine" || failed=$?

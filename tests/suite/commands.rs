@@ -104,3 +104,58 @@ fn collecting_by_hand_spares_the_living() {
     assert!(!before.differences(&HostState::of(&host)).is_empty());
     assert!(!container.succeeds("ip link show eth0"));
 }
+
+/// Runtimes call the program by its names in a directory; what a killed call has left there goes.
+#[test]
+fn a_directory_gets_the_names() {
+    let suite = Suite::weft();
+    let directory = tempfile::tempdir().unwrap();
+    let link = |arguments: &[&str]| {
+        let mut command = Command::new(suite.bin_dir.join("weft"));
+        let path = directory.path().as_os_str();
+        command.args(["plugins", "link"]).args(arguments).arg(path);
+        command.output().unwrap()
+    };
+    let inode = |name: &str| {
+        use std::os::unix::fs::MetadataExt;
+        let meta = std::fs::symlink_metadata(directory.path().join(name)).ok()?;
+        Some(meta.ino())
+    };
+    std::fs::write(directory.path().join(".weft-new-4194305"), "half").unwrap();
+    std::fs::write(directory.path().join("bridge"), "the reference's").unwrap();
+    std::fs::create_dir(directory.path().join("weft-bandwidth")).unwrap();
+
+    let output = link(&[]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && error.contains("weft-bandwidth"),
+        "{error}"
+    );
+    let program = inode("weft");
+    for name in ["weft-bridge", "weft-tuning", "weft-ipam", "loopback"] {
+        assert_eq!(inode(name), program, "{name}");
+    }
+    assert_ne!(inode("bridge"), program);
+    std::fs::remove_dir(directory.path().join("weft-bandwidth")).unwrap();
+
+    ok(&link(&["--other-names"]));
+    let program = inode("weft");
+    for name in ["weft-bandwidth", "bridge", "host-local"] {
+        assert_eq!(inode(name), program, "{name}");
+    }
+    let list = Command::new(directory.path().join("weft"))
+        .args(["plugins", "list"])
+        .output()
+        .unwrap();
+    let list = ok(&list);
+    let names: Vec<String> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for name in &names {
+        assert!(
+            name == "weft" || list.contains(name.as_str()),
+            "{name}: {list}"
+        );
+    }
+}

@@ -108,11 +108,11 @@ fn attachments_of_an_earlier_database_stay_and_go() {
     let net = Net::new();
     let mut closed = net.conf(&json!({"isolation": "full", "cleanup": true}));
     closed.as_object_mut().unwrap().remove("store");
-    let before = net.host.container();
-    let add = Call::new(&net.suite, "ADD", &closed)
-        .container(&before)
-        .var("WEFT_STORE", "sled");
-    let result = add.on(&net.host).ok();
+    let [before, mut ended] = [net.host.container(), net.host.container()];
+    let [result, _] = [&before, &ended].map(|container| {
+        let add = Call::new(&net.suite, "ADD", &closed).container(container);
+        add.var("WEFT_STORE", "sled").on(&net.host).ok()
+    });
     let address = result["ips"][0]["address"].as_str().unwrap();
     let address = address.split('/').next().unwrap().to_owned();
     let is_closed = || {
@@ -133,11 +133,20 @@ fn attachments_of_an_earlier_database_stay_and_go() {
     ok(&weft(&net.suite, &net.host, &["firewall", "reload"]));
     assert!(is_closed());
     net.del(&other, &after);
-    ok(&weft(&net.suite, &net.host, &["gc"]));
+    ended.kill();
+    let collected = ok(&weft(&net.suite, &net.host, &["gc"]));
+    assert!(collected.contains(ended.id()), "{collected}");
     assert!(is_closed());
 
+    // The same container is in a network of the new database too.
+    let second = |verb: &str| {
+        let call = Call::new(&net.suite, verb, &other).container(&before);
+        call.ifname("eth1").on(&net.host).ok()
+    };
+    second("ADD");
     net.del(&closed, &before);
-    assert!(!before.has_interface("eth0"));
+    assert!(!before.has_interface("eth0") && before.has_interface("eth1"));
+    second("DEL");
     assert!(!net.host.succeeds("nft list table inet weft"));
     let doctor = weft(&net.suite, &net.host, &["doctor"]);
     let doctor = String::from_utf8_lossy(&doctor.stdout);

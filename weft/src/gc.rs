@@ -9,10 +9,8 @@ use crate::cni::environment;
 use crate::output;
 
 pub(crate) fn run() -> Result<()> {
-    let mut ended = Vec::new();
-    for mut host in Host::with_each_database(&environment())? {
-        ended.extend(gc_all(&mut host).map_err(CniError::from)?);
-    }
+    let mut host = Host::of_environment(&environment())?;
+    let ended = gc_all(&mut host).map_err(CniError::from)?;
     for record in &ended {
         output::line(&format!("ended {}", record.id));
         if let Some(delegate) = &record.delegate {

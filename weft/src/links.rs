@@ -1,7 +1,6 @@
 //! `weft plugins`: what there is, and the names in a directory by which runtimes call them.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,8 @@ use crate::plugins::{ALL, names};
 
 /// The name of the program itself.
 const PROGRAM: &str = "weft";
+/// What a file is called until it is whole, before the number of the process that makes it.
+const UNFINISHED: &str = ".weft-new-";
 /// A reference plugin's name that is always linked: containerd's CRI calls a plugin of that name for every pod.
 const LOOPBACK: &str = "loopback";
 
@@ -57,6 +58,7 @@ fn link(directory: &Path, other_names: bool) -> Result<()> {
         "{} is no directory: make it first",
         directory.display()
     );
+    remove_left(directory)?;
     let program = directory.join(PROGRAM);
     let own = std::env::current_exe().context("which file this program is cannot be told")?;
     if !is_same_file(&own, &program) {
@@ -95,13 +97,24 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     identity(one).is_some_and(|own| Some(own) == identity(other))
 }
 
+/// Removes what a call that was killed has left.
+fn remove_left(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).context("the directory cannot be read")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
+        let is_left = |process: &str| !Path::new("/proc").join(process).exists();
+        if process.is_some_and(|process| process.parse::<u32>().is_ok() && is_left(process)) {
+            fs::remove_file(entry.path())
+                .with_context(|| format!("{} cannot be removed", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Puts a new file in the place of one that may be running, in one step.
 fn replace(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
-    let new = path.with_file_name(format!(".new-{}", std::process::id()));
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    let new = path.with_file_name(format!("{UNFINISHED}{}", std::process::id()));
     let outcome = make(&new).and_then(|()| fs::rename(&new, path));
     if outcome.is_err() {
         // Its own failure says less.

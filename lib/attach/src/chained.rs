@@ -70,7 +70,10 @@ impl<T> Plugin for ChainedPlugin<T> {
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok((self.del)(&mut Host::that_holds(&request.env)?, request)?)
+        Ok((self.del)(
+            &mut Host::that_holds(&request.env, &request.conf.name)?,
+            request,
+        )?)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
@@ -79,10 +82,11 @@ impl<T> Plugin for ChainedPlugin<T> {
     }
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
-        for mut host in Host::with_each_database(&request.env)? {
-            crate::gc(&mut host, request, false)?;
-        }
-        Ok(())
+        Ok(crate::gc(
+            &mut Host::of_environment(&request.env)?,
+            request,
+            false,
+        )?)
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {

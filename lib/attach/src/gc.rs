@@ -56,7 +56,7 @@ pub fn gc(host: &mut Host, request: &Request, is_inside: bool) -> Result<(), Wef
 /// All failures together.
 pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, WeftError> {
     let mut errors = Vec::new();
-    let before = host.store.read(|transaction| transaction.attachments())?;
+    let before = host.attachments()?;
     let networks: BTreeSet<NetworkName> = before
         .iter()
         .map(|record| record.id.network.clone())
@@ -70,7 +70,7 @@ pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, WeftError> {
         errors.extend(collect(host, &scope).err());
     }
     errors.extend(idle::remove_idle(host).err());
-    let after = host.store.read(|transaction| transaction.attachments())?;
+    let after = host.attachments()?;
     let is_left = |record: &AttachmentRecord| after.iter().any(|one| one.id == record.id);
     let ended = before
         .into_iter()
@@ -81,11 +81,21 @@ pub fn gc_all(host: &mut Host) -> Result<Vec<AttachmentRecord>, WeftError> {
 }
 
 /// Collects what a scope allows: recorded attachments, then links and nft elements whose record is
-/// lost, then what none shares any more.
+/// lost, then what none shares any more. What an earlier database of the host has counts too.
 ///
 /// # Errors
 /// All failures together.
 pub fn collect(host: &mut Host, scope: &GcScope) -> Result<(), WeftError> {
+    let mut errors = Vec::new();
+    errors.extend(collect_recorded(host, scope).err());
+    if let Some(mut other) = host.with_other_database() {
+        errors.extend(collect_recorded(&mut other, scope).err());
+    }
+    WeftError::collect("garbage collection", errors)
+}
+
+/// The same by one database.
+fn collect_recorded(host: &mut Host, scope: &GcScope) -> Result<(), WeftError> {
     let mut errors = Vec::new();
     errors.extend(leaving::finish_left_over(host).err());
     let records = host

@@ -31,7 +31,7 @@ impl Plugin for InterfacePlugin {
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        let mut host = Host::that_holds(&request.env)?;
+        let mut host = Host::that_holds(&request.env, &request.conf.name)?;
         Ok(crate::del(&mut host, request)?)
     }
 
@@ -46,10 +46,8 @@ impl Plugin for InterfacePlugin {
         // A configuration that cannot be read does not keep GC from collecting what is recorded.
         let is_inside =
             (self.read)(request).is_ok_and(|settings| settings.link.kind().is_seen_inside_only());
-        for mut host in Host::with_each_database(&request.env)? {
-            crate::gc(&mut host, request, is_inside)?;
-        }
-        Ok(())
+        let mut host = Host::of_environment(&request.env)?;
+        Ok(crate::gc(&mut host, request, is_inside)?)
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {

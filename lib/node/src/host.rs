@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use weft_cni::conf::{NetConf, Problems};
 use weft_cni::env::Env;
-use weft_cni::{CniError, Code};
+use weft_cni::{CniError, Code, NetworkName};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::nft::NftSocket;
 use weft_kernel::{NetNs, host};
@@ -83,40 +83,41 @@ impl Host {
         }
     }
 
-    /// The host that has recorded a container, for its removal: with the database that was the host's before, if the
-    /// container is in that one.
+    /// The host for the removal of a container from a network: with the database that was the host's before, if the
+    /// attachment is in that one.
     ///
     /// # Errors
     /// As [`HostConfig::read`].
-    pub fn that_holds(env: &Env) -> Result<Self, CniError> {
-        let mut host = Self::of_environment(env)?;
-        if let (Some(other), Ok((container, _))) = (host.store.other(), env.container()) {
-            let holds =
-                |store: &Store| store.read(|transaction| transaction.attachments_of_id(&container));
+    pub fn that_holds(env: &Env, network: &NetworkName) -> Result<Self, CniError> {
+        let host = Self::of_environment(env)?;
+        if let (Some(other), Ok((container, _))) = (host.with_other_database(), env.container()) {
+            let own = host
+                .store
+                .read(|transaction| transaction.attachments_of_container(network, &container));
+            // Of whatever network: it may have had another name.
+            let others = other
+                .store
+                .read(|transaction| transaction.attachments_of_id(&container));
             // What cannot be read is reported by the removal itself.
-            if holds(&host.store).is_ok_and(|own| own.is_empty())
-                && holds(&other).is_ok_and(|records| !records.is_empty())
+            if own.is_ok_and(|own| own.is_empty()) && others.is_ok_and(|others| !others.is_empty())
             {
-                host.store = other;
+                return Ok(other);
             }
         }
         Ok(host)
     }
 
-    /// The host with each database that it has, for what goes over everything.
-    ///
-    /// # Errors
-    /// As [`HostConfig::read`].
-    pub fn with_each_database(env: &Env) -> Result<Vec<Self>, CniError> {
-        let config = HostConfig::read(env)?;
-        let mut hosts = vec![Self::open(&config)];
-        if let Some(other) = hosts.first().and_then(|host| host.store.other()) {
-            hosts.push(Self::open(&HostConfig {
-                backend: other.backend(),
-                ..config
-            }));
-        }
-        Ok(hosts)
+    /// The same host with the database that it had before, if there is one ([`Store::other`]).
+    pub fn with_other_database(&self) -> Option<Self> {
+        Some(Self {
+            store: self.store.other()?,
+            sticky: self.sticky.clone(),
+            data_dir: self.data_dir.clone(),
+            policy_dir: self.policy_dir.clone(),
+            has_made_tables: false,
+            route: None,
+            nft: None,
+        })
     }
 
     /// The attachments of the host, those that are in an earlier database included.
@@ -190,18 +191,15 @@ impl Container {
                 path: path.to_owned(),
             });
         }
-        let route = RouteSocket::open_in(&netns, &home)?;
-        Ok(Self {
-            netns,
-            home,
-            route,
-            has_others: false,
-        })
+        Self::between(netns, home)
     }
 
     /// The same of a namespace that has been found.
     pub fn open_found(netns: NetNs) -> Result<Self, WeftError> {
-        let home = NetNs::current()?;
+        Self::between(netns, NetNs::current()?)
+    }
+
+    fn between(netns: NetNs, home: NetNs) -> Result<Self, WeftError> {
         let route = RouteSocket::open_in(&netns, &home)?;
         Ok(Self {
             netns,

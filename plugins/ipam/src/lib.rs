@@ -56,7 +56,10 @@ impl Plugin for WeftIpam {
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok(serve_del(&mut Host::that_holds(&request.env)?, request)?)
+        Ok(serve_del(
+            &mut Host::that_holds(&request.env, &request.conf.name)?,
+            request,
+        )?)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
@@ -64,10 +67,7 @@ impl Plugin for WeftIpam {
     }
 
     fn gc(&self, request: &Request) -> Result<(), CniError> {
-        for mut host in Host::with_each_database(&request.env)? {
-            serve_gc(&mut host, request)?;
-        }
-        Ok(())
+        Ok(serve_gc(&mut Host::of_environment(&request.env)?, request)?)
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {
