@@ -2,7 +2,7 @@
 
 use ipnetwork::IpNetwork;
 use weft_cni::result::Route;
-use weft_cni::{AttachmentId, CniError, CniResult, Code, IpFamily, Mac, Request};
+use weft_cni::{CniError, CniResult, Code, IpFamily, Mac, Request};
 use weft_firewall::ruleset;
 use weft_ipam::network_of;
 use weft_kernel::route::{self, RouteSpec};
@@ -12,6 +12,7 @@ use weft_node::{Container, Host, WeftError, namespaces};
 use weft_store::{AttachmentRecord, ContainerLink, LinkRecord, NetnsRecord, SharedObject};
 
 use crate::delegate::{DelegateIpam, foreign_type};
+use crate::differences::Differences;
 use crate::kinds::Checking;
 use crate::plan::Settings;
 use crate::steps::container::spec;
@@ -67,35 +68,7 @@ pub fn check(host: &mut Host, request: &Request, settings: &Settings) -> Result<
     found.into_result(&id)
 }
 
-/// What CHECK found.
-#[derive(Default, Debug)]
-pub struct Differences(Vec<String>);
-
 impl Differences {
-    /// Notes one.
-    pub fn add(&mut self, text: impl Into<String>) {
-        self.0.push(text.into());
-    }
-
-    /// Notes several.
-    pub fn extend(&mut self, texts: Vec<String>) {
-        self.0.extend(texts);
-    }
-
-    /// Nothing, or all of them as one error.
-    ///
-    /// # Errors
-    /// [`WeftError::Differs`].
-    pub fn into_result(self, id: &AttachmentId) -> Result<(), WeftError> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        Err(WeftError::Differs {
-            id: id.to_string(),
-            differences: self.0,
-        })
-    }
-
     fn leases(
         &mut self,
         transaction: &weft_store::Transaction<'_>,

@@ -13,6 +13,7 @@ use weft_store::Isolation;
 
 use crate::delegate::{DelegateIpam, is_own_type};
 use crate::plan::{ChildPlan, HostAccess, Ipam, Mtu};
+pub use crate::sysctls::SYSCTL;
 
 /// The name of an interface of the host.
 pub fn link_name(fields: &Fields<'_>, key: KeySpec) -> Option<String> {
@@ -297,11 +298,4 @@ pub const MAC: KeySpec = KeySpec::new(
     "MAC address",
     "derived",
     "the container's MAC; also CNI_ARGS MAC, args.cni.mac, runtimeConfig.mac",
-);
-/// `sysctl`.
-pub const SYSCTL: KeySpec = KeySpec::new(
-    "sysctl",
-    "object",
-    "",
-    "kernel parameters of the container below net, set before the interface is up; `IFNAME` in a name stands for the interface",
 );

@@ -19,7 +19,7 @@ use weft_store::{
 };
 
 use crate::add::Leased;
-use crate::check::Differences;
+use crate::differences::Differences;
 use crate::plan::{LinkPlan, Plan, Settings};
 use crate::steps::{Created, container};
 

@@ -14,6 +14,7 @@ pub mod conf;
 pub mod dead;
 pub mod del;
 pub mod delegate;
+mod differences;
 pub mod doctor;
 pub mod gc;
 mod interface;
@@ -26,8 +27,9 @@ mod sysctls;
 
 pub use add::add;
 pub use chained::ChainedPlugin;
-pub use check::{Differences, check, require_prev_result};
+pub use check::{check, require_prev_result};
 pub use del::del;
+pub use differences::Differences;
 pub use gc::{gc, gc_all};
 pub use interface::InterfacePlugin;
 pub use plan::{

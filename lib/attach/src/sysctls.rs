@@ -9,11 +9,17 @@ use std::path::Path;
 use regex_lite::Regex;
 use serde_json::Value;
 use weft_cni::Request;
-use weft_cni::conf::Fields;
+use weft_cni::conf::{Fields, KeySpec};
 use weft_kernel::sysctl;
 use weft_node::{Container, WeftError};
 
-use crate::conf::SYSCTL;
+/// `sysctl`.
+pub const SYSCTL: KeySpec = KeySpec::new(
+    "sysctl",
+    "object",
+    "",
+    "kernel parameters of the container below net, set before the interface is up; `IFNAME` in a name stands for the interface",
+);
 
 /// Parameters to be set, by name with slashes below `/proc/sys`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,14 +11,12 @@ use weft_cni::conf::{Fields, KeySpec, NetConf, Problems};
 use weft_cni::result::{Dns, Route};
 use weft_store::{Pool, Range};
 
+use super::cidr::{IP, PREFIX, required_cidr};
 use super::keys::{
     ADDRESS, ADDRESSES, ADVMSS, COOL_DOWN, DATA_DIR, DNS, DNS_KEYS, DST, GATEWAY, GW, IPAM_KEYS,
     MTU, PRIORITY, RESOLV_CONF, ROUTE_KEYS, ROUTES, SCOPE, STATIC_KEYS, STICKY, STICKY_KEY, TABLE,
 };
 use super::ranges::{read_sets, refuse_overlaps};
-
-pub(super) const IP: &str = "must be an IP address";
-pub(super) const PREFIX: &str = "must be a prefix in CIDR notation";
 
 /// Notes known objects of a configuration that are something else: they would be passed over.
 pub fn refuse_mistyped(fields: &Fields<'_>) {
@@ -26,20 +24,6 @@ pub fn refuse_mistyped(fields: &Fields<'_>) {
         fields.map(key);
     }
     fields.string("store");
-}
-
-/// A prefix in CIDR notation, its length written out.
-pub(super) struct Cidr(pub(super) IpNetwork);
-
-impl FromStr for Cidr {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text.contains('/') {
-            true => text.parse().map(Self).map_err(drop),
-            false => Err(()),
-        }
-    }
 }
 
 /// A fixed address.
@@ -153,14 +137,6 @@ fn read_route(fields: &Fields<'_>) -> Option<Route> {
 /// The network that a prefix names: `10.1.2.3/8` is `10.0.0.0/8`, as for the kernel.
 pub fn network_of(prefix: IpNetwork) -> IpNetwork {
     IpNetwork::new(prefix.network(), prefix.prefix()).unwrap_or(prefix)
-}
-
-/// A prefix that has to be there.
-pub(super) fn required_cidr(fields: &Fields<'_>, key: KeySpec, must: &str) -> Option<IpNetwork> {
-    if fields.value(key).is_none() {
-        fields.invalid(key, &"", "must be given");
-    }
-    Some(fields.parsed::<Cidr>(key, must)?.0)
 }
 
 fn read_dns(fields: &Fields<'_>) -> Dns {

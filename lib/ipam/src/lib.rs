@@ -4,6 +4,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod allocate;
+mod cidr;
 mod config;
 mod keys;
 mod ranges;

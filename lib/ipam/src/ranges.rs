@@ -7,7 +7,7 @@ use serde_json::Value;
 use weft_cni::conf::{Fields, NetConf, Problems};
 use weft_store::{Range, RangeError};
 
-use super::config::{IP, PREFIX, required_cidr};
+use super::cidr::{IP, PREFIX, required_cidr};
 use super::keys::{EXCLUDE, GATEWAY, RANGE_END, RANGE_KEYS, RANGE_START, RANGES, SUBNET};
 
 /// The sets of ranges: the runtime's first, then `subnet`, then `ranges`.

@@ -6,11 +6,13 @@
 
 mod attribute;
 mod batch;
+mod comment;
 mod expression;
 mod linger;
 mod name;
 mod object;
 mod set;
+mod set_kind;
 mod set_value;
 mod socket;
 
@@ -19,7 +21,8 @@ pub use batch::{Batch, Family};
 pub use expression::{Expression, Verdict};
 pub use name::{Name, name};
 pub use object::{Attribute, BaseChain, Chain, ForeignChain, RawRule, Table};
-pub use set::{Element, Exclusive, Key, Set, SetKind, owner_mark};
+pub use set::{Element, Exclusive, Set, owner_mark};
+pub use set_kind::{Key, SetKind};
 pub use socket::NftSocket;
 
 /// The attributes in a nested attribute's bytes, up to the first malformed one.

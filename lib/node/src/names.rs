@@ -11,6 +11,9 @@ pub const DELETION_GROUP: u32 = 0x7765_6674;
 /// In front of the identity in a link's alias.
 pub const ALIAS_PREFIX: &str = "weft:";
 
+/// The alias of a bridge that Weft made: only such a one is ever removed.
+pub const BRIDGE_ALIAS: &str = "weft bridge";
+
 /// IFALIASZ without the closing zero (linux/if.h).
 const ALIAS_BYTES: usize = 255;
 

@@ -6,7 +6,6 @@ use weft_cni::result::{Dns, IpConfig, Route};
 use weft_ipam::network_of;
 use weft_store::AddressRecord;
 
-use crate::kinds::PreparedLink;
 use crate::plan::{Ipam, Plan};
 
 /// The result's parts that come from IPAM.
@@ -20,8 +19,8 @@ pub(crate) struct Leased {
 }
 
 impl Leased {
-    /// Addresses that are there without IPAM: the host's, or those of the plugin before.
-    pub(super) fn before(plan: &Plan, link: &dyn PreparedLink) -> Self {
+    /// Addresses that are there without IPAM: the link's own (the host's), or those of the plugin before.
+    pub(super) fn before(plan: &Plan, own: Vec<AddressRecord>) -> Self {
         match &plan.settings.ipam {
             Ipam::Given(given) => Self {
                 addresses: given.ips.iter().map(address_of).collect(),
@@ -30,7 +29,7 @@ impl Leased {
                 dns: given.dns.clone(),
             },
             Ipam::None | Ipam::Store(_) | Ipam::Delegate(_) => Self {
-                addresses: link.own_addresses(),
+                addresses: own,
                 ..Self::default()
             },
         }

@@ -48,7 +48,7 @@ pub(super) fn record(
     let segment = link.segment();
     match &plan.settings.ipam {
         Ipam::None | Ipam::Given(_) => {
-            let leased = Leased::before(plan, link);
+            let leased = Leased::before(plan, link.own_addresses());
             let mut record = draft.record(&leased, None)?;
             let siblings = host.store.write(|transaction| {
                 link.refuse_conflicts(transaction)?;

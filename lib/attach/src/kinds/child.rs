@@ -14,7 +14,7 @@ use weft_store::{
 
 use super::{Checking, LinkKind, Making, NetworkState, PreparedLink};
 use crate::add::{Leased, container_interface, default_routes};
-use crate::check::Differences;
+use crate::differences::Differences;
 use crate::plan::{ChildPlan, HostAccess, Plan};
 use crate::status::{suffering, unavailable};
 use crate::steps::container::{self, Settings};

@@ -6,16 +6,13 @@ use weft_kernel::bridge::{self, BridgeChange, NewBridge};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::{host as machine, sysctl};
-use weft_node::names::bridge_mac;
+use weft_node::names::{BRIDGE_ALIAS, bridge_mac};
 use weft_node::{Host, WeftError, default_route};
 use weft_store::AttachmentRecord;
 
 use super::gateway::Forwards;
 use super::{Created, router_advertisements};
 use crate::plan::{BridgePlan, Mtu};
-
-/// The alias of a bridge that Weft made: only such a one is ever removed.
-pub(crate) const BRIDGE_ALIAS: &str = "weft bridge";
 
 /// What a port needs to know of its bridge.
 #[derive(Debug, Clone)]

@@ -8,9 +8,8 @@ use weft_kernel::address::{self, Assigned};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::route;
+use weft_node::names::BRIDGE_ALIAS;
 use weft_node::{Host, WeftError};
-
-use super::bridge::BRIDGE_ALIAS;
 
 /// Whether neighbours by `other` would be looked for by the interface with `gateway` from then on: the more
 /// particular prefix wins, and of two alike the older one, until it is set anew.

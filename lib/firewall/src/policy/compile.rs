@@ -8,19 +8,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
-use sha2::{Digest, Sha256};
 use weft_cni::IpFamily;
 use weft_kernel::nft::{Chain, Expression, Name, Verdict};
 
 use super::rule::{PortMatch, Rule};
-use super::selector::Selector;
+use super::selector::{Selector, member_set_name};
 use crate::ruleset::matching::{
     ACCEPT, FIRST, destination_port, is, is_in, is_not, is_not_in, l4_protocol, network_layer,
     output_name,
 };
-use crate::ruleset::{
-    CLOSED, FamilyLayout as Family, IPV4, IPV6, MEMBERS, NAT, POLICY, member_set,
-};
+use crate::ruleset::{CLOSED, FamilyLayout as Family, IPV4, IPV6, NAT, POLICY, member_set};
 
 /// In front of the names of chains of destinations.
 pub(super) const DESTINATION: &str = "to_";
@@ -34,23 +31,6 @@ pub(super) struct Structures {
     pub sets: BTreeSet<String>,
     /// The chain that all others hang on first.
     pub chains: Vec<(Chain, Vec<Line>)>,
-}
-
-fn digest(text: &str) -> String {
-    let hash = Sha256::digest(text.as_bytes());
-    hash.iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-/// The name of the set of a selector's members of one family.
-pub(super) fn member_set_name(selector: &Selector, family: IpFamily) -> String {
-    let family = match family {
-        IpFamily::V4 => 4,
-        IpFamily::V6 => 6,
-    };
-    format!("{MEMBERS}{}_{family}", digest(&selector.canonical()))
 }
 
 fn chain_of(name: Name) -> Chain {
@@ -72,7 +52,7 @@ impl Structures {
         let mut chains = Vec::new();
         for (destination, rules) in by_destination {
             let text = destination.to_string();
-            let name = format!("{DESTINATION}{}", digest(&destination.canonical()));
+            let name = format!("{DESTINATION}{}", destination.digest());
             let name = Name::from(name);
             for family in [&IPV4, &IPV6] {
                 for mut parts in side(destination, family, Side::To, &mut sets) {

@@ -1,41 +1,16 @@
 //! Containers as policies see them, wherever they are: members of selectors come from here, and not from the records
 //! of this host alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use weft_cni::IpFamily;
 use weft_node::names::owner;
 use weft_store::{AttachmentRecord, NftRecord};
 
-use super::compile::member_set_name;
 use super::rule::Rule;
-use super::selector::Selector;
+use super::selector::{Identity, Selector, member_set_name};
 use crate::ruleset::{address_bytes_hex, home_elements};
-
-/// What selectors ask of a container.
-#[derive(Debug, Clone, Copy)]
-pub struct Identity<'a> {
-    /// The name of the network it is attached to.
-    pub network: &'a str,
-    /// The runtime's id, whole.
-    pub container_id: &'a str,
-    /// What it is called, if that is known.
-    pub name: Option<&'a str>,
-    /// Labels of the pod, `namespace` among them.
-    pub labels: &'a BTreeMap<String, String>,
-}
-
-impl<'a> From<&'a AttachmentRecord> for Identity<'a> {
-    fn from(record: &'a AttachmentRecord) -> Self {
-        Self {
-            network: record.id.network.as_str(),
-            container_id: record.id.container_id.as_str(),
-            name: record.name.as_deref(),
-            labels: &record.labels,
-        }
-    }
-}
 
 /// A container that may become a member of what rules mean.
 #[derive(Debug, Clone)]

@@ -6,9 +6,35 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use serde_json::json;
+use sha2::{Digest, Sha256};
+use weft_cni::IpFamily;
 use weft_store::AttachmentRecord;
 
-use super::endpoint::Identity;
+use crate::ruleset::MEMBERS;
+
+/// What selectors ask of a container.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    /// The name of the network it is attached to.
+    pub network: &'a str,
+    /// The runtime's id, whole.
+    pub container_id: &'a str,
+    /// What it is called, if that is known.
+    pub name: Option<&'a str>,
+    /// Labels of the pod, `namespace` among them.
+    pub labels: &'a BTreeMap<String, String>,
+}
+
+impl<'a> From<&'a AttachmentRecord> for Identity<'a> {
+    fn from(record: &'a AttachmentRecord) -> Self {
+        Self {
+            network: record.id.network.as_str(),
+            container_id: record.id.container_id.as_str(),
+            name: record.name.as_deref(),
+            labels: &record.labels,
+        }
+    }
+}
 
 /// One side of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +76,15 @@ impl Endpoints {
 }
 
 impl Selector {
+    /// Names sets and chains in the kernel: of the canonical text.
+    pub(super) fn digest(&self) -> String {
+        let hash = Sha256::digest(self.canonical().as_bytes());
+        hash.iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// The text that names in the kernel are made of: the same for the same selector in every version of Weft, and
     /// another one for every other selector.
     pub(super) fn canonical(&self) -> String {
@@ -76,6 +111,15 @@ impl Selector {
 }
 
 /// As `weft policy` shows it; equal selectors have equal texts.
+/// The name of the set of a selector's members of one family.
+pub(super) fn member_set_name(selector: &Selector, family: IpFamily) -> String {
+    let family = match family {
+        IpFamily::V4 => 4,
+        IpFamily::V6 => 6,
+    };
+    format!("{MEMBERS}{}_{family}", selector.digest())
+}
+
 impl Display for Selector {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();

@@ -4,6 +4,7 @@ use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
 use super::attribute::attributes;
 use super::batch::{Batch, Family};
+use super::comment::{comment_bytes, read_comment};
 use super::expression::Expression;
 use super::name::Name;
 
@@ -72,14 +73,14 @@ impl RawRule {
         Self {
             chain: String::new(),
             expressions: list.into_bytes(),
-            user_data: super::set::comment(comment),
+            user_data: comment_bytes(comment),
             handle: 0,
         }
     }
 
     /// Its comment, as `nft` keeps it.
     pub fn comment(&self) -> String {
-        super::set::read_comment(&self.user_data).to_string()
+        read_comment(&self.user_data).to_string()
     }
 
     /// Its expressions in order: the kernel's name of each and its attributes.
@@ -293,7 +294,7 @@ impl Chain {
         let rule = RawRule {
             chain: self.name.to_string(),
             expressions: list.into_bytes(),
-            user_data: super::set::comment(comment),
+            user_data: comment_bytes(comment),
             handle: 0,
         };
         self.append_raw(&rule, batch);

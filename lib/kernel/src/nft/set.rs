@@ -6,11 +6,14 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::attribute::{Attributes, attributes};
 use super::batch::{Batch, message_kind, payload};
+use super::comment::{comment_parts, read_comment};
 use super::expression::NFTA_DATA_VALUE;
 use super::name::Name;
 use super::object::Table;
+use super::set_kind::{Key, SetKind, bytes_of, type_number};
 use super::set_value::{
-    ElementState, NO_LIMIT, VERDICT_TYPE, element_expression, put_value, read_verdict,
+    ELEM_DATA, ELEM_EXPRESSION, ElementState, NO_LIMIT, VERDICT_TYPE, element_expression,
+    put_value, read_verdict,
 };
 
 const NFT_MSG_NEWSET: u16 = 9;
@@ -20,127 +23,13 @@ const NFT_MSG_GETSETELEM: u16 = 13;
 const NFT_MSG_DELSETELEM: u16 = 14;
 const NFTA_LIST_ELEM: u16 = 1;
 const ELEM_KEY: u16 = 1;
-pub(super) const ELEM_DATA: u16 = 2;
 const ELEM_USERDATA: u16 = 6;
-pub(super) const ELEM_EXPRESSION: u16 = 7;
 const ELEM_KEY_END: u16 = 10;
 const LIST_TABLE: u16 = 1;
 const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
-/// A comment in `nft`'s own user data: type 0, length, text with a NUL.
-const UDATA_COMMENT: u8 = 0;
 /// So many elements in a message: its list is an attribute, of 64 KiB at most.
 const ELEMENTS_AT_ONCE: usize = 200;
-/// `nft` allows 128 bytes with the NUL.
-const COMMENT_BYTES: usize = 127;
-
-/// The type of one field of a key, with the number `nft` knows it by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Key {
-    /// ipv4_addr.
-    Ipv4,
-    /// ipv6_addr.
-    Ipv6,
-    /// ether_addr.
-    Ether,
-    /// ifname.
-    IfName,
-    /// inet_proto.
-    Protocol,
-    /// inet_service: a port, big-endian.
-    Service,
-}
-
-impl Key {
-    const fn number(self) -> u32 {
-        match self {
-            Self::Ipv4 => 7,
-            Self::Ipv6 => 8,
-            Self::Ether => 9,
-            Self::IfName => 41,
-            Self::Protocol => 12,
-            Self::Service => 13,
-        }
-    }
-
-    /// A field in words.
-    pub fn text(self, bytes: &[u8]) -> String {
-        let hex = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        match self {
-            Self::Ipv4 => bytes
-                .first_chunk::<4>()
-                .map_or_else(hex, |ip| std::net::Ipv4Addr::from(*ip).to_string()),
-            Self::Ipv6 => bytes
-                .first_chunk::<16>()
-                .map_or_else(hex, |ip| std::net::Ipv6Addr::from(*ip).to_string()),
-            Self::Ether => bytes
-                .first_chunk::<6>()
-                .map_or_else(hex, |mac| weft_cni::Mac(*mac).to_string()),
-            Self::IfName => String::from_utf8_lossy(bytes)
-                .trim_end_matches('\0')
-                .to_owned(),
-            Self::Protocol => bytes.first().map_or_else(hex, |number| match number {
-                1 => "icmp".to_owned(),
-                6 => "tcp".to_owned(),
-                17 => "udp".to_owned(),
-                58 => "icmpv6".to_owned(),
-                132 => "sctp".to_owned(),
-                other => other.to_string(),
-            }),
-            Self::Service => bytes
-                .first_chunk::<2>()
-                .map_or_else(hex, |port| u16::from_be_bytes(*port).to_string()),
-        }
-    }
-
-    /// How long a field is, without padding.
-    pub const fn bytes(self) -> u32 {
-        match self {
-            Self::Ipv4 => 4,
-            Self::Ipv6 | Self::IfName => 16,
-            Self::Ether => 6,
-            Self::Protocol => 1,
-            Self::Service => 2,
-        }
-    }
-}
-
-/// The number `nft` knows several fields by.
-fn type_number(fields: &[Key]) -> u32 {
-    fields.iter().fold(0, |all, key| all << 6 | key.number())
-}
-
-/// How many bytes a key or a value of these fields has.
-fn bytes_of(fields: &[Key]) -> u32 {
-    match fields {
-        [only] => only.bytes(),
-        several => several
-            .iter()
-            .map(|field| field.bytes().next_multiple_of(4))
-            .sum(),
-    }
-}
-
-/// What a set does with its keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetKind {
-    /// A hash of keys.
-    Hash,
-    /// Ranges of keys. Changing it is not O(1): for few elements only.
-    Interval,
-    /// A hash from keys to values, which may have several fields too.
-    Map(&'static [Key]),
-    /// A hash from keys to chains to jump to; an element's value is the chain's name.
-    Verdicts,
-    /// A hash of keys, each of which counts the packets that find it.
-    Counted,
-    /// A hash of keys, each with a number of packets a second: found by what is beyond. An element's
-    /// value is the rate and the burst, four bytes each, big-endian.
-    Rate,
-    /// A hash of keys, each with a number of connections: found by what is beyond. An element's value
-    /// is the number, four bytes, big-endian.
-    Connections,
-}
 
 /// A set or map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,31 +126,6 @@ fn owners(elements: &[Element]) -> String {
             let first = several.first().map_or("", |element| &element.owner);
             format!("{} elements, the first of {first},", several.len())
         }
-    }
-}
-
-pub(super) fn comment(text: &str) -> Vec<u8> {
-    let (header, text) = comment_parts(text);
-    [&header, text.as_bytes(), &[0]].concat()
-}
-
-/// What comes before a comment's text, and as much of it as there may be.
-fn comment_parts(text: &str) -> ([u8; 2], &str) {
-    let mut end = text.len().min(COMMENT_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let text = text.get(..end).unwrap_or_default();
-    let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
-    ([UDATA_COMMENT, length], text)
-}
-
-pub(super) fn read_comment(bytes: &[u8]) -> Arc<str> {
-    match bytes {
-        [UDATA_COMMENT, _, text @ ..] => {
-            String::from_utf8_lossy(text).trim_end_matches('\0').into()
-        }
-        _ => "".into(),
     }
 }
 

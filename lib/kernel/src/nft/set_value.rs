@@ -2,8 +2,10 @@
 
 use super::attribute::{Attributes, attributes};
 use super::expression::{Expression, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, Verdict};
-use super::set::{ELEM_DATA, ELEM_EXPRESSION, SetKind};
+use super::set_kind::SetKind;
 
+pub(super) const ELEM_DATA: u16 = 2;
+pub(super) const ELEM_EXPRESSION: u16 = 7;
 /// The data type of verdicts (NFT_DATA_VERDICT).
 pub(super) const VERDICT_TYPE: u32 = 0xffff_ff00;
 /// What a set of limits shows as its elements' kind: every element has its own.

@@ -6,7 +6,7 @@ use weft_kernel::{address, link, vlan};
 use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, HostLink};
 
-use crate::check::Differences;
+use crate::differences::Differences;
 use crate::kinds::Checking;
 use crate::plan::BridgePlan;
 use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
