@@ -86,47 +86,58 @@ pub struct Listener {
     pub command: String,
 }
 
-/// The process that has a port; `None` if it cannot be found out. For an error message: it looks at every
-/// process.
+/// The process that has a port; `None` if it cannot be found out. Of several that share the socket (a
+/// server and its workers, a process between fork and exec) it is one whose parent has it not. For an error
+/// message: it looks at every process.
 pub fn holder(transport: Transport, address: SocketAddr) -> Option<Listener> {
+    let sockets = sockets_on(transport, address.port());
+    let holders: BTreeSet<u32> = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| has_one_of(*pid, &sockets))
+        .collect();
+    let is_first = |pid: &&u32| parent(**pid).is_none_or(|parent| !holders.contains(&parent));
+    let pid = *holders.iter().find(is_first).or(holders.first())?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = String::from_utf8_lossy(&command).replace('\0', " ");
+    Some(Listener {
+        pid,
+        command: words.trim_end().to_owned(),
+    })
+}
+
+/// The sockets of this namespace that are on a port and not connected, as links of `/proc/PID/fd` name them.
+fn sockets_on(transport: Transport, port: u16) -> Vec<String> {
     let table = match transport {
         Transport::Tcp => "tcp",
         Transport::Udp => "udp",
     };
-    let inodes: Vec<String> = ["", "6"]
+    ["", "6"]
         .iter()
         .filter_map(|suffix| fs::read_to_string(format!("/proc/net/{table}{suffix}")).ok())
-        .flat_map(|text| inodes_of(&text, address.port()))
-        .collect();
-    let wanted: Vec<String> = inodes
-        .iter()
+        .flat_map(|text| inodes_of(&text, port))
         .map(|inode| format!("socket:[{inode}]"))
-        .collect();
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let Ok(files) = fs::read_dir(entry.path().join("fd")) else {
-            continue;
-        };
-        let has_it = files
-            .flatten()
-            .filter_map(|file| fs::read_link(file.path()).ok())
-            .any(|target| wanted.iter().any(|one| target.as_os_str() == one.as_str()));
-        if has_it {
-            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let words = String::from_utf8_lossy(&command).replace('\0', " ");
-            return Some(Listener {
-                pid,
-                command: words.trim_end().to_owned(),
-            });
-        }
-    }
-    None
+        .collect()
+}
+
+fn has_one_of(pid: u32, sockets: &[String]) -> bool {
+    let files = fs::read_dir(format!("/proc/{pid}/fd"));
+    files.into_iter().flatten().flatten().any(|file| {
+        fs::read_link(file.path())
+            .is_ok_and(|target| sockets.iter().any(|one| target.as_os_str() == one.as_str()))
+    })
+}
+
+/// The parent of a process (proc_pid_stat, the second field after the name in brackets).
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 /// Inode numbers in a table of sockets (proc_net_tcp): those with the local port that are not
@@ -160,8 +171,16 @@ mod tests {
         assert!(is_taken(Transport::Tcp, any));
         let open = open_ports(Transport::Tcp).unwrap();
         assert!(open.contains(&address.port()) && !open.contains(&0));
+        let inherited = nix::unistd::dup(&tcp).unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("9")
+            .spawn()
+            .unwrap();
+        drop(inherited);
         let holder = holder(Transport::Tcp, address).unwrap();
         assert_eq!(holder.pid, std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
         drop(tcp);
         assert!(!is_taken(Transport::Tcp, address));
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
