@@ -229,15 +229,3 @@ fn a_device_with_containers_on_it_is_refused() {
         &["is Weft's own"],
     );
 }
-
-/// A store that cannot be read keeps no interface of the host in a container.
-#[test]
-fn a_damaged_store_gives_the_device_back() {
-    let lan = Lan::new();
-    let conf = device(&json!({"device": "eth1"}));
-    let (container, _) = lan.add(&conf);
-    std::fs::write(lan.host.store().path(), "not a database").unwrap();
-    lan.call("DEL", &conf, &container).ok();
-    assert!(!container.succeeds("ip link show eth0"));
-    assert!(lan.host.sh("ip -o link").contains("wefd"));
-}

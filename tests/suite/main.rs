@@ -39,6 +39,7 @@ mod kubernetes;
 mod lan;
 mod layers;
 mod leaving;
+mod lent;
 mod localhost;
 mod macvlan;
 mod masquerade;

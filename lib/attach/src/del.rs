@@ -199,9 +199,7 @@ fn remove_derived(
 ) -> Result<(), WeftError> {
     let name = host_link_name(id);
     let mut errors = Vec::new();
-    if weft_kernel::link::find(host.route()?, &name)?.is_some() {
-        errors.extend(links::delete(host, std::slice::from_ref(&name)).err());
-    }
+    errors.extend(links::delete(host, std::slice::from_ref(&name)).err());
     // What guards a link that is still there stays too.
     if errors.is_empty() && !prev.ips.is_empty() {
         errors.extend(ruleset::remove_derived(host, id, &name, prev).err());
@@ -223,8 +221,7 @@ fn remove_derived(
 /// Only what could not be removed; a record of which something remains stays.
 pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), WeftError> {
     let mut errors = Vec::new();
-    let ports = records.iter().filter_map(|record| record.link.port());
-    let names: Vec<String> = ports.map(|port| port.name.clone()).collect();
+    let names = leaving::ports_of(records);
     for record in records {
         for addition in record.additions.iter().rev() {
             errors.extend(take_back(host, record, addition, &names).err());
@@ -247,7 +244,7 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
         }
     }
     if errors.is_empty() {
-        errors.extend(leaving::finish(host, records, &names).err());
+        errors.extend(leaving::finish(host, records).err());
     } else {
         // The records stay for what could not be removed.
         match links::delete(host, &names) {

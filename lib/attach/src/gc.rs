@@ -131,10 +131,12 @@ fn is_listed(valid: &BTreeSet<(String, String)>, id: &AttachmentId) -> bool {
 }
 
 /// Links that carry an identity of this network without a record. An ADD writes its record before
-/// it makes links, so there is no ADD under way that they could belong to.
+/// it makes links, so there is no ADD under way that they could belong to. Only pairs: a container can write such an
+/// alias on an interface of the host that it has had.
 fn remove_orphaned_links(host: &mut Host, scope: &GcScope) -> Result<(), WeftError> {
     let carrying: Vec<(String, AttachmentId)> = link::list(host.route()?)?
         .into_iter()
+        .filter(|link| link.kind.as_deref() == Some("veth"))
         .filter_map(|link| Some((link.name, id_of_alias(&link.alias)?)))
         .filter(|(_, id)| id.network == scope.network)
         .collect();

@@ -7,12 +7,12 @@ mod veth;
 
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoData, InfoPortData, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage, Prop, State,
+    LinkFlags, LinkInfo, LinkMessage, LinkXdp, Prop, State,
 };
 
 pub use change::{
-    Change, delete, delete_group, delete_index, set_controller, set_down, set_group, set_mac,
-    set_promiscuous, set_up,
+    Change, delete, delete_group, delete_index, remove_xdp, set_alias, set_controller, set_down,
+    set_group, set_mac, set_promiscuous, set_up,
 };
 pub use travel::{add_alternative_name, move_to, remove_alternative_name, rename};
 pub use veth::VethPair;
@@ -66,6 +66,8 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Group of links.
     pub group: u32,
+    /// How programs that decide over what it receives are attached: `XDP_FLAGS_*` (linux/if_link.h).
+    pub xdp_modes: Vec<u32>,
     /// Driver: `veth`, `bridge`.
     pub kind: Option<String>,
     /// The host's own packets to 127.0.0.0/8 may leave by it.
@@ -118,10 +120,23 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::LinkNetNsId(id) => link.peer_netns_id = Some(id),
                 LinkAttribute::LinkInfo(infos) => link.read_info(infos),
+                LinkAttribute::Xdp(list) => {
+                    link.xdp_modes = list.iter().filter_map(xdp_mode).collect();
+                }
                 _ => {}
             }
         }
         link
+    }
+}
+
+/// The flag of the way in which a program is attached.
+fn xdp_mode(xdp: &LinkXdp) -> Option<u32> {
+    match xdp {
+        LinkXdp::SkbProgId(_) => Some(1 << 1),
+        LinkXdp::DrvProgId(_) => Some(1 << 2),
+        LinkXdp::HwProgId(_) => Some(1 << 3),
+        _ => None,
     }
 }
 

@@ -6,8 +6,6 @@ use sha2::{Digest, Sha256};
 use weft_cni::Mac;
 use weft_cni::{AttachmentId, NetworkName};
 
-/// Links marked with this group are about to be deleted, all at once.
-pub const DELETION_GROUP: u32 = 0x7765_6674;
 /// In front of the identity in a link's alias.
 pub const ALIAS_PREFIX: &str = "weft:";
 

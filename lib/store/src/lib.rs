@@ -41,8 +41,8 @@ pub use networks::NetworkRecord;
 pub use range::{Range, RangeError};
 pub use record::{
     Addition, AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate,
-    DeviceRecord, Ending, FirewallRecord, HostLink, HostRoute, LinkRecord, NetnsRecord,
-    ParentRecord, PortRecord, TuningRecord, segment_of_bridge,
+    DeviceIdentity, DevicePeer, DeviceRecord, Ending, FirewallRecord, HostLink, HostRoute,
+    LinkRecord, NetnsRecord, ParentRecord, PortRecord, TuningRecord, segment_of_bridge,
 };
 pub use shared::{SharedObject, SharedState};
 pub use sticky::StickyLeases;

@@ -16,7 +16,8 @@ use weft_cni::result::Route;
 pub use addition::{Addition, BandwidthRecord, Ending, FirewallRecord, TuningRecord};
 pub use address::{AddressRecord, PortRecord};
 pub use link::{
-    ContainerLink, DeviceRecord, HostLink, HostRoute, LinkRecord, ParentRecord, segment_of_bridge,
+    ContainerLink, DeviceIdentity, DevicePeer, DeviceRecord, HostLink, HostRoute, LinkRecord,
+    ParentRecord, segment_of_bridge,
 };
 pub use netns::NetnsRecord;
 use stored::Stored;

@@ -18,15 +18,16 @@ use super::idle;
 use super::take_out::take_out;
 use crate::steps::links::{self, DELETE_LOCK};
 
-/// Ends attachments of which everything else is gone. `names` are their links on the host. They are
-/// gone, and so are their records, when this returns.
-pub(crate) fn finish(
-    host: &mut Host,
-    records: &[&AttachmentRecord],
-    names: &[String],
-) -> Result<(), WeftError> {
-    // The mark before the note: the reader of the note deletes the marked links.
-    let has_links = !links::mark(host, names)?.is_empty();
+/// The links on the host of records whose attachments are ports.
+pub(crate) fn ports_of(records: &[&AttachmentRecord]) -> Vec<String> {
+    let ports = records.iter().filter_map(|record| record.link.port());
+    ports.map(|port| port.name.clone()).collect()
+}
+
+/// Ends attachments of which everything else is gone. Their links are gone, and so are their records, when this
+/// returns.
+pub(crate) fn finish(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(), WeftError> {
+    let has_links = !links::present(host, &ports_of(records))?.is_empty();
     let has_idle = if !has_links && !host.store.has_leaving() {
         forget(host, records, &[])?
     } else if let Some(_lock) = host.store.named_lock_if_free(DELETE_LOCK)? {
@@ -79,11 +80,11 @@ pub(crate) fn finish_left_over(host: &mut Host) -> Result<(), WeftError> {
 /// something shared is to be removed.
 fn finish_all(host: &mut Host, own: &[&AttachmentRecord]) -> Result<bool, WeftError> {
     let noted = host.store.leaving();
-    links::delete_marked(host)?;
     match end_noted(host, own, &noted) {
         // A fault of another DEL's attachment does not keep this one from its end; that DEL meets it.
         Err(error) if !own.is_empty() && !noted.is_empty() => {
             tracing::warn!(%error, "DEL ends its own attachment only");
+            links::delete(host, &ports_of(own))?;
             forget(host, own, &[])
         }
         outcome => outcome,
@@ -106,6 +107,7 @@ fn end_noted(
         .copied()
         .filter(|record| !ids.contains(&record.id))
         .collect();
+    links::delete(host, &ports_of(&[own.as_slice(), &there].concat()))?;
     let has_idle = forget(host, &own, &there)?;
     for (note, _) in noted {
         note.remove()?;

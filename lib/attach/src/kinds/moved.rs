@@ -79,10 +79,10 @@ impl PreparedLink for Moved<'_> {
         making: &mut Making<'_>,
         settings: Settings<'_>,
     ) -> Result<Vec<Interface>, WeftError> {
-        let LinkRecord::Moved { own, device } = &making.record.link else {
+        let LinkRecord::Moved { own, .. } = &making.record.link else {
             return Ok(Vec::new());
         };
-        device::take(making.host, making.inside, device, &own.name)?;
+        device::take(making.host, making.inside, making.record)?;
         let mac = self.plan.settings.mac;
         let settings = Settings { mac, ..settings };
         container::configure(making.inside, making.record, own, settings)?;

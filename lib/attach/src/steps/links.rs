@@ -1,14 +1,13 @@
 //! Deleting links, many at the price of one.
 //!
 //! Deleting a link waits for RCU grace periods, 15 to 20 ms, but the kernel deletes all links of a
-//! group in one wait. So links are marked, then a lock is taken: its holder deletes whatever is marked by
-//! then. How DELs share more than that is in `leaving`.
+//! group in one wait. The group is a random number that is made for one deletion: whatever number a container or an
+//! administrator has given to another interface, it is not this one. How DELs share a deletion is in `leaving`.
 //!
 //! Why it is so: docs/decisions/calls.md.
 
-use weft_kernel::link;
+use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
-use weft_node::names::DELETION_GROUP;
 use weft_node::{Host, WeftError};
 
 /// Deletes one link by name, at once and by itself: what others may come to use again (a bridge)
@@ -16,55 +15,78 @@ use weft_node::{Host, WeftError};
 pub(crate) fn delete_alone(host: &mut Host, name: &str) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     link::delete(name, &mut batch);
-    match host.route()?.commit(batch) {
-        Err(error) if !error.is_absent() => Err(error.into()),
-        _ => Ok(()),
-    }
+    committed(host, batch)
 }
 
-/// Held to delete the marked links, and to end what goes with them. Two hundred DELs that want sled at once
+/// Held to delete the links of DELs, and to end what goes with them. Two hundred DELs that want sled at once
 /// keep its holder waiting for seconds.
 pub(crate) const DELETE_LOCK: &str = "delete";
 
+/// Those of the names that are host ends of Weft's pairs. Another interface that has got such a name (hardware that
+/// came back from a container that renamed it) is not Weft's to delete.
+pub(crate) fn present(host: &mut Host, names: &[String]) -> Result<Vec<Link>, WeftError> {
+    let mut there = Vec::new();
+    for name in names {
+        let found = link::find(host.route()?, name)?;
+        match found {
+            Some(found) if found.kind.as_deref() == Some("veth") => there.push(found),
+            Some(_) => tracing::warn!(
+                name,
+                "an interface that is no pair has the name of a container's link: it stays"
+            ),
+            None => {}
+        }
+    }
+    Ok(there)
+}
+
 /// Deletes links by name; absent ones are no error. They are gone when this returns.
 pub(crate) fn delete(host: &mut Host, names: &[String]) -> Result<(), WeftError> {
-    let marked = mark(host, names)?;
-    if marked.is_empty() {
-        return Ok(());
-    }
-    let _lock = host.store.patient_lock(DELETE_LOCK)?;
-    let socket = host.route()?;
-    for name in marked {
-        if link::find(socket, name)?.is_some() {
-            return delete_marked(host);
+    let links = present(host, names)?;
+    let mut batch = Batch::new();
+    let group = match links.as_slice() {
+        [] => return Ok(()),
+        [one] => {
+            link::delete_index(one.index, &mut batch);
+            return committed(host, batch);
         }
+        _ => fresh_group(),
+    };
+    for link in &links {
+        link::set_group(link.index, group, &mut batch);
     }
-    Ok(())
+    host.route()?.send_all(batch)?;
+    let mut batch = Batch::new();
+    link::delete_group(group, &mut batch);
+    match host.route()?.commit(batch) {
+        // One that cannot be deleted keeps the others: each by itself.
+        Err(error) if !error.is_absent() => {
+            tracing::warn!(%error, "links are deleted one by one");
+            let mut errors = Vec::new();
+            for one in &links {
+                let mut batch = Batch::new();
+                link::delete_index(one.index, &mut batch);
+                errors.extend(committed(host, batch).err());
+            }
+            WeftError::collect("deleting links", errors)
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Marks links for deletion and returns those that were there.
-pub(crate) fn mark<'a>(host: &mut Host, names: &'a [String]) -> Result<Vec<&'a String>, WeftError> {
-    let mut batch = Batch::new();
-    for name in names {
-        link::set_group(name, DELETION_GROUP, &mut batch);
-    }
-    let mut marked = Vec::new();
-    for (name, outcome) in names.iter().zip(host.route()?.send_all(batch)?) {
-        match outcome {
-            Ok(()) => marked.push(name),
-            Err(error) if error.is_absent() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(marked)
-}
-
-/// Deletes every marked link. The delete lock is held.
-pub(crate) fn delete_marked(host: &mut Host) -> Result<(), WeftError> {
-    let mut batch = Batch::new();
-    link::delete_group(DELETION_GROUP, &mut batch);
+fn committed(host: &mut Host, batch: Batch) -> Result<(), WeftError> {
     match host.route()?.commit(batch) {
         Err(error) if !error.is_absent() => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// A group that no link is in.
+fn fresh_group() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    // The keys of a new RandomState come from the kernel; the upper half is nobody's by hand.
+    let [a, b, c, d, ..] = RandomState::new()
+        .hash_one(std::process::id())
+        .to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d]) | 0x8000_0000
 }

@@ -3,10 +3,10 @@
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoPortData, InfoPortKind, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    LinkFlags, LinkInfo, LinkMessage, LinkXdp,
 };
 
-use super::by_index;
+use super::{Link, by_index};
 use crate::bridge::PortOptions;
 use crate::netlink::{Batch, kind};
 use crate::nft::attribute_bytes;
@@ -187,24 +187,45 @@ pub fn set_mac(index: u32, mac: Mac, batch: &mut Batch) {
     batch.push(kind::SET_LINK, &link, 0, words);
 }
 
-/// Puts a link, by name, into a group of links.
-pub fn set_group(name: &str, group: u32, batch: &mut Batch) {
-    let mut link = LinkMessage::default();
-    link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+/// Puts a link into a group of links.
+pub fn set_group(index: u32, group: u32, batch: &mut Batch) {
+    let mut link = by_index(index);
     link.attributes.push(LinkAttribute::Group(group));
+    let words = format!("put link {index} into group {group}");
+    batch.push(kind::SET_LINK, &link, 0, words);
+}
+
+/// Sets a link's alias; an empty one takes it away.
+pub fn set_alias(index: u32, alias: &str, batch: &mut Batch) {
+    let mut link = by_index(index);
+    link.attributes
+        .push(LinkAttribute::IfAlias(alias.to_owned()));
     batch.push(
         kind::SET_LINK,
         &link,
         0,
-        format!("mark link {name} for deletion"),
+        format!("set the alias of link {index}"),
     );
+}
+
+/// Takes away the programs that decide over what a link receives.
+pub fn remove_xdp(there: &Link, batch: &mut Batch) {
+    for mode in &there.xdp_modes {
+        let mut link = by_index(there.index);
+        link.attributes.push(LinkAttribute::Xdp(vec![
+            LinkXdp::Fd(-1),
+            LinkXdp::Flags(*mode),
+        ]));
+        let words = format!("remove the XDP program of link {}", there.index);
+        batch.push(kind::SET_LINK, &link, 0, words);
+    }
 }
 
 /// Deletes every link of a group: one RCU wait for all of them.
 pub fn delete_group(group: u32, batch: &mut Batch) {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::Group(group));
-    batch.push(kind::DELETE_LINK, &link, 0, "delete the marked links");
+    batch.push(kind::DELETE_LINK, &link, 0, "delete a group of links");
 }
 
 /// Deletes a link by index.

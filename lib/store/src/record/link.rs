@@ -182,6 +182,18 @@ pub struct DeviceRecord {
     pub alternative_name: String,
     /// In the host's namespace.
     pub index: u32,
+    /// What it is known by that a container cannot change; none in a record of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<DeviceIdentity>,
+    /// Its group of links.
+    #[serde(default)]
+    pub group: u32,
+    /// Its alias, empty if none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub alias: String,
+    /// Its other alternative names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternative_names: Vec<String>,
     /// Its MAC; none for an interface without.
     #[serde(with = "mac_text")]
     pub mac: Option<Mac>,
@@ -198,6 +210,35 @@ pub struct DeviceRecord {
     /// What the device had on the host, to be put back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpNetwork>,
+}
+
+/// What an interface is known by: a container that has it can change its names, alias, group and MAC, and make
+/// another interface that looks the same by these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceIdentity {
+    /// Its driver, as `ip -d link` names it; none for hardware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The address that the hardware came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permanent_mac: Option<Mac>,
+    /// The interface that it sits on, or the other end of a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<DevicePeer>,
+    /// Its index in the container.
+    pub index_inside: u32,
+}
+
+/// The interface that a device sits on, or its pair's other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DevicePeer {
+    /// Its index in its namespace.
+    pub index: u32,
+    /// The id of that namespace, seen from the host's; none if it is the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns_id: Option<i32>,
 }
 
 /// A route of the host to one address of a container.

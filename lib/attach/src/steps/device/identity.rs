@@ -1,0 +1,124 @@
+//! Which interface is the one that was lent.
+
+use weft_kernel::NetNs;
+use weft_kernel::link::{self, Link};
+use weft_kernel::netlink::RouteSocket;
+use weft_node::{WeftError, namespaces};
+use weft_store::{DeviceIdentity, DevicePeer, DeviceRecord};
+
+/// What an interface on the host is known by.
+pub(super) fn of(link: &Link) -> DeviceIdentity {
+    DeviceIdentity {
+        kind: link.kind.clone(),
+        permanent_mac: link.permanent_mac,
+        peer: peer_of(link),
+        index_inside: link.index,
+    }
+}
+
+fn peer_of(link: &Link) -> Option<DevicePeer> {
+    link.parent.map(|index| DevicePeer {
+        index,
+        netns_id: link.peer_netns_id,
+    })
+}
+
+/// Whether an interface on the host is the one of a record.
+pub(super) fn is_at_home(device: &DeviceRecord, link: &Link) -> bool {
+    let Some(identity) = &device.identity else {
+        return link.alternative_names.contains(&device.alternative_name);
+    };
+    is_alike(identity, link)
+        && identity.peer == peer_of(link)
+        && (is_unique(identity) || link.index == device.index || is_marked(device, link))
+}
+
+/// On the host only Weft gives these names. The index may be another one when it comes home.
+fn is_marked(device: &DeviceRecord, link: &Link) -> bool {
+    let name = &device.alternative_name;
+    link.alternative_names.contains(name) || link.name == free_name(name)
+}
+
+/// A name for the moment of the way home: the alternative one cannot be used twice.
+pub(super) fn free_name(alternative_name: &str) -> String {
+    let tail: String = alternative_name.chars().skip(4).collect();
+    format!("wefd{tail}")
+}
+
+/// The interface of a record in another namespace, if it is there.
+pub(super) fn find_in(
+    inside: &mut RouteSocket,
+    home: &NetNs,
+    device: &DeviceRecord,
+) -> Result<Option<Link>, WeftError> {
+    let Some(identity) = &device.identity else {
+        return find_unidentified(inside, device);
+    };
+    let mut found = link::list(inside)?;
+    found.retain(|link| {
+        is_alike(identity, link) && (is_unique(identity) || link.index == identity.index_inside)
+    });
+    // Several children of one parent are told apart by what they had when they went.
+    found.sort_by_key(|link| {
+        let is_named = link.alternative_names.contains(&device.alternative_name);
+        (!is_named, link.index != identity.index_inside)
+    });
+    for link in found {
+        if has_peer(inside, home, identity.peer, &link)? {
+            return Ok(Some(link));
+        }
+    }
+    Ok(None)
+}
+
+fn is_alike(identity: &DeviceIdentity, link: &Link) -> bool {
+    !link.is_loopback
+        && link.kind == identity.kind
+        && link.permanent_mac == identity.permanent_mac
+        && link.parent == identity.peer.map(|peer| peer.index)
+}
+
+/// Without hardware and without another interface there is only the index.
+fn is_unique(identity: &DeviceIdentity) -> bool {
+    identity.permanent_mac.is_some() || identity.peer.is_some()
+}
+
+/// Whether what the interface sits on is in the namespace that it was in. Each namespace has ids of its own for
+/// others, so they are compared by the namespaces themselves.
+fn has_peer(
+    inside: &mut RouteSocket,
+    home: &NetNs,
+    peer: Option<DevicePeer>,
+    link: &Link,
+) -> Result<bool, WeftError> {
+    let Some(peer) = peer else {
+        return Ok(true);
+    };
+    // An interface whose peer is in its own namespace shows no id: it was made there, or went there by other hands.
+    let Some(seen) = link.peer_netns_id else {
+        return Ok(false);
+    };
+    let Some(id) = peer.netns_id else {
+        return Ok(inside.netns_id(home)? == Some(seen));
+    };
+    let mut socket = RouteSocket::open()?;
+    for netns in namespaces::all() {
+        if socket.netns_id(&netns)? == Some(id) {
+            return Ok(inside.netns_id(&netns)? == Some(seen));
+        }
+    }
+    Ok(false)
+}
+
+/// For a record of an earlier version: by the alternative name; without that by the index and the MAC.
+fn find_unidentified(
+    inside: &mut RouteSocket,
+    device: &DeviceRecord,
+) -> Result<Option<Link>, WeftError> {
+    if let Some(there) = link::find(inside, &device.alternative_name)? {
+        return Ok(Some(there));
+    }
+    let has = |mac| device.mac.is_some() && mac == device.mac;
+    let there = link::find_index(inside, device.index)?;
+    Ok(there.filter(|link| !link.is_loopback && (has(link.permanent_mac) || has(link.mac))))
+}
