@@ -2,7 +2,9 @@
 //! forwarding, router advertisements, addresses and subnets of the host that change.
 
 use serde_json::{Value, json};
-use weft_testkit::{Call, Container, Host, HostState, Outside};
+use weft_testkit::{
+    Call, Container, Host, HostState, Outside, Suite, SystemCall, kill_at, system_calls,
+};
 
 use crate::bridge::Net;
 use crate::commands::{ok, weft};
@@ -198,6 +200,65 @@ fn containers_are_no_routers_of_the_host() {
         assert_eq!(taken.collect::<String>(), "", "{conf}");
         let addresses = lan.host.sh("ip -6 -o addr | grep -v ' eth1 ' || true");
         assert!(!addresses.contains("2001:db8:9:"), "{conf}: {addresses}");
+    }
+}
+
+/// Killed wherever it changes something, an ADD leaves no interface with containers that the host believes once the
+/// next one is there; CHECK and doctor see one that is set to believe them.
+#[test]
+fn no_killed_add_makes_containers_routers_of_the_host() {
+    let suite = Suite::weft();
+    for theirs in [false, true] {
+        let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "weft-bridge", "bridge": "wtest0",
+            "cleanup": true, "ipam": {"type": "weft-ipam", "subnet": "10.1.0.0/24"}});
+        let host = Host::new();
+        host.sh("sysctl -qw net.ipv6.conf.all.forwarding=0 net.ipv6.conf.default.accept_ra=2");
+        let (first, second) = (host.container(), host.container());
+        let call =
+            |verb: &str, container: &Container| Call::new(&suite, verb, &conf).container(container);
+        let begin = || {
+            for container in [&first, &second] {
+                call("DEL", container).on(&host).ok();
+            }
+            if theirs {
+                host.sh("ip link del wtest0 2>/dev/null; ip link add wtest0 type bridge && ip link set wtest0 up");
+            }
+        };
+        begin();
+        let (outcome, calls) = system_calls(&call("ADD", &first), &host);
+        outcome.ok();
+        // What changes something; requests that wait for the port's carrier are repeated many times.
+        let is_change = |at: &&SystemCall| match at.name.as_str() {
+            "write" => true,
+            "sendto" | "sendmsg" => at.occurrence <= 14,
+            _ => false,
+        };
+        let points: Vec<_> = calls.iter().filter(is_change).collect();
+        assert!(points.len() > 10, "{}", points.len());
+        let accepts = || {
+            host.sh("cat /proc/sys/net/ipv6/conf/wtest0/accept_ra")
+                .trim()
+                .to_owned()
+        };
+        for at in points {
+            begin();
+            if kill_at(&call("ADD", &first), &host, at) {
+                call("ADD", &second).on(&host).ok();
+                assert_eq!(accepts(), "0", "killed at {at:?}, theirs: {theirs}");
+            }
+        }
+        begin();
+        let mut check = conf.clone();
+        check["prevResult"] = call("ADD", &second).on(&host).ok();
+        host.sh("sysctl -qw net.ipv6.conf.wtest0.accept_ra=2");
+        let error = Call::new(&suite, "CHECK", &check)
+            .container(&second)
+            .on(&host)
+            .error();
+        let text = "net.ipv6.conf.wtest0.accept_ra=0";
+        assert!(error["msg"].as_str().unwrap().contains(text), "{error}");
+        call("ADD", &first).on(&host).ok();
+        assert_eq!(accepts(), "0", "the next ADD");
     }
 }
 

@@ -10,7 +10,7 @@ use weft_store::AttachmentRecord;
 
 use crate::dead::{Patience, find_dead};
 use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
-use crate::steps::{host_access, subnets};
+use crate::steps::{host_access, router_advertisements, subnets};
 
 /// Everything that was found, each with what to do.
 ///
@@ -89,6 +89,7 @@ fn bridges(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>,
             ));
             continue;
         };
+        found.extend(router_advertisements::believed(host, &there)?);
         if !there.is_up {
             found.insert(format!(
                 "{name} is down and has containers: ip link set {name} up"

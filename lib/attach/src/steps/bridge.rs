@@ -98,9 +98,14 @@ pub(crate) fn ensure(
         // Just made, or by a process that was killed.
         set_ipv6(plan, there);
     }
+    if !is_own {
+        router_advertisements::ignore_on_foreign(host, there)?;
+    } else if there.is_up && there.ipv6.is_some_and(|ipv6| ipv6.accept_ra != 0) {
+        // Somebody has set it since.
+        router_advertisements::ignore(&plan.name);
+    }
     let mut batch = Batch::new();
     if !is_own && created.is_first_on_segment {
-        router_advertisements::ignore_on_foreign(host, there)?;
         // Of itself a bridge has its lowest port's MAC, and with ports that come and go its neighbours lose it.
         if let Some(mac) = there.mac {
             link::set_mac(there.index, mac, &mut batch);

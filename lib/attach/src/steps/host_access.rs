@@ -456,6 +456,8 @@ pub(crate) fn missing(host: &mut Host, routes: &[HostRoute]) -> Result<Vec<Strin
         if !there.is_up {
             missing.push(format!("host interface {} is down", wanted.link));
         }
+        missing.extend(router_advertisements::believed(host, &there)?);
+        let socket = host.route()?;
         if route::output_link(socket, wanted.address)? != Some(there.index) {
             let (address, link) = (wanted.address, &wanted.link);
             missing.push(format!("the host has no route to {address} by {link}"));

@@ -69,20 +69,38 @@ pub(crate) fn ignore(link: &str) {
 /// The same for a bridge that Weft did not make, unless the host has its own address or router by it, or it leads
 /// beyond the host: then it is the administrator's to say.
 pub(crate) fn ignore_on_foreign(host: &mut Host, bridge: &Link) -> Result<(), WeftError> {
-    let believes = bridge
+    let listens = bridge
         .ipv6
         .is_some_and(|ipv6| ipv6.accept_ra != 0 && ipv6.disable_ipv6 == 0);
-    if !believes {
-        return Ok(());
-    }
-    let socket = host.route()?;
-    if used_by(socket)?.contains(&bridge.index) {
-        return Ok(());
-    }
-    // Interfaces of containers and virtual machines are pairs and taps.
-    let is_local = |port: &Link| matches!(port.kind.as_deref(), Some("veth" | "tun"));
-    if link::ports_of(socket, bridge.index)?.iter().all(is_local) {
+    if listens && is_containers_alone(host.route()?, bridge)? {
         ignore(&bridge.name);
     }
     Ok(())
+}
+
+fn is_containers_alone(socket: &mut RouteSocket, bridge: &Link) -> Result<bool, WeftError> {
+    if used_by(socket)?.contains(&bridge.index) {
+        return Ok(false);
+    }
+    // Interfaces of containers and virtual machines are pairs and taps.
+    let is_local = |port: &Link| matches!(port.kind.as_deref(), Some("veth" | "tun"));
+    Ok(link::ports_of(socket, bridge.index)?.iter().all(is_local))
+}
+
+/// What is to be said of an interface of the host on which it would believe containers.
+pub(crate) fn believed(host: &mut Host, link: &Link) -> Result<Option<String>, WeftError> {
+    let believes = link.ipv6.is_some_and(|ipv6| {
+        let is_taken = ipv6.accept_ra > UNLESS_FORWARDING
+            || ipv6.accept_ra == UNLESS_FORWARDING && ipv6.forwarding == 0;
+        is_taken && ipv6.disable_ipv6 == 0
+    });
+    let is_weft = link.alias.starts_with("weft");
+    if !believes || !is_weft && !is_containers_alone(host.route()?, link)? {
+        return Ok(None);
+    }
+    let name = &link.name;
+    Ok(Some(format!(
+        "the host takes its IPv6 router from what containers on {name} advertise: sysctl -w \
+         net.ipv6.conf.{name}.accept_ra=0"
+    )))
 }

@@ -30,6 +30,8 @@ pub(crate) fn ensure(
         if !found.is_up && found.alias == ALIAS {
             // The process that made it was killed before this, or is about to do it.
             bring_up(host, name)?;
+        } else if found.alias == ALIAS && found.ipv6.is_some_and(|ipv6| ipv6.accept_ra != 0) {
+            router_advertisements::ignore(name);
         }
         return Ok(found);
     }

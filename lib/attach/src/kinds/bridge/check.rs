@@ -10,6 +10,7 @@ use crate::differences::Differences;
 use crate::kinds::Checking;
 use crate::plan::BridgePlan;
 use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
+use crate::steps::router_advertisements;
 use crate::steps::veth::{VlanSettings, expected_vlans};
 
 pub(super) fn check(plan: &BridgePlan, checking: &mut Checking<'_>) -> Result<(), WeftError> {
@@ -59,6 +60,9 @@ fn port_and_bridge(
             }
             if !bridge.is_up {
                 found.add(format!("bridge {name} is down"));
+            }
+            if let Some(text) = router_advertisements::believed(host, &bridge)? {
+                found.add(text);
             }
             let state = bridge.bridge.unwrap_or_default();
             if is_guarded && !state.no_link_local_learning {
