@@ -71,7 +71,10 @@ fn what_is_and_what_should_be_are_compared_and_put_right() {
             "nft insert rule inet weft mode_full accept",
             "+ inet weft: chain mode_full",
         ),
-        ("nft add chain inet weft extra", "+ inet weft: chain extra"),
+        (
+            "nft add set inet weft sel_0_4 '{ type ipv4_addr; }'",
+            "+ inet weft: set sel_0_4",
+        ),
         ("nft delete table bridge weft", "- bridge weft: chain guard"),
     ];
     for (damage, word) in damages {

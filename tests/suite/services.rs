@@ -174,11 +174,11 @@ pub(crate) fn silent_udp_by(socket: &UdpSocket, address: &str) -> bool {
     try_udp(socket, address).is_none()
 }
 
-fn any_socket() -> UdpSocket {
+pub(crate) fn any_socket() -> UdpSocket {
     UdpSocket::bind("0.0.0.0:0").unwrap()
 }
 
-fn try_udp(socket: &UdpSocket, address: &str) -> Option<String> {
+pub(crate) fn try_udp(socket: &UdpSocket, address: &str) -> Option<String> {
     socket.set_read_timeout(Some(ATTEMPT)).unwrap();
     let mut buffer = [0; 64];
     let _ = socket.send_to(b"?", address);

@@ -11,7 +11,7 @@ use weft_node::{Host, WeftError};
 use weft_store::{LINKS_LOCK, Sharing};
 
 use crate::foreign::admission;
-use crate::ruleset::{self, TABLES};
+use crate::ruleset::{self, Own, TABLES};
 use crate::{connections, policy, restore};
 
 /// A difference between what is and what should be.
@@ -99,15 +99,21 @@ fn is_needed(host: &Host) -> Result<bool, WeftError> {
     Ok(host.attachments()?.iter().any(needs))
 }
 
-/// Everything of both tables, a line each.
+/// Everything of both tables, a line each; what the administrator has put into them is left out.
 fn lines(nft: &mut NftSocket) -> Result<BTreeSet<String>, WeftError> {
     let mut lines = BTreeSet::new();
     for table in TABLES {
         let name = format!("{} {}", table.family.as_str(), table.name);
-        for set in nft.set_names(&table)? {
+        let own = Own::of(&table);
+        for set in nft
+            .set_names(&table)?
+            .iter()
+            .filter(|set| Own::has_set(set))
+        {
             lines.insert(format!("{name}: set {set}"));
         }
-        for chain in nft.chain_names(&table)? {
+        let chains = nft.chain_names(&table)?;
+        for chain in chains.iter().filter(|chain| own.has_chain(chain)) {
             lines.insert(format!("{name}: chain {chain}"));
         }
         lines.extend(rules(nft, &table, &name)?);
@@ -135,8 +141,9 @@ fn rules(nft: &mut NftSocket, table: &Table, name: &str) -> Result<Vec<String>, 
     let mut lines = Vec::new();
     let mut last = String::new();
     let mut number = 0;
+    let own = Own::of(table);
     for rule in nft.rules(table)? {
-        if rule.chain == ruleset::USER_PRE.name {
+        if rule.chain == ruleset::USER_PRE.name || !own.has_chain(&rule.chain) {
             continue;
         }
         number = if rule.chain == last { number + 1 } else { 1 };

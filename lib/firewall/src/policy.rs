@@ -24,7 +24,7 @@ pub use decide::{Decision, Party, World, gateway};
 pub(crate) use endpoint::Endpoint;
 pub use files::{PolicyFile, read_file, read_files};
 pub use in_kernel::{OWNER, is_obeyed, member_sets};
-pub(crate) use in_kernel::{Reconciled, install, is_anything_there, reconcile};
+pub(crate) use in_kernel::{Reconciled, install, is_anything_there, reconcile, renew};
 pub use members::Policies;
 pub(crate) use members::refresh;
 pub use networks::{Connections, reachable_networks};

@@ -10,7 +10,7 @@ use weft_store::{AttachmentRecord, RULESET_LOCK, Sharing};
 
 use crate::connections;
 use crate::policy::{self, State};
-use crate::ruleset::{self, Added, BySet, NAT, TABLES, USER_PRE, is_member_set};
+use crate::ruleset::{self, Added, BySet, NAT, Present, TABLES, is_member_set};
 
 /// Adds the elements of a record, and makes the tables if they are missing.
 ///
@@ -38,6 +38,9 @@ pub(crate) fn restore_under_lock(
     host: &mut Host,
     record: Option<&AttachmentRecord>,
 ) -> Result<(), WeftError> {
+    for table in TABLES {
+        ruleset::require_weft(host.nft()?, &table)?;
+    }
     let state = readable_state(host);
     let elements = known_elements(host, record, &policy::member_sets(&state))?;
     for table in TABLES {
@@ -82,8 +85,40 @@ fn create(table: &Table, state: &State, batch: &mut Batch) {
     }
 }
 
+/// A table that is there becomes what it would be if it were made anew.
+fn renew(
+    nft: &mut NftSocket,
+    table: &Table,
+    state: &State,
+    elements: &KnownElements,
+    batch: &mut Batch,
+) -> Result<(), WeftError> {
+    let present = Present::read(nft, table)?;
+    ruleset::renew(table, &present, batch);
+    if *table == NAT {
+        policy::renew(state, &present, batch);
+    }
+    for set in ruleset::interval_sets(table) {
+        if !present.sets.contains(&*set.name) {
+            continue;
+        }
+        let is_stale = |there: &Element| {
+            let mut wanted = elements.shared.iter();
+            !wanted.any(|(of, one)| *of == set && is_same(one, there))
+        };
+        let mut stale = nft.elements(&set)?;
+        stale.retain(is_stale);
+        set.remove(&stale, batch);
+    }
+    Ok(())
+}
+
+fn is_same(one: &Element, other: &Element) -> bool {
+    (&one.key, &one.key_end) == (&other.key, &other.key_end)
+}
+
 /// Both tables in one batch, whatever there was, with everything that the stores know and a new record;
-/// the administrator's rules stay. Only if nothing has changed since the stores were read: what
+/// what the administrator has put into them stays. Only if nothing has changed since the stores were read: what
 /// another process has added meanwhile would be gone.
 fn make_anew(
     host: &mut Host,
@@ -93,15 +128,12 @@ fn make_anew(
     for _ in 0..ruleset::SWAP_ATTEMPTS {
         let mut batch = Batch::at_generation(host.nft()?.generation()?);
         let elements = known_elements(host, record, &policy::member_sets(state))?;
-        let theirs = ruleset::administrators_rules(host)?;
         for table in TABLES {
-            if host.nft()?.has_table(&table)? {
-                table.delete(&mut batch);
+            let nft = host.nft()?;
+            match ruleset::require_weft(nft, &table)? {
+                true => renew(nft, &table, state, &elements, &mut batch)?,
+                false => create(&table, state, &mut batch),
             }
-            create(&table, state, &mut batch);
-        }
-        for rule in &theirs {
-            USER_PRE.append_raw(rule, &mut batch);
         }
         elements.add_hashed(None, &mut batch);
         match host.nft()?.commit(&batch) {

@@ -7,6 +7,7 @@
 mod apply;
 mod by_set;
 mod elements;
+mod errors;
 mod guard;
 mod isolation;
 mod key;
@@ -25,16 +26,17 @@ pub(crate) mod trial;
 pub use apply::{
     Added, add_elements, all_sets, delete_tables, element_is_right, owners, records_by_owner,
 };
-pub(crate) use apply::{SWAP_ATTEMPTS, add_interval, administrators_rules, elements_of};
+pub(crate) use apply::{SWAP_ATTEMPTS, add_interval, elements_of, require_weft};
 pub(crate) use by_set::BySet;
 pub use elements::{
     Guarded, Untranslated, element, endpoint_elements, is_translation, network_elements,
 };
+pub(crate) use errors::{ENDS4, ENDS6};
 pub use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local, routed_elements};
 #[cfg(test)]
 pub(crate) use isolation::chains as isolation_chains;
 pub use isolation::{
-    CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, apart_elements,
+    CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, apart_element,
     connection, home_elements, is_isolation, mode_of, network_elements as isolation_elements,
 };
 pub use key::address_bytes_hex;
@@ -46,6 +48,6 @@ pub use published::{
     reached_element, reflected_element, self_element,
 };
 pub use remove::{remove_derived, remove_elements, remove_network_elements, sweep};
-pub(crate) use skeleton::create;
-pub(crate) use tables::MEMBERS;
+pub(crate) use skeleton::{Own, Present, create, interval_sets, renew};
+pub(crate) use tables::{DESTINATION, MEMBERS};
 pub use tables::{FamilyLayout, IPV4, IPV6, NAT, TABLES, is_member_set, member_set};

@@ -22,6 +22,8 @@ pub struct NewBridge<'a> {
     pub vlan_filtering: bool,
     /// Link-local group addresses (01-80-C2-00-00-0X) to forward, as bits.
     pub group_forward_mask: Option<u16>,
+    /// The group of links that it is in.
+    pub group: u32,
 }
 
 impl NewBridge<'_> {
@@ -32,6 +34,7 @@ impl NewBridge<'_> {
             LinkAttribute::IfName(self.name.to_owned()),
             LinkAttribute::Address(self.mac.0.to_vec()),
             LinkAttribute::Mtu(self.mtu),
+            LinkAttribute::Group(self.group),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Bridge),
                 LinkInfo::Data(InfoData::Bridge(self.options())),
@@ -134,6 +137,9 @@ pub struct PortOptions {
     pub hairpin: bool,
     /// No frames to and from other isolated ports.
     pub isolated: bool,
+    /// The port is closed when a bridge's own frame (BPDU, IEEE 802.1D) comes in by it, where the spanning tree protocol
+    /// is on.
+    pub bpdu_guard: bool,
 }
 
 impl PortOptions {
@@ -141,6 +147,7 @@ impl PortOptions {
         vec![
             InfoBridgePort::HairpinMode(self.hairpin),
             InfoBridgePort::Isolated(self.isolated),
+            InfoBridgePort::Guard(self.bpdu_guard),
         ]
     }
 }
@@ -161,6 +168,7 @@ impl PortState {
             match info {
                 InfoBridgePort::HairpinMode(on) => state.options.hairpin = *on,
                 InfoBridgePort::Isolated(on) => state.options.isolated = *on,
+                InfoBridgePort::Guard(on) => state.options.bpdu_guard = *on,
                 InfoBridgePort::State(port) => {
                     state.is_forwarding = *port == BridgePortState::Forwarding;
                 }

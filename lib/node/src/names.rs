@@ -6,6 +6,10 @@ use sha2::{Digest, Sha256};
 use weft_cni::Mac;
 use weft_cni::{AttachmentId, NetworkName};
 
+/// The group of the host's interfaces that Weft makes for containers: what comes by them is never from outside. `ip
+/// link show group` shows them.
+pub const LINK_GROUP: u32 = 0x7765_6674;
+
 /// In front of the identity in a link's alias.
 pub const ALIAS_PREFIX: &str = "weft:";
 

@@ -107,11 +107,24 @@ pub enum SharedObject {
         /// The interface that holds the gateway addresses.
         link: String,
     },
+    /// A bridge that Weft did not make is in the group of those that it makes for containers.
+    Grouped {
+        /// The bridge's name.
+        link: String,
+    },
     /// Weft's nf_tables tables, whole.
     Ruleset,
 }
 
 impl SharedObject {
+    /// The interface whose containers are let through other people's chains, if it says that.
+    pub fn admitted(&self) -> Option<&str> {
+        if let Self::Admitted { link } = self {
+            return Some(link);
+        }
+        None
+    }
+
     /// The element, if it is one.
     pub fn nft_element(&self) -> Option<&NftRecord> {
         if let Self::NftElement { element } = self {

@@ -92,6 +92,7 @@ fn bridge(network: &str, fields: &Fields<'_>) -> BridgePlan {
             // By its published port a container asks itself.
             hairpin: hairpin || isolation == Isolation::Full,
             isolated: flag(PORT_ISOLATION),
+            ..PortOptions::default()
         },
         vlan: vlan.filter(|id| *id > 0),
         trunk: trunk(fields),

@@ -12,15 +12,15 @@ use weft_attach::conf::IngressPolicy;
 use weft_attach::del::idle;
 use weft_attach::steps::isolation;
 use weft_attach::{Differences, dead, require_prev_result};
-use weft_cni::{CniResult, Request};
+use weft_cni::{CniResult, Mac, Request};
 use weft_firewall::foreign::admission;
 use weft_firewall::foreign::obstacles::Behind;
 use weft_firewall::{connections, ruleset};
 use weft_kernel::link::{self, Link};
 use weft_node::{Host, WeftError, namespaces};
 use weft_store::{
-    Addition, AttachmentRecord, FirewallRecord, HostLink, Isolation, LINKS_LOCK, SharedObject,
-    Sharing,
+    Addition, AttachmentRecord, FirewallRecord, HostLink, Isolation, LINKS_LOCK, NftRecord,
+    SharedObject, Sharing,
 };
 
 /// The host's side of the container's interface.
@@ -186,23 +186,28 @@ fn record_closed(
     let netns = namespaces::record_at(path)?;
     let port = require_port(host, result)?;
     let mut part = AttachmentRecord::new(id.clone(), plugin);
-    let mut link = String::new();
+    let there = host.store.read(|transaction| transaction.attachment(&id))?;
+    let link = port.gateway(there.as_ref());
+    let gateway_mac = link::find(host.route()?, &link)?.and_then(|found| found.mac);
     host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
-        link = port.gateway(Some(&record));
         if record.apart().is_none() {
             // A network that is closed already is closed by its own plugin.
             if record.isolation.is_none() {
                 let bridge = &port.bridge.name;
                 isolation::refuse_other_modes(bridge, Isolation::Apart, transaction)?;
                 part.shared = isolation::shared_objects(bridge, &link, Isolation::Apart);
+                let homes = addresses.iter();
+                part.nft
+                    .extend(homes.flat_map(|ip| ruleset::home_elements(&link, *ip)));
             }
             if policy == IngressPolicy::Isolated {
-                part.nft.extend(ruleset::alone_elements(&port.link.name));
-                part.nft.extend(ruleset::apart_elements(addresses));
-                part.nft.retain(|element| !record.nft.contains(element));
+                let (own, shared) = apart(&port, &link, gateway_mac);
+                part.nft.extend(own);
+                part.shared.extend(shared);
             }
+            part.nft.retain(|element| !record.nft.contains(element));
             let link = link.clone();
             part.shared.push(SharedObject::Admitted { link });
             record.shared.extend(part.shared.iter().cloned());
@@ -216,6 +221,16 @@ fn record_closed(
         Ok::<_, WeftError>(transaction.replace_attachment(&record)?)
     })?;
     Ok(Some((part, link)))
+}
+
+/// What keeps a container from its peers: its own elements, and one that it shares with them.
+fn apart(port: &Port, link: &str, gateway: Option<Mac>) -> (Vec<NftRecord>, Option<SharedObject>) {
+    let mut own = ruleset::alone_elements(&port.link.name).to_vec();
+    own.extend(port.link.mac.map(|mac| ruleset::apart_element(link, mac)));
+    let shared = gateway.map(|mac| SharedObject::NftElement {
+        element: ruleset::apart_element(link, mac),
+    });
+    (own, shared)
 }
 
 fn take_out(record: &mut AttachmentRecord) {
@@ -325,18 +340,19 @@ pub(crate) fn check(
             found.add(format!("nft set {set} lacks {link}: it is not kept apart"));
         }
     }
-    let own = weft_node::names::owner(&id);
-    let own_addresses = own_addresses(&result, id.ifname.as_str());
-    let addresses: Vec<IpAddr> = own_addresses.iter().map(IpNetwork::ip).collect();
-    let alone = ruleset::alone_elements(&port.link.name).into_iter();
-    for element in alone.chain(ruleset::apart_elements(&addresses)) {
-        if *policy == IngressPolicy::Isolated
-            && !ruleset::element_is_right(host, &element, Some(&own))?
-        {
-            let (set, port) = (&element.set, &port.link.name);
-            found.add(format!(
-                "nft set {set} lacks {port}: it is not kept apart from its peers"
-            ));
+    if *policy == IngressPolicy::Isolated {
+        let gateway = link::find(host.route()?, &link)?.and_then(|found| found.mac);
+        let (own, shared) = apart(&port, &link, gateway);
+        let owner = weft_node::names::owner(&id);
+        let own = own.iter().map(|element| (element, Some(owner.as_str())));
+        let shared = shared.iter().filter_map(SharedObject::nft_element);
+        for (element, owner) in own.chain(shared.map(|element| (element, None))) {
+            if !ruleset::element_is_right(host, element, owner)? {
+                let (set, port) = (&element.set, &port.link.name);
+                found.add(format!(
+                    "nft set {set} lacks {port} by {link}: it is not kept apart from its peers"
+                ));
+            }
         }
     }
     found.into_result(&id)

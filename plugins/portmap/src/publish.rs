@@ -14,10 +14,12 @@ use weft_attach::chained::record::{ends_with_interface, foreign, recorded, take_
 use weft_attach::del::idle;
 use weft_attach::steps::{ports, route_localnet};
 use weft_attach::{Differences, dead, require_prev_result};
+use weft_cni::result::Interface;
 use weft_cni::{AttachmentId, CniResult, IpFamily, Request};
 use weft_firewall::{connections, ruleset};
 use weft_kernel::listener::{self, Transport};
 use weft_kernel::{link, route};
+use weft_node::names::host_link_name;
 use weft_node::{Host, WeftError, namespaces};
 use weft_store::{
     Addition, AttachmentRecord, LINKS_LOCK, NftRecord, PortRecord, SharedObject, Sharing,
@@ -204,7 +206,10 @@ fn parts(
     parts
         .nft
         .extend(parts.ports.iter().map(ruleset::port_element));
-    parts.nft.extend(open().map(ruleset::reached_element));
+    if let Some(link) = bridge_port(host, id, result)? {
+        let reached = open().map(|port| ruleset::reached_element(&link, port));
+        parts.nft.extend(reached);
+    }
     if wanted.source_nat {
         parts
             .nft
@@ -228,6 +233,32 @@ fn parts(
     parts.nft.sort();
     parts.nft.dedup();
     Ok(parts)
+}
+
+/// The port of a bridge that has the container, among the interfaces that the plugins before have made on the host.
+fn bridge_port(
+    host: &mut Host,
+    id: &AttachmentId,
+    result: &CniResult,
+) -> Result<Option<String>, WeftError> {
+    let own = host_link_name(id);
+    let on_host = |one: &&Interface| one.sandbox.is_empty();
+    let mut names = result
+        .interfaces
+        .iter()
+        .filter(on_host)
+        .map(|one| &one.name);
+    if names.clone().any(|name| *name == own) {
+        return Ok(Some(own));
+    }
+    names.try_fold(None, |found, name| match found {
+        Some(_) => Ok(found),
+        None => {
+            let there = link::find(host.route()?, name)?;
+            let is_port = there.is_some_and(|link| link.controller.is_some());
+            Ok(is_port.then(|| name.clone()))
+        }
+    })
 }
 
 /// Whether the container's link has no other interface.

@@ -80,6 +80,7 @@ fn order(object: &SharedObject) -> u8 {
         | SharedObject::LostName { .. }
         | SharedObject::PortSuccessor { .. }
         | SharedObject::Admitted { .. }
+        | SharedObject::Grouped { .. }
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
         | SharedObject::Isolation { .. }
@@ -120,6 +121,7 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), WeftError> {
             name,
         } => device::rename_back(host, alternative_name, name),
         SharedObject::Admitted { link } => admission::remove(host, link),
+        SharedObject::Grouped { link } => bridge::ungroup(host, link),
         SharedObject::ParentMode { .. }
         | SharedObject::Isolation { .. }
         | SharedObject::HostRoute { .. }

@@ -34,6 +34,7 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
         | SharedObject::Admitted { .. }
+        | SharedObject::Grouped { .. }
         | SharedObject::Isolation { .. }
         | SharedObject::Network { .. }
         | SharedObject::ParentMode { .. } => record.shared.contains(object),

@@ -7,6 +7,7 @@ mod status;
 use std::net::IpAddr;
 
 use weft_cni::result::Interface;
+use weft_firewall::ruleset;
 use weft_kernel::link::Link;
 use weft_node::names::{alias, container_mac, host_mac};
 use weft_node::{Container, Host, WeftError};
@@ -119,7 +120,7 @@ impl Port<'_> {
         };
         let made = veth::create(
             making.host,
-            port,
+            (port, ruleset::is_guarded(making.record)),
             host_mac(&self.plan.id),
             &alias(&self.plan.id),
             (facts.index, facts.mtu),

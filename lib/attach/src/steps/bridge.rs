@@ -6,7 +6,7 @@ use weft_kernel::bridge::{self, BridgeChange, NewBridge};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::{host as machine, sysctl};
-use weft_node::names::{BRIDGE_ALIAS, bridge_mac};
+use weft_node::names::{BRIDGE_ALIAS, LINK_GROUP, bridge_mac};
 use weft_node::{Host, WeftError, default_route};
 use weft_store::AttachmentRecord;
 
@@ -105,6 +105,9 @@ pub(crate) fn ensure(
         router_advertisements::ignore(&plan.name);
     }
     let mut batch = Batch::new();
+    if there.group != LINK_GROUP && (is_own || is_to_be_grouped(there)) {
+        link::set_group(there.index, LINK_GROUP, &mut batch);
+    }
     if !is_own && created.is_first_on_segment {
         // Of itself a bridge has its lowest port's MAC, and with ports that come and go its neighbours lose it.
         if let Some(mac) = there.mac {
@@ -130,6 +133,29 @@ pub(crate) fn ensure(
     Ok(facts)
 }
 
+/// Whether a bridge that Weft did not make is put into the group of those that it makes: unless the administrator has
+/// it in a group of his own.
+pub(crate) fn is_to_be_grouped(there: &Link) -> bool {
+    there.alias != BRIDGE_ALIAS && [0, LINK_GROUP].contains(&there.group)
+}
+
+/// Takes such a bridge out of the group again.
+pub(crate) fn ungroup(host: &mut Host, name: &str) -> Result<(), WeftError> {
+    let socket = host.route()?;
+    let Some(there) = link::find(socket, name)? else {
+        return Ok(());
+    };
+    if there.alias == BRIDGE_ALIAS || there.group != LINK_GROUP {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    link::set_group(there.index, 0, &mut batch);
+    match socket.commit(batch) {
+        Err(error) if !error.is_absent() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// The MAC of a bridge that Weft makes.
 pub(crate) fn derived_mac(name: &str) -> Mac {
     let machine_id = machine::machine_id()
@@ -152,6 +178,7 @@ fn create(
         mtu,
         vlan_filtering: plan.filters_vlans(),
         group_forward_mask: plan.group_forward_mask,
+        group: LINK_GROUP,
     };
     new.create(&mut batch);
     link::Change {

@@ -36,7 +36,7 @@ impl VlanSettings<'_> {
 /// Makes the pair in place, the host's end a port of the bridge and up, the other end down.
 pub(crate) fn create(
     host: &mut Host,
-    link: &HostLink,
+    (link, is_guarded): (&HostLink, bool),
     host_mac: Mac,
     alias: &str,
     bridge: (u32, u32),
@@ -57,12 +57,15 @@ pub(crate) fn create(
     let options = PortOptions {
         hairpin: link.hairpin,
         isolated: link.isolated,
+        bpdu_guard: is_guarded,
     };
     let port = (options != PortOptions::default()).then_some(&options);
     let change = Change {
         alias: Some(alias),
         // Below IPv6's smallest MTU (RFC 8200) the interface has no IPv6 side to speak to.
         without_ipv6_address: mtu >= IPV6_MINIMUM_MTU,
+        // Frames to the addresses that are reserved for bridges come in as the port's own, past the bridge's hooks.
+        without_arp: true,
         port,
         up: true,
         ..Change::default()

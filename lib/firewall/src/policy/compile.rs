@@ -14,13 +14,12 @@ use weft_kernel::nft::{Chain, Expression, Name, Verdict};
 use super::rule::{PortMatch, Rule};
 use super::selector::{Selector, member_set_name};
 use crate::ruleset::matching::{
-    ACCEPT, FIRST, destination_port, is, is_in, is_not, is_not_in, l4_protocol, network_layer,
-    output_name,
+    ACCEPT, FIRST, destination_port, input_name, is, is_in, is_no_weft_input, is_not, is_not_in,
+    l4_protocol, network_layer, output_name,
 };
-use crate::ruleset::{CLOSED, FamilyLayout as Family, IPV4, IPV6, NAT, POLICY, member_set};
-
-/// In front of the names of chains of destinations.
-pub(super) const DESTINATION: &str = "to_";
+use crate::ruleset::{
+    CLOSED, DESTINATION, FamilyLayout as Family, IPV4, IPV6, NAT, POLICY, member_set,
+};
 
 /// A rule of nf_tables with what `nft` shows beside it.
 pub(super) type Line = (Vec<Expression>, String);
@@ -83,6 +82,13 @@ fn to_outside() -> [Expression; 3] {
     [output_name(FIRST), is_not(&[0; 16]), is_not_in(&CLOSED)]
 }
 
+/// Not by an interface of containers: they write what source they like.
+fn from_outside() -> Vec<Expression> {
+    let mut parts = is_no_weft_input().to_vec();
+    parts.extend([input_name(FIRST), is_not_in(&CLOSED)]);
+    parts
+}
+
 /// One side of a rule, in as many ways as it can match.
 fn side(
     selector: &Selector,
@@ -108,6 +114,9 @@ fn side(
             .filter(|one| family.family.has(one.ip()))
             .map(|one| {
                 let mut parts = start();
+                if side == Side::From {
+                    parts.extend(from_outside());
+                }
                 parts.extend(within(one, offset));
                 parts
             })

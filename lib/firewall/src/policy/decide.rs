@@ -240,7 +240,10 @@ impl World {
     ) -> Option<Decision> {
         let matches = |rule: &&super::Rule| {
             let is_port = rule.ports.iter().any(|one| one.covers(protocol, port));
+            let is_inside = |record| link_of(record).is_some() || !isolation_of(record).is_none();
+            let is_from_outside = !from.record.is_some_and(is_inside);
             rule.from.covers(from.address, from.record)
+                && (is_from_outside || !matches!(rule.from, Selector::Addresses(_)))
                 && rule.to.covers(to.address, to.record)
                 && (rule.to != Selector::Any || self.is_outside(to))
                 && (rule.ports.is_empty() || is_port)

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use weft_cni::IpFamily;
 use weft_node::names::owner;
-use weft_store::{AttachmentRecord, NftRecord};
+use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use super::rule::Rule;
 use super::selector::{Identity, Selector, member_set_name};
@@ -27,13 +27,20 @@ pub(crate) struct Endpoint<'a> {
 
 impl<'a> From<&'a AttachmentRecord> for Endpoint<'a> {
     fn from(record: &'a AttachmentRecord) -> Self {
-        let addresses = record.addresses.iter();
+        let addresses = record.addresses.iter().map(|one| one.address.ip());
+        // An interface of another plugin that weft-firewall keeps apart is known by what that plugin told.
+        let apart = record.apart().filter(|_| record.is_kept_apart());
+        let told = apart.into_iter().flat_map(|apart| &apart.addresses);
+        let let_through = || {
+            let mut links = record.shared.iter().filter_map(SharedObject::admitted);
+            links.next().map(str::to_owned)
+        };
         Self {
             identity: record.into(),
             owner: owner(&record.id),
-            addresses: addresses.map(|one| one.address.ip()).collect(),
-            link: record.gateway_link(),
-            is_closed: !record.isolation.is_none(),
+            addresses: addresses.chain(told.copied()).collect(),
+            link: record.gateway_link().or_else(let_through),
+            is_closed: !record.isolation.is_none() || apart.is_some(),
         }
     }
 }

@@ -6,14 +6,14 @@ use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set};
 use weft_node::{Host, WeftError};
 use weft_store::AttachmentRecord;
 
-use super::compile::{DESTINATION, Structures};
+use super::compile::Structures;
 use super::endpoint::Endpoint;
 use super::members::refresh;
 use super::rule::Rule;
 use super::state::State;
 use crate::ruleset::{
-    self, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, NAT, connection, element,
-    is_member_set, member_set,
+    self, CONNECTED, DESTINATION, ENDS4, ENDS6, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, NAT,
+    Present, connection, element, is_member_set, member_set,
 };
 
 /// The owner of elements that belong to the rules and to no attachment.
@@ -51,6 +51,43 @@ pub(crate) fn install(state: &State, batch: &mut Batch) {
     create(&structures, &BTreeSet::new(), &BTreeSet::new(), batch);
     let wanted = shared_elements(state);
     for (set, elements) in &wanted {
+        set.add(elements, Exclusive::No, batch);
+    }
+}
+
+/// The same in a table that may have some: what is there is emptied or, where nothing needs it, removed. The chains of
+/// the skeleton are empty.
+pub(crate) fn renew(state: &State, present: &Present, batch: &mut Batch) {
+    let structures = Structures::of(&state.rules);
+    let chain = |name: &String| weft_kernel::nft::Chain {
+        table: NAT,
+        name: name.clone().into(),
+        base: None,
+    };
+    let chains: BTreeSet<String> = present
+        .chains
+        .iter()
+        .filter(|name| name.starts_with(DESTINATION))
+        .cloned()
+        .collect();
+    chains.iter().for_each(|name| chain(name).flush(batch));
+    let wanted: BTreeSet<&str> = structures
+        .chains
+        .iter()
+        .map(|(one, _)| &*one.name)
+        .collect();
+    for name in chains.iter().filter(|name| !wanted.contains(name.as_str())) {
+        chain(name).delete(batch);
+    }
+    let sets = present.sets.iter();
+    for set in sets.filter_map(|name| member_set(name)) {
+        match structures.sets.contains(&*set.name) {
+            true => set.flush(batch),
+            false => set.delete(batch),
+        }
+    }
+    create(&structures, &present.sets, &chains, batch);
+    for (set, elements) in &shared_elements(state) {
         set.add(elements, Exclusive::No, batch);
     }
 }
@@ -209,7 +246,7 @@ fn change(
             difference(&set, &there, wanted, batch);
         }
     }
-    for set in [KNOWN4, KNOWN6, HOME4, HOME6] {
+    for set in [KNOWN4, KNOWN6, HOME4, HOME6, ENDS4, ENDS6] {
         let there = nft.elements(&set)?;
         let wanted = members.get(&*set.name).unwrap_or(&none);
         difference(&set, &there, wanted, batch);

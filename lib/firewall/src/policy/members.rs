@@ -8,7 +8,7 @@ use weft_store::{AttachmentRecord, NetworkRecord, NftRecord, SharedObject, Trans
 use super::endpoint::Endpoint;
 use super::rule::Rule;
 use super::state::{network_rules, rules_of_files};
-use crate::ruleset::{HOME4, HOME6, KNOWN4, KNOWN6, is_member_set};
+use crate::ruleset::{ENDS4, ENDS6, HOME4, HOME6, KNOWN4, KNOWN6, is_member_set};
 
 /// What policies make of an attachment, before it is recorded.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Policies {
 
 /// Whether an element is one of [`Endpoint::memberships`].
 pub(super) fn is_membership(element: &NftRecord) -> bool {
-    let homes = [KNOWN4, KNOWN6, HOME4, HOME6];
+    let homes = [KNOWN4, KNOWN6, HOME4, HOME6, ENDS4, ENDS6];
     is_member_set(&element.set) || homes.iter().any(|set| set.name == element.set)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_kernel::KernelError;
-use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, RawRule, Set};
+use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set, Table};
 use weft_node::names::{network_owner, owner};
 use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, NftRecord};
@@ -11,7 +11,7 @@ use weft_store::{AttachmentRecord, NftRecord};
 use super::by_set::BySet;
 use super::elements::{element, record_of};
 use super::isolation::USER_PRE;
-use super::skeleton::sets;
+use super::skeleton::{Present, is_weft, sets};
 use super::tables::{NAT, TABLES, member_set};
 
 /// How often a compare-and-swap is repeated when others keep changing the ruleset.
@@ -109,11 +109,32 @@ pub(super) fn is_same(there: &Element, wanted: &Element) -> bool {
     there.key == wanted.key && there.key_end == wanted.key_end
 }
 
-/// What the administrator has put into the chain that is theirs.
-pub(crate) fn administrators_rules(host: &mut Host) -> Result<Vec<RawRule>, WeftError> {
-    let mut rules = host.nft()?.rules(&NAT)?;
-    rules.retain(|rule| rule.chain == USER_PRE.name);
-    Ok(rules)
+/// Whether the administrator has put something into a table of Weft's: rules into the chain that is theirs, or sets
+/// and chains of their own.
+fn has_administrators(nft: &mut NftSocket) -> Result<bool, WeftError> {
+    let rules = nft.rules(&NAT)?;
+    if rules.iter().any(|rule| rule.chain == USER_PRE.name) {
+        return Ok(true);
+    }
+    for table in TABLES {
+        if Present::read(nft, &table)?.has_foreign(&table) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Refuses a table that has the name of Weft's and was made by somebody else. Whether there is one of Weft's.
+pub(crate) fn require_weft(nft: &mut NftSocket, table: &Table) -> Result<bool, WeftError> {
+    match nft.user_data(table)? {
+        None => Ok(false),
+        Some(data) if is_weft(&data) => Ok(true),
+        Some(_) => Err(WeftError::Conflict {
+            key: "nft",
+            name: format!("table {} {}", table.family.as_str(), table.name),
+            why: "is not one that Weft has made: rename it; Weft needs the name".to_owned(),
+        }),
+    }
 }
 
 /// A key is taken. If its owner is an attachment that is no more, its element goes and ours comes,
@@ -181,13 +202,18 @@ pub fn element_is_right(
 /// Deletes both tables in one batch, so that there are never half of them; where only one is left,
 /// that one.
 ///
-/// Where the administrator has put rules into the chain that is theirs, everything stays. Whether the
-/// tables are gone.
+/// Where the administrator has put something into them, everything stays, and so does what Weft has not made. Whether
+/// the tables are gone.
 pub fn delete_tables(host: &mut Host) -> Result<bool, WeftError> {
-    if !administrators_rules(host)?.is_empty() {
+    let nft = host.nft()?;
+    for table in TABLES {
+        if nft.user_data(&table)?.is_some_and(|data| !is_weft(&data)) {
+            return Ok(false);
+        }
+    }
+    if has_administrators(nft)? {
         return Ok(false);
     }
-    let nft = host.nft()?;
     let mut both = Batch::new();
     TABLES.iter().for_each(|table| table.delete(&mut both));
     match nft.commit(&both) {

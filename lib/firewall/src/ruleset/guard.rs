@@ -61,17 +61,17 @@ pub(super) const GATEWAYS: Set = set(
     &[Key::IfName, Key::Ether],
     SetKind::Hash,
 );
-/// Containers' ports that a port of the host leads to.
+/// Containers' ports that a port of the host leads to, by the bridge port that has the container.
 pub(super) const REACHED4: Set = set(
     GUARD,
-    "reached4",
-    &[Key::Ipv4, Key::Protocol, Key::Service],
+    "reached_by4",
+    &[Key::IfName, Key::Ipv4, Key::Protocol, Key::Service],
     SetKind::Hash,
 );
 pub(super) const REACHED6: Set = set(
     GUARD,
-    "reached6",
-    &[Key::Ipv6, Key::Protocol, Key::Service],
+    "reached_by6",
+    &[Key::IfName, Key::Ipv6, Key::Protocol, Key::Service],
     SetKind::Hash,
 );
 
@@ -109,6 +109,16 @@ const BETWEEN: Chain = Chain {
         priority: -300,
     }),
 };
+/// NF_BR_LOCAL_OUT: what the bridge itself sends.
+const FROM_HOST: Chain = Chain {
+    table: GUARD,
+    name: name("from_host"),
+    base: Some(BaseChain {
+        kind: "filter",
+        hook: 3,
+        priority: -300,
+    }),
+};
 const DENY: Chain = chain("deny");
 const ADDRESSES: Chain = chain("addresses");
 const ADDRESSES6: Chain = chain("addresses6");
@@ -118,6 +128,7 @@ pub(super) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
     vec![
         (BRIDGE_GUARD, guard_rules()),
         (BETWEEN, between_rules()),
+        (FROM_HOST, vec![from_another_than_the_gateway()]),
         (ADDRESSES, address_rules()),
         (ADDRESSES6, ipv6_rules()),
         (DENY, vec![vec![input_name(FIRST), is_in(&PORTS), DROP]]),
@@ -162,6 +173,20 @@ fn past_the_gateway() -> Vec<Expression> {
     rule
 }
 
+/// Other interfaces on the bridge send as the host does: a container that can make one there, by the number that the
+/// kernel gives it for the host's namespace (`link-netnsid`), must not reach its neighbours by it.
+fn from_another_than_the_gateway() -> Vec<Expression> {
+    vec![
+        output_name(FIRST),
+        is_in(&ROUTED),
+        output_name(FIRST),
+        link_layer(6, 6, SECOND),
+        is_not_in(&GATEWAYS),
+        Expression::Counter,
+        DROP,
+    ]
+}
+
 /// The kernel's own port isolation would do, were it not for br_netfilter: with it, a packet whose destination is
 /// rewritten to a container of the same bridge, by Weft's published ports or by services of another program, is not
 /// routed but bridged. What a routed port sends to one receiver was for the gateway where it came in, so only such a
@@ -173,9 +198,10 @@ fn between_rules() -> Vec<Vec<Expression>> {
         rule.extend([
             ether_type(FIRST),
             is(ether),
+            output_name(FIRST),
             destination,
-            l4_protocol(FIRST + words),
-            destination_port(FIRST + words + 1),
+            l4_protocol(SECOND + words),
+            destination_port(SECOND + words + 1),
             is_in(set),
             ACCEPT,
         ]);
@@ -191,8 +217,8 @@ fn between_rules() -> Vec<Vec<Expression>> {
         vec![output_name(FIRST), is_not_in(&ALONE), ACCEPT],
         to_itself,
         rewritten,
-        reached(&IPV4, network_layer(16, 4, FIRST), 1, &REACHED4),
-        reached(&IPV6, network_layer(24, 16, FIRST), 4, &REACHED6),
+        reached(&IPV4, network_layer(16, 4, SECOND), 1, &REACHED4),
+        reached(&IPV6, network_layer(24, 16, SECOND), 4, &REACHED6),
         vec![Expression::Counter, DROP],
     ]
 }

@@ -8,13 +8,16 @@
 
 use std::net::IpAddr;
 
+use weft_cni::Mac;
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict, name};
 use weft_store::{Isolation, NftRecord};
 
+use super::errors::{self, ENDS4, ENDS6};
 use super::key::{hex, ifname_bytes, ip_bytes, record};
 use super::matching::{
-    ACCEPT, DROP, FIRST, destination_port, input_name, is, is_in, is_known_connection, jump_by,
-    l4_protocol, output_name, transport_layer, was_not_translated, was_translated,
+    ACCEPT, DROP, FIRST, came_by_ethernet, destination_port, input_name, is, is_in,
+    is_known_connection, jump_by, l4_protocol, link_layer, output_name, transport_layer,
+    was_translated,
 };
 use super::tables::{FamilyLayout, IPV4, IPV6, NAT, set};
 
@@ -47,17 +50,22 @@ pub const HOME4: Set = set(NAT, "home4", &[Key::IfName, Key::Ipv4], SetKind::Has
 /// The same for IPv6.
 pub const HOME6: Set = set(NAT, "home6", &[Key::IfName, Key::Ipv6], SetKind::Hash);
 
-/// Addresses that begin no connections with each other, not by way of the gateway either.
-const APART4: Set = set(NAT, "apart4", &[Key::Ipv4], SetKind::Hash);
-const APART6: Set = set(NAT, "apart6", &[Key::Ipv6], SetKind::Hash);
+/// From an interface to itself, by the MACs at which the host takes in what is to be routed: a frame that is bridged
+/// has another one, and passes here too with br_netfilter.
+const APART: Set = set(
+    NAT,
+    "apart",
+    &[Key::IfName, Key::IfName, Key::Ether],
+    SetKind::Hash,
+);
 
 /// The digest of the rules in force: as long as an interface's name.
 pub const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
 
 /// All of them.
-pub(super) const SETS: [Set; 12] = [
-    NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, KNOWN4, KNOWN6, HOME4, HOME6, IN_FORCE, APART4,
-    APART6,
+pub(super) const SETS: [Set; 13] = [
+    NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, KNOWN4, KNOWN6, HOME4, HOME6, ENDS4, ENDS6,
+    IN_FORCE, APART,
 ];
 
 /// Five before filter (0), so that Weft decides before host-wide rules.
@@ -95,7 +103,7 @@ const ADMITTED: Chain = chain("admitted");
 pub const POLICY: Chain = chain("policies");
 const FULL: Chain = chain("mode_full");
 const PEER: Chain = chain("mode_peer");
-const APART: Chain = chain("mode_apart");
+const MODE_APART: Chain = chain("mode_apart");
 
 fn jump(chain: &Chain) -> Expression {
     Expression::Verdict(Verdict::Jump(chain.name.clone()))
@@ -127,22 +135,35 @@ pub(crate) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
         (FULL, vec![vec![jump(&ADMITTED)], counted_drop()]),
         (
             PEER,
-            vec![connected(), vec![jump(&ADMITTED)], counted_drop()],
+            [
+                apart_peers(&connected()),
+                vec![connected(), vec![jump(&ADMITTED)], counted_drop()],
+            ]
+            .concat(),
         ),
-        (APART, apart_rules(connected())),
+        (MODE_APART, apart_rules(connected())),
+        errors::chain(),
     ]
 }
 
 fn forward_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
-    let mut rules = vec![known];
+    let mut rules = vec![known, errors::rule()];
     rules.extend(untranslatable(&IPV4));
     rules.extend(untranslatable(&IPV6));
     rules.extend([
         vec![jump(&USER_PRE)],
         vec![output_name(FIRST), jump_by(&NETWORKS)],
         vec![input_name(FIRST), jump_by(&NETWORKS)],
+        closed(output_name(FIRST)),
+        closed(input_name(FIRST)),
     ]);
     rules
+}
+
+/// A closed network that has no mode. The kernel takes the elements of a map out of force the moment that it takes the
+/// map's table away, while packets still pass its rules; those of a plain set it does not.
+fn closed(interface: Expression) -> Vec<Expression> {
+    vec![interface, is_in(&CLOSED), Expression::Counter, DROP]
 }
 
 /// A packet that is of no connection is not translated: from an address that outside sees as another one it goes
@@ -206,12 +227,14 @@ fn input_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
     };
     vec![
         known,
+        errors::rule(),
         vec![input_name(FIRST), is_in(&CLOSED), jump(&USER_PRE)],
         discovery(SOLICITATION),
         discovery(ADVERTISEMENT),
         names(UDP),
         names(TCP),
         vec![input_name(FIRST), jump_by(&NETWORKS)],
+        closed(input_name(FIRST)),
     ]
 }
 
@@ -277,7 +300,7 @@ fn stranger(protocol: &FamilyLayout, (known, home): (&Set, &Set)) -> Vec<Express
 }
 
 /// Where an address comes from.
-pub fn home_elements(link: &str, address: IpAddr) -> [NftRecord; 2] {
+pub fn home_elements(link: &str, address: IpAddr) -> [NftRecord; 3] {
     let (known, home) = if address.is_ipv4() {
         (KNOWN4, HOME4)
     } else {
@@ -285,6 +308,7 @@ pub fn home_elements(link: &str, address: IpAddr) -> [NftRecord; 2] {
     };
     let bytes = ip_bytes(address);
     [
+        errors::end_element(link, address),
         record(known, &bytes),
         record(home, &[ifname_bytes(link), bytes].concat()),
     ]
@@ -300,31 +324,38 @@ fn apart_rules(connected: Vec<Expression>) -> Vec<Vec<Expression>> {
         Expression::Counter,
         DROP,
     ];
-    let peers = |protocol: &FamilyLayout, set: &Set| {
-        let mut rule = was_not_translated().to_vec();
-        rule.extend(protocol.is_this());
-        for offset in [protocol.source, protocol.destination] {
-            rule.extend([protocol.load(offset, protocol.length, FIRST), is_in(set)]);
-        }
-        rule.extend([Expression::Counter, DROP]);
-        rule
-    };
-    vec![
-        peers(&IPV4, &APART4),
-        peers(&IPV6, &APART6),
-        connected,
-        vec![jump(&ADMITTED)],
-        between,
-    ]
+    let mut rules = apart_peers(&connected);
+    rules.extend([connected, vec![jump(&ADMITTED)], between, vec![ACCEPT]]);
+    rules
 }
 
-/// That addresses begin no connections with each other.
-pub fn apart_elements(addresses: &[IpAddr]) -> Vec<NftRecord> {
-    let set = |ip: &IpAddr| if ip.is_ipv4() { APART4 } else { APART6 };
-    addresses
-        .iter()
-        .map(|ip| record(set(ip), &ip_bytes(*ip)))
-        .collect()
+/// Peers that are to be apart reach each other's published ports, and no more.
+fn apart_peers(connected: &[Expression]) -> Vec<Vec<Expression>> {
+    let mut translated = was_translated();
+    translated.extend(connected.iter().cloned());
+    vec![translated, apart_drop()]
+}
+
+/// What peers that are to be apart send each other by way of the gateway. By interfaces, not by addresses, which they
+/// give themselves, and not by what is tracked: a packet may be of no connection.
+pub(super) fn apart_drop() -> Vec<Expression> {
+    let mut rule = came_by_ethernet().to_vec();
+    rule.extend([
+        input_name(FIRST),
+        output_name(FIRST + 4),
+        link_layer(0, 6, FIRST + 8),
+        is_in(&APART),
+        Expression::Counter,
+        DROP,
+    ]);
+    rule
+}
+
+/// That containers behind an interface, whose host takes in at this MAC what is to be routed, reach no peers by way of
+/// it. The MAC is the gateway's, or that of the host's end of a container's own pair.
+pub fn apart_element(link: &str, mac: Mac) -> NftRecord {
+    let name = ifname_bytes(link);
+    record(APART, &[name.as_slice(), &name, &mac.0, &[0, 0]].concat())
 }
 
 /// The elements of a network: its interface on the host, and that its containers reach each other.
@@ -333,7 +364,7 @@ pub fn network_elements(link: &str, isolation: Isolation) -> Vec<NftRecord> {
         Isolation::None => return Vec::new(),
         Isolation::Full => FULL,
         Isolation::Peer | Isolation::Mesh => PEER,
-        Isolation::Apart => APART,
+        Isolation::Apart => MODE_APART,
     };
     let name = ifname_bytes(link);
     let mut records = vec![
@@ -363,7 +394,7 @@ pub fn mode_of(link: &str, element: &NftRecord) -> Option<Isolation> {
 
 /// Whether an element is one that closes a network.
 pub fn is_isolation(element: &NftRecord) -> bool {
-    [NETWORKS, CLOSED, CONNECTED]
+    [NETWORKS, CLOSED, CONNECTED, APART]
         .iter()
         .any(|set| set.name == element.set)
 }

@@ -1,6 +1,7 @@
 //! Parts of rules: what of a packet is loaded, and what it is compared with.
 
 use weft_kernel::nft::{Expression, Set, Verdict};
+use weft_node::names::LINK_GROUP;
 
 /// NFT_REG32_00; sixteen bytes from here are NFT_REG_1.
 pub const FIRST: u32 = 8;
@@ -12,6 +13,7 @@ const META_OIFNAME: u32 = 7;
 const META_IIFTYPE: u32 = 8;
 const META_PROTOCOL: u32 = 1;
 const META_L4PROTO: u32 = 16;
+const META_IIFGROUP: u32 = 21;
 const LINK_LAYER: u32 = 0;
 const NETWORK_LAYER: u32 = 1;
 const TRANSPORT_LAYER: u32 = 2;
@@ -25,9 +27,30 @@ pub const fn input_name(register: u32) -> Expression {
     meta(META_IIFNAME, register)
 }
 
+/// The group of that interface.
+const fn input_group(register: u32) -> Expression {
+    meta(META_IIFGROUP, register)
+}
+
 /// The kind of that interface (ARPHRD_*).
-pub const fn input_type(register: u32) -> Expression {
+const fn input_type(register: u32) -> Expression {
     meta(META_IIFTYPE, register)
+}
+
+/// The packet came in a frame of Ethernet.
+pub fn came_by_ethernet() -> [Expression; 2] {
+    const ARPHRD_ETHER: u16 = 1;
+    [input_type(FIRST), is(&ARPHRD_ETHER.to_ne_bytes())]
+}
+
+/// The packet came by an interface of the host that Weft has made for containers.
+pub fn is_weft_input() -> [Expression; 2] {
+    [input_group(FIRST), is(&LINK_GROUP.to_ne_bytes())]
+}
+
+/// The packet came by another interface.
+pub fn is_no_weft_input() -> [Expression; 2] {
+    [input_group(FIRST), is_not(&LINK_GROUP.to_ne_bytes())]
 }
 
 /// The interface by which it leaves.
@@ -151,11 +174,16 @@ fn connection_has(key: u32, bits: u32) -> Vec<Expression> {
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 
-/// The connection is known, or is about one that is (`ct state established,related`).
+/// The connection is known (`ct state established`).
 pub fn is_known_connection() -> Vec<Expression> {
     const ESTABLISHED: u32 = 1 << 1;
+    connection_has(CT_STATE, ESTABLISHED)
+}
+
+/// The packet is about a connection that is known: an error (`ct state related`).
+pub fn is_about_connection() -> Vec<Expression> {
     const RELATED: u32 = 1 << 2;
-    connection_has(CT_STATE, ESTABLISHED | RELATED)
+    connection_has(CT_STATE, RELATED)
 }
 
 /// The packet is of no connection and can begin none (`ct state invalid`): no address of it is translated.
@@ -203,11 +231,6 @@ fn status_lacks(bits: u32) -> [Expression; 3] {
 }
 
 const DESTINATION_NAT: u32 = 1 << 5;
-
-/// The connection's destination is what was asked for.
-pub fn was_not_translated() -> [Expression; 3] {
-    status_lacks(DESTINATION_NAT)
-}
 
 /// The connection's destination was rewritten (`ct status dnat`).
 pub fn was_translated() -> Vec<Expression> {

@@ -16,9 +16,9 @@ use weft_store::{NftRecord, PortRecord};
 
 use super::guard::{REACHED4, REACHED6};
 use super::isolation::{OPENED4, OPENED6};
-use super::key::{hex, interval_in, ip_bytes, record, service};
+use super::key::{hex, ifname_bytes, interval_in, ip_bytes, record, service};
 use super::matching::{
-    FIRST, destination_port, input_name, input_type, is, is_not, l4_protocol, link_layer,
+    FIRST, came_by_ethernet, destination_port, input_name, is, is_not, l4_protocol, link_layer,
     was_translated,
 };
 use super::tables::{FamilyLayout, IPV4, IPV6, NAT, set};
@@ -190,10 +190,8 @@ fn leave_loopback() -> Vec<Expression> {
 /// as its bridge port's own, past the bridge's hooks and past what is said of the bridge. Packets are sent
 /// that way only to get past them.
 fn drop_reserved_frames() -> Vec<Expression> {
-    const ETHERNET: u16 = 1;
-    vec![
-        input_type(FIRST),
-        is(&ETHERNET.to_ne_bytes()),
+    let mut rule = came_by_ethernet().to_vec();
+    rule.extend([
         link_layer(0, 6, FIRST),
         Expression::Mask {
             register: FIRST,
@@ -202,7 +200,8 @@ fn drop_reserved_frames() -> Vec<Expression> {
         is(&[0x01, 0x80, 0xc2, 0, 0, 0]),
         Expression::Counter,
         Expression::Verdict(Verdict::Drop),
-    ]
+    ]);
+    rule
 }
 
 /// `route_localnet` opens 127.0.0.0/8 to the neighbours of an interface; no neighbour may use it or speak
@@ -287,10 +286,17 @@ pub fn port_element(port: &PortRecord) -> NftRecord {
 
 /// A container's port, in the set of its family.
 fn target([v4, v6]: [Set; 2], port: &PortRecord) -> NftRecord {
+    record(
+        if port.address.is_ipv4() { v4 } else { v6 },
+        &target_key(port),
+    )
+}
+
+fn target_key(port: &PortRecord) -> Vec<u8> {
     let mut key = ip_bytes(port.address);
     key.extend([port.protocol, 0, 0, 0]);
     key.extend(service(port.container_port));
-    record(if port.address.is_ipv4() { v4 } else { v6 }, &key)
+    key
 }
 
 /// The host becomes the source of everything that comes by a published port.
@@ -308,9 +314,13 @@ pub fn opened_element(port: &PortRecord) -> NftRecord {
     target([OPENED4, OPENED6], port)
 }
 
-/// The same, on the bridge.
-pub fn reached_element(port: &PortRecord) -> NftRecord {
-    target([REACHED4, REACHED6], port)
+/// The same, on the bridge, by the port of the bridge that has the container.
+pub fn reached_element(link: &str, port: &PortRecord) -> NftRecord {
+    let set = match port.address.is_ipv4() {
+        true => REACHED4,
+        false => REACHED6,
+    };
+    record(set, &[ifname_bytes(link), target_key(port)].concat())
 }
 
 /// From an address to itself by a published port.

@@ -46,6 +46,9 @@ pub(super) const LOCAL6: Set = set(NAT, "local6", &[Key::Ipv6, Key::Ipv6], SetKi
 /// In front of the names of sets whose elements are the members of a policy's selector.
 pub(crate) const MEMBERS: &str = "sel_";
 
+/// In front of the names of chains with the rules for one destination.
+pub(crate) const DESTINATION: &str = "to_";
+
 /// Whether a set is one of members.
 pub fn is_member_set(name: &str) -> bool {
     name.starts_with(MEMBERS)
@@ -82,6 +85,8 @@ pub struct FamilyLayout {
     pub destination: u32,
     /// How long an address is.
     pub length: u32,
+    /// `NFT_CT_SRC_IP` or `NFT_CT_SRC_IP6`.
+    pub(super) connection_source: u32,
     pub(super) multicast: &'static [u8],
     pub(super) multicast_mask: &'static [u8],
     pub(super) local: Set,
@@ -95,6 +100,7 @@ pub const IPV4: FamilyLayout = FamilyLayout {
     source: 12,
     destination: 16,
     length: 4,
+    connection_source: 19,
     multicast: &[224, 0, 0, 0],
     multicast_mask: &[0xf0, 0, 0, 0],
     local: LOCAL4,
@@ -107,6 +113,7 @@ pub const IPV6: FamilyLayout = FamilyLayout {
     source: 8,
     destination: 24,
     length: 16,
+    connection_source: 21,
     multicast: &[0xff],
     multicast_mask: &[0xff],
     local: LOCAL6,

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use weft_cni::Mac;
 use weft_store::{Isolation, NftRecord};
 
-use super::trial::{ESTABLISHED, INVALID, NEW, Packet, TRANSLATED, Trial};
+use weft_node::names::LINK_GROUP;
+
+use super::trial::{ESTABLISHED, INVALID, NEW, Packet, RELATED, TRANSLATED, Trial};
 use super::{
-    Guarded, Limits, Masquerade, alone_elements, apart_elements, connection, endpoint_elements,
+    Guarded, Limits, Masquerade, alone_elements, apart_element, connection, endpoint_elements,
     guard, home_elements, isolation, limit_elements, limits, network_elements, opened_element,
     routed_elements,
 };
@@ -319,12 +321,93 @@ fn an_address_counts_on_its_own_link_only() {
 
 #[test]
 fn peers_that_are_apart_begin_nothing_with_each_other() {
-    let mut trial = networks(Isolation::Apart);
-    trial.add(&apart_elements(&[ip("10.1.0.2"), ip("10.1.0.3")]));
-    let packet = forwarded("a0", "a0");
-    assert!(!trial.passes("forward", &packet));
-    let to_third = Packet::tcp("10.1.0.2", "10.1.0.4", 80).by("a0", "a0");
-    assert!(trial.passes("forward", &to_third));
+    for mode in [Isolation::Apart, Isolation::Peer] {
+        let mut trial = networks(mode);
+        trial.add(&[apart_element("a0", GATEWAY), apart_element("a0", OWN)]);
+        let packet = || forwarded("a0", "a0");
+        let with = |state, status, destination_mac| Packet {
+            state,
+            status,
+            destination_mac,
+            ..packet()
+        };
+        let own_addresses = Packet::tcp("fe80::1", "fe80::2", 80).by("a0", "a0");
+        for (what, packet, passes) in [
+            ("a connection", packet(), false),
+            ("by addresses of its own", own_addresses, false),
+            ("of no connection", with(INVALID, 0, GATEWAY), false),
+            ("an error", with(RELATED, 0, GATEWAY), false),
+            ("by its own pair's MAC", with(NEW, 0, OWN), false),
+            ("a published port", with(NEW, TRANSLATED, GATEWAY), true),
+            ("bridged, with br_netfilter", with(NEW, 0, OTHER), true),
+            ("outside", forwarded("a0", "eth0"), mode == Isolation::Apart),
+        ] {
+            assert_eq!(trial.passes("forward", &packet), passes, "{what}, {mode}");
+        }
+    }
+}
+
+#[test]
+fn errors_come_from_an_end_of_the_connection_or_from_outside() {
+    let mut trial = networks(Isolation::Full);
+    trial.add(&home_elements("a0", ip("10.1.0.2")));
+    trial.add(&home_elements("a0", ip("10.1.0.3")));
+    let error = |from: &str, ends: [&str; 2]| Packet {
+        state: RELATED,
+        ends: ends.map(ip),
+        ..Packet::tcp(from, "10.1.0.2", 0)
+    };
+    let of_weft = |packet| Packet {
+        group: LINK_GROUP,
+        ..packet
+    };
+    let out = ["10.1.0.2", "9.9.9.9"];
+    let asked = ["9.9.9.9", "10.1.0.2"];
+    for (what, packet, passes) in [
+        (
+            "a router",
+            error("198.51.100.1", out).by("eth0", "a0"),
+            true,
+        ),
+        ("a neighbour", error("10.1.0.3", out).by("a0", "a0"), false),
+        ("a forger", error("9.9.9.9", out).by("a0", "a0"), false),
+        (
+            "an open one",
+            of_weft(error("10.9.0.2", out)).by("o0", "a0"),
+            false,
+        ),
+        (
+            "among open ones",
+            of_weft(error("10.9.0.2", out)).by("o0", "o1"),
+            true,
+        ),
+        ("the end", error("10.1.0.2", out).by("a0", "eth0"), true),
+        (
+            "the other end",
+            error("10.1.0.2", asked).by("a0", "eth0"),
+            true,
+        ),
+        ("another", error("10.1.0.3", out).by("a0", "eth0"), false),
+        ("elsewhere", error("10.1.0.2", out).by("b0", "eth0"), false),
+    ] {
+        assert_eq!(trial.passes("forward", &packet), passes, "{what}");
+    }
+    let to_host = |ends| error("10.1.0.2", ends).by("a0", "");
+    assert!(trial.passes("input", &to_host(["10.1.0.1", "10.1.0.2"])));
+    assert!(!trial.passes("input", &to_host(["192.0.2.2", "9.9.9.9"])));
+}
+
+/// What closes a network holds when the map of the modes is not there any more.
+#[test]
+fn a_closed_network_without_a_mode_is_closed() {
+    let mut trial = Trial::new(isolation::chains());
+    let elements = isolation::network_elements("a0", Isolation::Peer);
+    trial.add(elements.iter().filter(|one| &*one.set != "networks"));
+    for (input, output) in [("a0", "eth0"), ("eth0", "a0"), ("a0", "a0")] {
+        assert!(!trial.passes("forward", &forwarded(input, output)));
+    }
+    assert!(!trial.passes("input", &forwarded("a0", "")));
+    assert!(trial.passes("forward", &forwarded("o0", "eth0")));
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub(crate) struct Packet {
     /// `ct state` and `ct status`, as the kernel's bits.
     pub(crate) state: u32,
     pub(crate) status: u32,
+    /// The source of the connection, and that of its answers.
+    pub(crate) ends: [IpAddr; 2],
+    /// The group of the interface that it came by.
+    pub(crate) group: u32,
     /// It is beyond every limit.
     pub(crate) is_beyond: bool,
 }
@@ -31,6 +35,7 @@ pub(crate) struct Packet {
 pub(crate) const NEW: u32 = 1 << 3;
 pub(crate) const ESTABLISHED: u32 = 1 << 1;
 pub(crate) const INVALID: u32 = 1;
+pub(crate) const RELATED: u32 = 1 << 2;
 pub(crate) const TRANSLATED: u32 = 1 << 5;
 
 impl Packet {
@@ -55,6 +60,8 @@ impl Packet {
             transport,
             state: NEW,
             status: 0,
+            ends: [source, destination],
+            group: 0,
             is_beyond: false,
         }
     }
@@ -143,6 +150,10 @@ impl Trial {
                     let part = bytes.get(at..at + usize::try_from(*length).unwrap())?;
                     put(&mut registers, *register, part);
                 }
+                // A packet of no connection has no status.
+                Expression::Connection { key, .. } if *key != 0 && packet.state == INVALID => {
+                    return None;
+                }
                 Expression::Connection { key, register } => {
                     let value = if *key == 0 {
                         packet.state
@@ -150,6 +161,12 @@ impl Trial {
                         packet.status
                     };
                     put(&mut registers, *register, &value.to_ne_bytes());
+                }
+                Expression::ConnectionAddress {
+                    of_reply, register, ..
+                } => {
+                    let end = packet.ends[usize::from(*of_reply)];
+                    put(&mut registers, *register, &ip_bytes(end));
                 }
                 Expression::Compare {
                     register,
@@ -247,6 +264,7 @@ fn meta(key: u32, packet: &Packet) -> Vec<u8> {
             10
         }],
         16 => vec![packet.protocol],
+        21 => packet.group.to_ne_bytes().to_vec(),
         other => panic!("meta {other} is not known here"),
     }
 }

@@ -31,6 +31,8 @@ pub struct Change<'a> {
     pub forwards_ipv4: bool,
     /// The host's own packets to 127.0.0.0/8 may leave by it, or may not (`route_localnet`).
     pub routes_localnet: Option<bool>,
+    /// It takes no part in ARP (`IFF_NOARP`): what a bridge port hears as its own is none of the host's.
+    pub without_arp: bool,
     /// Bridge port options.
     pub port: Option<&'a PortOptions>,
     /// Set while the link is down.
@@ -96,6 +98,7 @@ impl Change<'_> {
             .extend(self.tx_queue_len.map(LinkAttribute::TxQueueLen));
         let flags = [
             (LinkFlags::Up, self.up.then_some(true)),
+            (LinkFlags::Noarp, self.without_arp.then_some(true)),
             (LinkFlags::Promisc, self.promiscuous),
             (LinkFlags::Allmulti, self.all_multicast),
         ];

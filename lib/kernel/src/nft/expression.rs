@@ -99,6 +99,15 @@ pub enum Expression {
         /// Where to.
         register: u32,
     },
+    /// Loads an address of the packet's connection, as its first packet or its answers have it.
+    ConnectionAddress {
+        /// `NFT_CT_SRC_IP` and others like it.
+        key: u32,
+        /// As answers have it.
+        of_reply: bool,
+        /// Where to.
+        register: u32,
+    },
     /// Loads what kind of address the destination is (`RTN_*`), by the routing table.
     DestinationType {
         /// Where to.
@@ -200,7 +209,7 @@ impl Expression {
             Self::Payload { .. } => "payload",
             Self::Compare { .. } => "cmp",
             Self::Range { .. } => "range",
-            Self::Connection { .. } => "ct",
+            Self::Connection { .. } | Self::ConnectionAddress { .. } => "ct",
             Self::DestinationType { .. } => "fib",
             Self::Mask { .. } => "bitwise",
             Self::Lookup { .. } => "lookup",
@@ -236,6 +245,14 @@ impl Expression {
         match self {
             Self::Meta { key, register } | Self::Connection { key, register } => {
                 numbers(&[(1, *register), (2, *key)]);
+            }
+            Self::ConnectionAddress {
+                key,
+                of_reply,
+                register,
+            } => {
+                numbers(&[(1, *register), (2, *key)]);
+                data.put(3, &[u8::from(*of_reply)]);
             }
             Self::Payload {
                 base,

@@ -195,6 +195,13 @@ impl Set {
         }
     }
 
+    /// Removes every element.
+    pub fn flush(&self, batch: &mut Batch) {
+        let words = format!("flush nft set {}", self.name);
+        let fill = |list: &mut Attributes| self.put_elements(&[], false, list);
+        batch.push(NFT_MSG_DELSETELEM, 0, self.table.family, words, fill);
+    }
+
     /// Deletes the set, which no rule may use any more.
     pub fn delete(&self, batch: &mut Batch) {
         let words = format!("delete nft set {}", self.name);

@@ -89,14 +89,32 @@ impl NftSocket {
     /// # Errors
     /// The socket's.
     pub fn has_table(&mut self, table: &Table) -> Result<bool, KernelError> {
+        Ok(self.user_data(table)?.is_some())
+    }
+
+    /// What the maker of a table has left in it for itself, empty if nothing; none without the table.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn user_data(&mut self, table: &Table) -> Result<Option<Vec<u8>>, KernelError> {
+        const NFGENMSG_BYTES: usize = 4;
+        const TABLE_USERDATA: u16 = 6;
         let payload = payload(table.family, |attributes| {
             attributes.put_text(1, &table.name)
         });
-        match self.request(message_kind(NFT_MSG_GETTABLE), &payload) {
-            Ok(_) => Ok(true),
-            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let answers = match self.request(message_kind(NFT_MSG_GETTABLE), &payload) {
+            Ok(answers) => answers,
+            Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let bodies = answers
+            .iter()
+            .filter_map(|answer| answer.payload.get(NFGENMSG_BYTES..));
+        let data = bodies
+            .flat_map(attributes)
+            .find(|(kind, _)| *kind == TABLE_USERDATA)
+            .map(|(_, data)| data.to_vec());
+        Ok(Some(data.unwrap_or_default()))
     }
 
     /// Makes all changes of the batch, or none.

@@ -78,6 +78,7 @@ fn port_and_bridge(
     let wanted = PortOptions {
         hairpin: port.hairpin,
         isolated: port.isolated,
+        bpdu_guard: is_guarded,
     };
     if there.controller.is_some() && options != wanted {
         found.add(format!(

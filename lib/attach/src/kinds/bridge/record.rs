@@ -1,7 +1,5 @@
 //! What the record of a bridge port names.
 
-use std::net::IpAddr;
-
 use ipnetwork::IpNetwork;
 use weft_cni::Mac;
 use weft_cni::result::Route;
@@ -37,6 +35,15 @@ impl Port<'_> {
         }
         let uses_nft = !record.nft.is_empty() || !bridge.isolation.is_none();
         record.shared = shared_objects(plan, bridge, leased, &networks, uses_nft);
+        if bridge.alone && bridge.isolation == Isolation::Apart {
+            let gateway = gateway_mac(bridge, self.bridge.as_ref());
+            let element = ruleset::apart_element(&bridge.gateway_link(), gateway);
+            record.shared.push(SharedObject::NftElement { element });
+        }
+        if self.bridge.as_ref().is_some_and(bridge::is_to_be_grouped) {
+            let link = bridge.name.clone();
+            record.shared.push(SharedObject::Grouped { link });
+        }
         LinkRecord::Port {
             host: HostLink {
                 name: port_name,
@@ -77,8 +84,8 @@ impl Port<'_> {
             elements.extend(ruleset::routed_elements(port, gateway));
         }
         if bridge.alone && bridge.isolation == Isolation::Apart {
-            let addresses: Vec<IpAddr> = networks.iter().map(IpNetwork::ip).collect();
-            elements.extend(ruleset::apart_elements(&addresses));
+            let link = bridge.gateway_link();
+            elements.push(ruleset::apart_element(&link, host_mac(&self.plan.id)));
         }
         elements
     }
