@@ -51,6 +51,7 @@ mod odd_calls;
 mod policy;
 mod policy_names;
 mod portmap;
+mod private_files;
 mod put_back;
 mod ruleset_page;
 mod runtimes;

@@ -174,6 +174,49 @@ fn del_does_without_a_store() {
     }
 }
 
+/// A container that gives itself the network's other addresses gets none of them by a rebuild.
+#[test]
+fn a_rebuild_does_not_believe_containers() {
+    for keys in [
+        json!({"isolation": "full"}),
+        json!({"ipMasq": true}),
+        json!({}),
+    ] {
+        let net = Net::new();
+        let mut conf = net.conf(&keys);
+        conf["ipam"] = json!({"type": "weft-ipam", "subnet": "10.1.0.0/28"});
+        let ((evil, _), (_other, _)) = (net.add(&conf), net.add(&conf));
+        evil.sh("for i in $(seq 3 14); do ip addr add 10.1.0.$i/32 dev eth0; done");
+        std::fs::write(net.host.store().path(), "damaged").unwrap();
+        let rebuilt = text(&weft(&net, &["store", "rebuild"]));
+        assert!(
+            rebuilt.contains("has 10.1.0.9, which nothing on the host confirms"),
+            "{rebuilt}"
+        );
+        let dump: Value = serde_json::from_str(&text(&weft(&net, &["store", "dump"]))).unwrap();
+        for one in dump["attachments"].as_array().unwrap() {
+            assert_eq!(
+                one["addresses"].as_array().unwrap().len(),
+                1,
+                "{keys}: {one}"
+            );
+        }
+        let leased = dump["leases"].to_string();
+        assert!(
+            leased.contains("10.1.0.2") && leased.contains("10.1.0.3"),
+            "{leased}"
+        );
+        let (_third, result) = net.add(&conf);
+        assert!(
+            result["ips"][0]["address"]
+                .as_str()
+                .unwrap()
+                .starts_with("10.1.0.4/"),
+            "{result}"
+        );
+    }
+}
+
 /// A rebuild of a store that can be read keeps what the kernel does not tell.
 #[test]
 fn a_rebuild_loses_nothing_that_lives() {

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use called::Program;
 use clap::{Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 use weft_cni::env::Env;
 
 /// Weft: container networking you can look into.
@@ -70,6 +71,8 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     let is_call = std::env::var_os("CNI_COMMAND").is_some();
+    // Nothing that this process or a plugin that it calls makes is for others to write.
+    umask(umask(Mode::empty()) | Mode::S_IWGRP | Mode::S_IWOTH);
     match called::program(std::env::args_os().next(), is_call) {
         Program::Plugin(plugin) => {
             let env = Env::read();

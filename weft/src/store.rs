@@ -62,6 +62,11 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
                 };
                 output::line(&format!("found {id}{note}"));
             }
+            for (id, ip) in &report.doubtful {
+                output::line(&format!(
+                    "{id} has {ip}, which nothing on the host confirms: it is not in the new store"
+                ));
+            }
             output::line(&format!(
                 "{} attachments in the new store",
                 report.found.len()

@@ -9,6 +9,8 @@ use ipnetwork::IpNetwork;
 use weft_cni::{CniError, CniResult, Declaration, Plugin, Request};
 use weft_node::{Host, WeftError};
 
+use crate::interface::turn;
+
 /// A chained plugin: its declaration, how it reads its configuration, and what it does with it.
 #[derive(Debug, Clone, Copy)]
 pub struct ChainedPlugin<T> {
@@ -61,19 +63,15 @@ impl<T> Plugin for ChainedPlugin<T> {
 
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {
         let wanted = (self.read)(request)?;
-        Ok((self.add)(
-            &mut host(request)?,
-            self.name(),
-            request,
-            &wanted,
-        )?)
+        let mut host = host(request)?;
+        let _turn = turn(&host, request)?;
+        Ok((self.add)(&mut host, self.name(), request, &wanted)?)
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok((self.del)(
-            &mut Host::that_holds(&request.env, &request.conf.name)?,
-            request,
-        )?)
+        let mut host = Host::that_holds(&request.env, &request.conf.name)?;
+        let _turn = turn(&host, request)?;
+        Ok((self.del)(&mut host, request)?)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {

@@ -1,7 +1,8 @@
 //! What all interface plugins do alike, whatever their interface is.
 
 use weft_cni::{CniError, CniResult, Declaration, Plugin, Request};
-use weft_node::Host;
+use weft_node::{Host, WeftError};
+use weft_store::PlaceLock;
 
 use crate::plan::{Plan, Settings};
 
@@ -12,6 +13,13 @@ pub struct InterfacePlugin {
     pub declaration: Declaration,
     /// Reads the configuration; every problem is in the error.
     pub read: fn(&Request) -> Result<Settings, CniError>,
+}
+
+/// Of two calls that add or remove one attachment the later one waits for the first: it counts, and finds all that the
+/// first has made.
+pub(crate) fn turn(host: &Host, request: &Request) -> Result<PlaceLock, WeftError> {
+    let (container, _) = request.env.container()?;
+    Ok(host.store.attachment_lock(&request.conf.name, &container)?)
 }
 
 impl Plugin for InterfacePlugin {
@@ -27,11 +35,13 @@ impl Plugin for InterfacePlugin {
         let plan = Plan::new(self.name(), request, (self.read)(request)?)?;
         let mut host = Host::of_environment(&request.env)?;
         host.require_store(&request.conf)?;
+        let _turn = turn(&host, request)?;
         Ok(crate::add(&mut host, &plan)?)
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
         let mut host = Host::that_holds(&request.env, &request.conf.name)?;
+        let _turn = turn(&host, request)?;
         Ok(crate::del(&mut host, request)?)
     }
 

@@ -1,17 +1,21 @@
 //! A new store from what the kernel still shows.
 //!
-//! The host ends of Weft's pairs carry their identity as alias, and the containers' ends their
-//! addresses. Nothing is invented: what is not found in the kernel is not in the new store.
+//! The host ends of Weft's pairs carry their identity as alias. Addresses are those that the host's own nf_tables
+//! elements name. Where there are none, a container's interface tells, which it may have given any number of addresses:
+//! one of each family is believed, the one that its MAC derives from if there is one. Nothing is invented: what is not
+//! found in the kernel is not in the new store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use weft_cni::AttachmentId;
+use ipnetwork::IpNetwork;
+use weft_cni::{AttachmentId, IpFamily, Mac};
 use weft_firewall::ruleset;
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::{NetNs, address};
-use weft_node::names::{host_mac, id_of_alias, network_owner, owner};
+use weft_node::names::{container_mac, host_mac, id_of_alias, network_owner, owner};
 use weft_node::{Host, WeftError, namespaces};
 use weft_store::{
     AddressRecord, AttachmentRecord, ContainerLink, Holder, HostLink, LINKS_LOCK, LinkRecord,
@@ -29,6 +33,8 @@ pub struct RebuildReport {
     pub found: Vec<AttachmentId>,
     /// Those of them whose container could not be looked into.
     pub without_addresses: Vec<AttachmentId>,
+    /// Addresses that containers have and nothing on the host confirms: they are not in the new store.
+    pub doubtful: Vec<(AttachmentId, IpAddr)>,
 }
 
 /// Moves the store aside and fills a new one: with the records of the old one, as far as it can be
@@ -67,7 +73,12 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, WeftError> {
             .and_then(|index| bridges.get(&index).copied());
         let record = match old.remove(&id).filter(|_| is_current) {
             Some(record) => record,
-            None => containers.record(id.clone(), port, bridge, &elements)?,
+            None => {
+                let (record, doubtful) = containers.record(id.clone(), port, bridge, &elements)?;
+                let doubtful = doubtful.into_iter().map(|ip| (id.clone(), ip));
+                report.doubtful.extend(doubtful);
+                record
+            }
         };
         if record.addresses.is_empty() {
             report.without_addresses.push(id.clone());
@@ -150,7 +161,7 @@ impl Containers {
         port: &Link,
         bridge: Option<&str>,
         elements: &BTreeMap<String, Vec<NftRecord>>,
-    ) -> Result<AttachmentRecord, WeftError> {
+    ) -> Result<(AttachmentRecord, Vec<IpAddr>), WeftError> {
         let owned = |owner: &str| elements.get(owner).cloned().unwrap_or_default();
         let nft = owned(&owner(&id));
         let of_network = owned(&network_owner(&id.network));
@@ -186,11 +197,12 @@ impl Containers {
             trunk: Vec::new(),
         };
         let mut container_end = None;
+        let mut doubtful = Vec::new();
         let netns = port.peer_netns_id.and_then(|id| self.by_id.get(&id));
         let Some(netns) = netns else {
             let own = container_end;
             record.link = LinkRecord::Port { host, own };
-            return Ok(record);
+            return Ok((record, Vec::new()));
         };
         let path = netns.path().display().to_string();
         record.netns = Some(namespaces::record(&path, netns, &self.home)?);
@@ -205,22 +217,92 @@ impl Containers {
             });
             let network = record.id.network.to_string();
             let is_own = |a: &address::Assigned| match a.address {
-                ipnetwork::IpNetwork::V6(v6) => !v6.ip().is_unicast_link_local(),
-                ipnetwork::IpNetwork::V4(_) => true,
+                IpNetwork::V6(v6) => !v6.ip().is_unicast_link_local(),
+                IpNetwork::V4(_) => true,
             };
-            record.addresses = address::list(&mut socket, own.index)?
+            let assigned = address::list(&mut socket, own.index)?;
+            let assigned: Vec<IpNetwork> = assigned
                 .into_iter()
                 .filter(is_own)
-                .map(|a| AddressRecord {
-                    address: a.address,
-                    gateway: None,
-                    pool: Some(network.clone()),
-                    subnet_prefix: None,
-                })
+                .map(|a| a.address)
                 .collect();
+            let known = ruleset::addresses_in(&record.nft);
+            let (believed, rest) = believed(&record.id, own.mac, assigned, &known);
+            doubtful = rest;
+            let lease = |address| AddressRecord {
+                address,
+                gateway: None,
+                pool: Some(network.clone()),
+                subnet_prefix: None,
+            };
+            record.addresses = believed.into_iter().map(lease).collect();
         }
         let own = container_end;
         record.link = LinkRecord::Port { host, own };
-        Ok(record)
+        Ok((record, doubtful))
+    }
+}
+
+/// Which of its addresses a container is believed to have got from Weft, and which not.
+fn believed(
+    id: &AttachmentId,
+    mac: Option<Mac>,
+    assigned: Vec<IpNetwork>,
+    known: &BTreeSet<IpAddr>,
+) -> (Vec<IpNetwork>, Vec<IpAddr>) {
+    let mut believed: Vec<IpNetwork> = Vec::new();
+    if known.is_empty() {
+        for family in IpFamily::ALL {
+            let mut of_family = assigned.iter().filter(|one| family.has(one.ip()));
+            let is_source = |one: &&&IpNetwork| mac == Some(container_mac(id, Some(one.ip())));
+            let first = of_family.clone().next();
+            believed.extend(of_family.find(|one| is_source(&one)).or(first));
+        }
+    } else {
+        let is_known = |one: &&IpNetwork| known.contains(&one.ip());
+        believed.extend(assigned.iter().filter(is_known));
+        // It may have taken one off: it is its own all the same.
+        let missing = known
+            .iter()
+            .filter(|ip| assigned.iter().all(|one| one.ip() != **ip));
+        believed.extend(missing.map(|ip| IpNetwork::from(*ip)));
+    }
+    let rest = assigned.iter().map(IpNetwork::ip);
+    let rest = rest.filter(|ip| believed.iter().all(|one| one.ip() != *ip));
+    let rest = rest.collect();
+    (believed, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(texts: &[&str]) -> Vec<IpNetwork> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_container_is_believed_what_the_host_knows() {
+        let id = AttachmentId {
+            network: "net1".try_into().unwrap(),
+            container_id: "evil".try_into().unwrap(),
+            ifname: "eth0".try_into().unwrap(),
+        };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let said = nets(&["10.1.0.9/24", "10.1.0.2/24", "10.1.0.3/32", "fd00::2/64"]);
+        let known = BTreeSet::from([ip("10.1.0.2"), ip("fd00::2"), ip("10.1.0.7")]);
+        let (believes, doubts) = believed(&id, None, said.clone(), &known);
+        assert_eq!(
+            believes,
+            nets(&["10.1.0.2/24", "fd00::2/64", "10.1.0.7/32"])
+        );
+        assert_eq!(doubts, [ip("10.1.0.9"), ip("10.1.0.3")]);
+        // Where the host knows nothing: one of each family.
+        let mac = container_mac(&id, Some(ip("10.1.0.2")));
+        let (believes, doubts) = believed(&id, Some(mac), said.clone(), &BTreeSet::new());
+        assert_eq!(believes, nets(&["10.1.0.2/24", "fd00::2/64"]));
+        assert_eq!(doubts.len(), 2);
+        let (believes, _) = believed(&id, None, said, &BTreeSet::new());
+        assert_eq!(believes, nets(&["10.1.0.9/24", "fd00::2/64"]));
     }
 }

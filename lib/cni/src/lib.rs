@@ -12,6 +12,7 @@ pub mod delegate;
 pub mod env;
 pub mod error;
 mod family;
+pub mod file;
 pub mod id;
 mod mac;
 pub mod plugin;

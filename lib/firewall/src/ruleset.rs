@@ -29,7 +29,8 @@ pub use apply::{
 pub(crate) use apply::{SWAP_ATTEMPTS, add_interval, elements_of, require_weft};
 pub(crate) use by_set::BySet;
 pub use elements::{
-    Guarded, Untranslated, element, endpoint_elements, is_translation, network_elements,
+    Guarded, Untranslated, addresses_in, element, endpoint_elements, is_translation,
+    network_elements,
 };
 pub(crate) use errors::{ENDS4, ENDS6};
 pub use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local, routed_elements};

@@ -1,8 +1,8 @@
 //! Reading resolv.conf(5).
 
-use std::fs;
 use std::path::Path;
 
+use weft_cni::file;
 use weft_cni::result::Dns;
 
 /// Resolver settings from a file.
@@ -10,7 +10,7 @@ use weft_cni::result::Dns;
 /// # Errors
 /// The system's.
 pub(super) fn read(path: &Path) -> std::io::Result<Dns> {
-    Ok(parse(&fs::read_to_string(path)?))
+    Ok(parse(&file::read_text(path)?))
 }
 
 fn parse(text: &str) -> Dns {

@@ -109,7 +109,7 @@ impl HostConfig {
 }
 
 fn read_file(path: &Path) -> Result<File, CniError> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match weft_cni::file::read_text(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(File::default()),
         Err(error) => {

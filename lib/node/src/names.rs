@@ -16,8 +16,8 @@ pub const ALIAS_PREFIX: &str = "weft:";
 /// The alias of a bridge that Weft made: only such a one is ever removed.
 pub const BRIDGE_ALIAS: &str = "weft bridge";
 
-/// IFALIASZ without the closing zero (linux/if.h).
-const ALIAS_BYTES: usize = 255;
+/// The kernel refuses 256 bytes (IFALIASZ, linux/if.h), and an attribute brings its closing zero.
+const ALIAS_BYTES: usize = 254;
 
 /// Hexadecimal digits of the identity in a link's name, which hold no more.
 const LINK_DIGITS: usize = 11;

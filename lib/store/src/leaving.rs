@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use weft_cni::AttachmentId;
+use weft_cni::{AttachmentId, file};
 
 use crate::error::StoreError;
 use crate::record::AttachmentRecord;
@@ -76,7 +76,7 @@ impl LeavingNote {
     fn read(&self) -> Option<Vec<Noted>> {
         let is_written = !self.path.file_name()?.to_str()?.starts_with(UNWRITTEN);
         let records = is_written
-            .then(|| serde_json::from_slice(&fs::read(&self.path).ok()?).ok())
+            .then(|| serde_json::from_slice(&file::read_own(&self.path).ok()?).ok())
             .flatten();
         let age = || {
             fs::metadata(&self.path)
@@ -125,21 +125,17 @@ impl Store {
         let write = || -> std::io::Result<()> {
             let noted: Vec<Noted> = records.iter().map(|record| Noted::of(record)).collect();
             let bytes = serde_json::to_vec(&noted)?;
-            match fs::write(&unwritten, &bytes) {
+            match file::replace_own(&path, &unwritten, &bytes, false) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    fs::create_dir_all(&dir)?;
-                    fs::write(&unwritten, &bytes)?;
+                    file::make_own_dir(&dir)?;
+                    file::replace_own(&path, &unwritten, &bytes, false)
                 }
-                outcome => outcome?,
+                outcome => outcome,
             }
-            fs::rename(&unwritten, &path)
         };
         match write() {
             Ok(()) => Ok(LeavingNote { path }),
-            Err(error) => {
-                let _ = fs::remove_file(&unwritten);
-                Err(failed(&path, "cannot be written", error))
-            }
+            Err(error) => Err(failed(&path, "cannot be written", error)),
         }
     }
 

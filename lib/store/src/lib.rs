@@ -35,7 +35,7 @@ pub use error::StoreError;
 pub use isolation::Isolation;
 pub use leases::{Granted, Holder, Lease, LeaseRequest, Pool};
 pub use leaving::{LeavingNote, Noted};
-pub use lock::{FileLock, LINKS_LOCK, POLICY_LOCK, RULESET_LOCK};
+pub use lock::{FileLock, LINKS_LOCK, POLICY_LOCK, PlaceLock, RULESET_LOCK};
 pub use maintenance::{Dump, Finding};
 pub use networks::NetworkRecord;
 pub use range::{Range, RangeError};

@@ -6,10 +6,12 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
+use nix::libc;
+use weft_cni::file;
 
 use crate::error::StoreError;
 
@@ -102,16 +104,57 @@ impl FileLock {
 }
 
 fn open(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(|source| StoreError::Io {
-            path: path.to_owned(),
-            operation: "cannot be opened",
-            source,
-        })
+    let failed = |source| StoreError::Io {
+        path: path.to_owned(),
+        operation: "cannot be opened",
+        source,
+    };
+    file::open_own(path, OpenOptions::new().create(true).write(true)).map_err(failed)
+}
+
+/// A held place of a file (fcntl_locking(2), of the open file description): as many locks as there are places, in one
+/// file that stays empty.
+#[derive(Debug)]
+pub struct PlaceLock {
+    _file: File,
+}
+
+impl PlaceLock {
+    /// Takes the lock of a place, waiting up to `timeout`.
+    ///
+    /// # Errors
+    /// [`StoreError::LockTimeout`], [`StoreError::Io`].
+    pub fn take(path: &Path, place: u64, timeout: Duration) -> Result<Self, StoreError> {
+        const PAUSES: [u64; 4] = [0, 1, 3, 10];
+        let file = open(path)?;
+        let wanted = libc::flock {
+            l_type: i16::try_from(libc::F_WRLCK).unwrap_or_default(),
+            l_whence: i16::try_from(libc::SEEK_SET).unwrap_or_default(),
+            // Places are not below zero.
+            l_start: i64::try_from(place >> 1).unwrap_or_default(),
+            l_len: 1,
+            l_pid: 0,
+        };
+        let begin = Instant::now();
+        let mut pauses = PAUSES.into_iter();
+        let mut pause = 0;
+        loop {
+            match fcntl(&file, FcntlArg::F_OFD_SETLK(&wanted)) {
+                Ok(_) => return Ok(Self { _file: file }),
+                Err(Errno::EAGAIN | Errno::EACCES) if begin.elapsed() < timeout => {}
+                Err(Errno::EAGAIN | Errno::EACCES) => return Err(timed_out(path, timeout)),
+                Err(errno) => {
+                    return Err(StoreError::Io {
+                        path: path.to_owned(),
+                        operation: "cannot be locked",
+                        source: errno.into(),
+                    });
+                }
+            }
+            pause = pauses.next().unwrap_or(pause);
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+    }
 }
 
 /// flock(2) has no timeout: a thread waits for it, this one for the thread. If the time is up
@@ -178,6 +221,21 @@ mod tests {
                 .contains(&format!("process {}", std::process::id())),
             "{error}"
         );
+    }
+
+    #[test]
+    fn places_of_a_file_are_locked_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let take = |place| PlaceLock::take(&path, place, Duration::from_millis(20));
+        let one = take(u64::MAX).unwrap();
+        let _two = take(6).unwrap();
+        assert!(matches!(
+            take(u64::MAX),
+            Err(StoreError::LockTimeout { .. })
+        ));
+        drop(one);
+        take(u64::MAX).unwrap();
     }
 
     #[test]

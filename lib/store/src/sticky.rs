@@ -2,13 +2,13 @@
 //! files of their own, one a key, replaced by renaming; an ADD reads at most one.
 
 use std::fs;
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use weft_cni::file;
 
 use crate::error::StoreError;
 
@@ -50,7 +50,7 @@ impl StickyLeases {
     /// The addresses that the key had last in the pool. A file that cannot be read is no reason
     /// to refuse an ADD: there is no preference then.
     pub fn addresses(&self, pool: &str, key: &str) -> Vec<IpAddr> {
-        fs::read(self.file(pool, key))
+        file::read_own(&self.file(pool, key))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Entry>(&bytes).ok())
             .filter(|entry| entry.pool == pool && entry.key == key)
@@ -65,7 +65,7 @@ impl StickyLeases {
             return Vec::new();
         };
         entries
-            .filter_map(|entry| fs::read(entry.ok()?.path()).ok())
+            .filter_map(|entry| file::read_own(&entry.ok()?.path()).ok())
             .filter_map(|bytes| serde_json::from_slice::<Entry>(&bytes).ok())
             .filter(|entry| entry.pool == pool)
             .flat_map(|entry| entry.addresses)
@@ -80,7 +80,8 @@ impl StickyLeases {
         let path = self.file(pool, key);
         if self.addresses(pool, key) == addresses {
             // Its age is that of its last use.
-            let touched = fs::File::open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+            let touched = file::open_own(&path, fs::OpenOptions::new().read(true))
+                .and_then(|f| f.set_modified(SystemTime::now()));
             return touched.map_err(|source| StoreError::Io {
                 path,
                 operation: "cannot be touched",
@@ -94,11 +95,8 @@ impl StickyLeases {
         };
         let temporary = path.with_extension(format!("tmp{}", std::process::id()));
         let write = || -> std::io::Result<()> {
-            fs::create_dir_all(&self.dir)?;
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec(&entry)?)?;
-            file.sync_data()?;
-            fs::rename(&temporary, &path)
+            file::make_own_dir(&self.dir)?;
+            file::replace_own(&path, &temporary, &serde_json::to_vec(&entry)?, true)
         };
         write().map_err(|source| StoreError::Io {
             path,

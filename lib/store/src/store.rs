@@ -1,12 +1,14 @@
 //! Opening the store for one transaction.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+use weft_cni::{ContainerId, NetworkName, file};
+
 use crate::backend::{Backend, BackendKind};
 use crate::error::StoreError;
-use crate::lock::{self, FileLock};
+use crate::lock::{self, FileLock, PlaceLock};
 use crate::transaction::{Transaction, key, kind};
 
 /// Where the store is and how it is opened.
@@ -137,21 +139,34 @@ impl Store {
         FileLock::if_free(&self.lock_path(name)?)
     }
 
+    /// Held by a call that adds or removes an attachment, alone for each container in a network: of two such calls the
+    /// later one finds what the first has done. The holder may wait for an IPAM plugin of somebody else's.
+    ///
+    /// # Errors
+    /// [`StoreError::LockTimeout`], [`StoreError::Io`].
+    pub fn attachment_lock(
+        &self,
+        network: &NetworkName,
+        container: &ContainerId,
+    ) -> Result<PlaceLock, StoreError> {
+        let mut hash = Sha256::new();
+        hash.update(format!("{network}/{container}"));
+        let place = hash.finalize().first_chunk().copied();
+        let place = place.map_or(0, u64::from_be_bytes);
+        PlaceLock::take(
+            &self.lock_path("attachments")?,
+            place,
+            self.config.lock_timeout,
+        )
+    }
+
     fn lock_path(&self, name: &str) -> Result<PathBuf, StoreError> {
         self.make_dir()?;
         Ok(self.config.dir.join(format!("{name}.lock")))
     }
 
     pub(crate) fn make_dir(&self) -> Result<(), StoreError> {
-        use std::os::unix::fs::DirBuilderExt;
-        if self.config.dir.is_dir() {
-            return Ok(());
-        }
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.config.dir);
-        made.map_err(|source| StoreError::Io {
+        file::make_own_dir(&self.config.dir).map_err(|source| StoreError::Io {
             path: self.config.dir.clone(),
             operation: "cannot be made",
             source,

@@ -1,13 +1,13 @@
 //! The result cache, in the format of libcni (`kind: cniCacheV1`).
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{CniError, Code};
+use crate::file;
 
 /// A directory with one file per attachment, named `<network>-<container id>-<interface>`.
 #[derive(Debug, Clone)]
@@ -67,10 +67,8 @@ impl ResultCache {
         );
         let temporary = path.with_extension(format!("tmp{}", std::process::id()));
         let write = || -> std::io::Result<()> {
-            fs::create_dir_all(&self.dir)?;
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec(attachment)?)?;
-            fs::rename(&temporary, &path)
+            file::make_own_dir(&self.dir)?;
+            file::replace_own(&path, &temporary, &serde_json::to_vec(attachment)?, false)
         };
         write().map_err(|error| CniError::new(Code::Io, format!("{}: {error}", path.display())))
     }
@@ -82,7 +80,7 @@ impl ResultCache {
         container_id: &str,
         ifname: &str,
     ) -> Option<CachedAttachment> {
-        let bytes = fs::read(self.file(network, container_id, ifname)).ok()?;
+        let bytes = file::read_own(&self.file(network, container_id, ifname)).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 
@@ -97,7 +95,7 @@ impl ResultCache {
             return Vec::new();
         };
         entries
-            .filter_map(|entry| fs::read(entry.ok()?.path()).ok())
+            .filter_map(|entry| file::read_own(&entry.ok()?.path()).ok())
             .filter_map(|bytes| serde_json::from_slice::<CachedAttachment>(&bytes).ok())
             .filter(|attachment| attachment.network_name == network)
             .collect()

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::conf::{Fields, Problems};
 use crate::error::{CniError, Code};
+use crate::file;
 use crate::version::SpecVersion;
 
 /// A network: plugins that run one after another.
@@ -71,7 +72,7 @@ fn configuration_files(dir: &Path) -> Result<Vec<PathBuf>, CniError> {
 }
 
 fn names_network(path: &Path, name: &str) -> bool {
-    fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("{name:?}")))
+    file::read_text(path).is_ok_and(|text| text.contains(&format!("{name:?}")))
 }
 
 impl ConfList {
@@ -80,7 +81,7 @@ impl ConfList {
     /// # Errors
     /// Code 7 with the path and what is wrong.
     pub fn read(path: &Path, newest: SpecVersion) -> Result<Self, CniError> {
-        let text = fs::read_to_string(path).map_err(|error| invalid(path, error))?;
+        let text = file::read_text(path).map_err(|error| invalid(path, error))?;
         let value: Value = serde_json::from_str(&text).map_err(|error| invalid(path, error))?;
         let Value::Object(mut object) = value else {
             return Err(invalid(path, "not a JSON object"));
@@ -155,7 +156,7 @@ fn plugins_in_subdirectory(path: &Path, name: &str) -> Result<Vec<Map<String, Va
             .extension()
             .is_some_and(|extension| extension == "conf")
         {
-            let text = fs::read_to_string(&file).map_err(|error| invalid(&file, error))?;
+            let text = file::read_text(&file).map_err(|error| invalid(&file, error))?;
             let plugin = serde_json::from_str(&text).map_err(|error| invalid(&file, error))?;
             plugins.push(plugin);
         }

@@ -74,7 +74,7 @@ fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 /// # Errors
 /// Code 7 with every problem; code 5 if it cannot be read.
 pub fn read_file(path: &Path) -> Result<PolicyFile, CniError> {
-    let text = std::fs::read_to_string(path)
+    let text = weft_cni::file::read_text(path)
         .map_err(|error| CniError::new(Code::Io, error.to_string()))?;
     let document: Value = toml::from_str(&text)
         .map_err(|error| CniError::new(Code::InvalidConfig, one_line(&error)))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use weft_cni::{CniError, Code};
+use weft_cni::{CniError, Code, file};
 use weft_node::{Host, WeftError};
 use weft_store::{Isolation, NetworkRecord, Sharing};
 
@@ -27,7 +27,7 @@ impl Connections {
     /// Code 5 with the file.
     pub fn read(data_dir: &Path) -> Result<Self, CniError> {
         let path = file(data_dir);
-        let text = match std::fs::read(&path) {
+        let text = match file::read_own(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
@@ -53,9 +53,8 @@ impl Connections {
         let new = path.with_extension("new");
         let text = serde_json::to_vec_pretty(self).map_err(|error| failure(&path, &error))?;
         let write = || {
-            std::fs::create_dir_all(data_dir)?;
-            std::fs::write(&new, text)?;
-            std::fs::rename(&new, &path)
+            file::make_own_dir(data_dir)?;
+            file::replace_own(&path, &new, &text, true)
         };
         write().map_err(|error| failure(&path, &error))
     }

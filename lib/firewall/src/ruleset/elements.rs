@@ -10,6 +10,7 @@ use weft_kernel::nft::{Element, Set, owner_mark};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use super::guard;
+use super::isolation::{KNOWN4, KNOWN6};
 use super::key::{hex, interval_in, ip_bytes, record, unhex};
 use super::skeleton::set_of;
 use super::tables::{LOCAL4, LOCAL6, MASQ4, MASQ6, SNAT4, SNAT6};
@@ -117,6 +118,32 @@ pub fn is_translation(element: &NftRecord) -> bool {
     [MASQ4, MASQ6, SNAT4, SNAT6]
         .iter()
         .any(|set| set.name == element.set)
+}
+
+/// The addresses that an attachment's own elements name: what the host knows of it, whatever the container says.
+pub fn addresses_in(elements: &[NftRecord]) -> BTreeSet<IpAddr> {
+    const AFTER_NAME: usize = 16;
+    let places = [
+        (guard::PORT_IPV4, AFTER_NAME),
+        (guard::PORT_IPV6, AFTER_NAME),
+        (KNOWN4, 0),
+        (KNOWN6, 0),
+        (MASQ4, 0),
+        (MASQ6, 0),
+        (SNAT4, 0),
+        (SNAT6, 0),
+    ];
+    let address = |one: &NftRecord| {
+        let (_, start) = places.iter().find(|(set, _)| set.name == one.set)?;
+        let bytes = unhex(&one.key)?;
+        let bytes = bytes.get(*start..)?;
+        let v4 = || <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+        let v6 = || <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from);
+        v4().or_else(v6)
+    };
+    let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let addresses = elements.iter().filter_map(address);
+    addresses.filter(|ip| !is_link_local(ip)).collect()
 }
 
 /// From where to where a container's own address may be seen.

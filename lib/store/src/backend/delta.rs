@@ -7,11 +7,13 @@
 //! Why it is so: docs/decisions/store.md.
 
 use std::cmp::Ordering;
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use weft_cni::file;
 
 use super::Writes;
 use crate::error::StoreError;
@@ -55,7 +57,8 @@ impl Delta {
             bytes: Vec::new(),
             places: Vec::new(),
         };
-        let bytes = match File::open(&delta.path) {
+        let opened = file::open_own(&delta.path, OpenOptions::new().read(true));
+        let bytes = match opened {
             Ok(file) => read_all(&file),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(delta),
             Err(error) => return Err(failed(&delta.path, "cannot be opened", error)),
@@ -176,21 +179,8 @@ fn read_all(file: &File) -> std::io::Result<Vec<u8>> {
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut unwritten = path.as_os_str().to_owned();
     unwritten.push(".new");
-    let write = || {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&unwritten)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        fs::rename(&unwritten, path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&unwritten);
-        failed(path, "cannot be written", error)
-    })
+    file::replace_own(path, Path::new(&unwritten), bytes, true)
+        .map_err(|error| failed(path, "cannot be written", error))
 }
 
 /// How many bytes these changes take at most.

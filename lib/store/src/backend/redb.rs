@@ -1,13 +1,17 @@
 //! The redb backend: one table of bytes.
 
 use std::cell::OnceCell;
+use std::fs::OpenOptions;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{
     Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase,
     StorageError, TableDefinition, TableError,
 };
+
+use weft_cni::file;
 
 use super::{Backend, Visitor, Writes, is_damage};
 use crate::error::StoreError;
@@ -48,6 +52,14 @@ fn failed(path: &Path, error: impl Into<redb::Error>) -> StoreError {
     }
 }
 
+/// The library would wait for a FIFO, and follow a link. Only the superuser can put something else in the file's place
+/// meanwhile: the directory is theirs.
+fn require_regular(path: &Path) -> Result<(), redb::Error> {
+    let options = &mut OpenOptions::new();
+    let opened = file::open_own(path, options.read(true).write(true));
+    opened.map(drop).map_err(redb::Error::Io)
+}
+
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
@@ -57,14 +69,16 @@ fn builder() -> Builder {
 impl Redb {
     /// Makes one where nothing is.
     pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
-        let database = builder().create(path);
+        let file = file::create_own(path).map_err(redb::Error::Io);
+        let database =
+            file.and_then(|file| Ok(builder().create_with_backend(FileBackend::new(file)?)?));
         let database = database.map_err(|error| failed(path, error))?;
         Ok(Self::new(Handle::Writable(database), path))
     }
 
     /// Opens one to change it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = builder().open(path);
+        let database = require_regular(path).and_then(|()| Ok(builder().open(path)?));
         let database = database.map_err(|error| failed(path, error))?;
         Ok(Self::new(Handle::Writable(database), path))
     }
@@ -74,6 +88,7 @@ impl Redb {
         let mut builder = builder();
         // Else it loads which pages are free, as for writing.
         builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+        require_regular(path).map_err(|error| failed(path, error))?;
         match builder.open_read_only(path) {
             Ok(database) => Ok(Self::new(Handle::ReadOnly(database), path)),
             Err(_) => Self::open(path),

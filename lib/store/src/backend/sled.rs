@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use weft_cni::file;
+
 use super::{Backend, Visitor, Writes, is_damage};
 use crate::error::StoreError;
 
@@ -32,6 +34,7 @@ fn failed(path: &Path, error: &sled::Error) -> StoreError {
 
 impl Sled {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        file::make_own_dir(path).map_err(|error| failed(path, &sled::Error::Io(error)))?;
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)

@@ -186,7 +186,7 @@ pub struct DeviceRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<DeviceIdentity>,
     /// Its group of links.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default_group")]
     pub group: u32,
     /// Its alias, empty if none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -210,6 +210,10 @@ pub struct DeviceRecord {
     /// What the device had on the host, to be put back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpNetwork>,
+}
+
+fn is_default_group(group: &u32) -> bool {
+    *group == 0
 }
 
 /// What an interface is known by: a container that has it can change its names, alias, group and MAC, and make
