@@ -6,9 +6,17 @@ use sha2::{Digest, Sha256};
 use weft_cni::Mac;
 use weft_cni::{AttachmentId, NetworkName};
 
-/// The group of the host's interfaces that Weft makes for containers: what comes by them is never from outside. `ip
-/// link show group` shows them.
+/// The group of the host's interfaces that containers are behind: what comes by them is never from outside. `ip link
+/// show group` shows them.
 pub const LINK_GROUP: u32 = 0x7765_6674;
+
+/// The same of closed networks: what has lost its name is closed all the same.
+pub const CLOSED_LINK_GROUP: u32 = LINK_GROUP | 1;
+
+/// Whether a group of links is one of these.
+pub fn is_link_group(group: u32) -> bool {
+    group | 1 == CLOSED_LINK_GROUP
+}
 
 /// In front of the identity in a link's alias.
 pub const ALIAS_PREFIX: &str = "weft:";

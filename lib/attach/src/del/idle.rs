@@ -83,10 +83,11 @@ fn order(object: &SharedObject) -> u8 {
         | SharedObject::Grouped { .. }
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
-        | SharedObject::Isolation { .. }
         | SharedObject::Network { .. }
         | SharedObject::ParentMode { .. } => 1,
         SharedObject::Uplink { .. } | SharedObject::VlanLink { .. } => 2,
+        // What closes it goes after this: there is no moment in which it would be closed by its group alone.
+        SharedObject::Isolation { .. } => 2,
         SharedObject::Bridge { .. } => 3,
         SharedObject::NftElement { .. } => 4,
         SharedObject::Ruleset => 5,
@@ -97,7 +98,6 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), WeftError> {
     let is_only_known = matches!(
         object,
         SharedObject::ParentMode { .. }
-            | SharedObject::Isolation { .. }
             | SharedObject::HostRoute { .. }
             | SharedObject::NftElement { .. }
     );
@@ -122,8 +122,8 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), WeftError> {
         } => device::rename_back(host, alternative_name, name),
         SharedObject::Admitted { link } => admission::remove(host, link),
         SharedObject::Grouped { link } => bridge::ungroup(host, link),
+        SharedObject::Isolation { link, .. } => bridge::reopen(host, link),
         SharedObject::ParentMode { .. }
-        | SharedObject::Isolation { .. }
         | SharedObject::HostRoute { .. }
         | SharedObject::NftElement { .. } => Ok(()),
         SharedObject::Ruleset => ruleset::delete_tables(host).map(drop),

@@ -6,9 +6,9 @@ use weft_kernel::bridge::{self, BridgeChange, NewBridge};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::{host as machine, sysctl};
-use weft_node::names::{BRIDGE_ALIAS, LINK_GROUP, bridge_mac};
+use weft_node::names::{BRIDGE_ALIAS, CLOSED_LINK_GROUP, LINK_GROUP, bridge_mac, is_link_group};
 use weft_node::{Host, WeftError, default_route};
-use weft_store::AttachmentRecord;
+use weft_store::{AttachmentRecord, Isolation, SharedObject};
 
 use super::gateway::Forwards;
 use super::{Created, router_advertisements};
@@ -105,8 +105,9 @@ pub(crate) fn ensure(
         router_advertisements::ignore(&plan.name);
     }
     let mut batch = Batch::new();
-    if there.group != LINK_GROUP && (is_own || is_to_be_grouped(there)) {
-        link::set_group(there.index, LINK_GROUP, &mut batch);
+    let group = group_of(plan);
+    if there.group != group && (is_own || is_to_be_grouped(there)) {
+        link::set_group(there.index, group, &mut batch);
     }
     if !is_own && created.is_first_on_segment {
         // Of itself a bridge has its lowest port's MAC, and with ports that come and go its neighbours lose it.
@@ -136,7 +137,15 @@ pub(crate) fn ensure(
 /// Whether a bridge that Weft did not make is put into the group of those that it makes: unless the administrator has
 /// it in a group of his own.
 pub(crate) fn is_to_be_grouped(there: &Link) -> bool {
-    there.alias != BRIDGE_ALIAS && [0, LINK_GROUP].contains(&there.group)
+    there.alias != BRIDGE_ALIAS && (there.group == 0 || is_link_group(there.group))
+}
+
+/// The group of a network's bridge, or of the interface of its VLAN.
+pub(crate) fn group_of(plan: &BridgePlan) -> u32 {
+    match plan.isolation {
+        Isolation::None | Isolation::Apart => LINK_GROUP,
+        Isolation::Full | Isolation::Peer | Isolation::Mesh => CLOSED_LINK_GROUP,
+    }
 }
 
 /// Takes such a bridge out of the group again.
@@ -145,11 +154,34 @@ pub(crate) fn ungroup(host: &mut Host, name: &str) -> Result<(), WeftError> {
     let Some(there) = link::find(socket, name)? else {
         return Ok(());
     };
-    if there.alias == BRIDGE_ALIAS || there.group != LINK_GROUP {
+    if there.alias == BRIDGE_ALIAS || !is_link_group(there.group) {
         return Ok(());
     }
     let mut batch = Batch::new();
     link::set_group(there.index, 0, &mut batch);
+    match socket.commit(batch) {
+        Err(error) if !error.is_absent() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The last closed container has left: the bridge is one of an open network again.
+pub(crate) fn reopen(host: &mut Host, name: &str) -> Result<(), WeftError> {
+    let is_of_bridge = |object: &SharedObject| matches!(object, SharedObject::Isolation { link, mode } if link == name && !mode.is_none());
+    let records = host.attachments()?;
+    if records
+        .iter()
+        .any(|record| record.shared.iter().any(is_of_bridge))
+    {
+        return Ok(());
+    }
+    let socket = host.route()?;
+    let there = link::find(socket, name)?;
+    let Some(there) = there.filter(|there| there.group == CLOSED_LINK_GROUP) else {
+        return Ok(());
+    };
+    let mut batch = Batch::new();
+    link::set_group(there.index, LINK_GROUP, &mut batch);
     match socket.commit(batch) {
         Err(error) if !error.is_absent() => Err(error.into()),
         _ => Ok(()),
@@ -178,7 +210,7 @@ fn create(
         mtu,
         vlan_filtering: plan.filters_vlans(),
         group_forward_mask: plan.group_forward_mask,
-        group: LINK_GROUP,
+        group: group_of(plan),
     };
     new.create(&mut batch);
     link::Change {

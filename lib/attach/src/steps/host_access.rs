@@ -17,7 +17,7 @@ use weft_kernel::link::{self, Change, Link};
 use weft_kernel::netlink::Batch;
 use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::{KernelError, NetNs, address, neighbour, sysctl};
-use weft_node::names::bridge_mac;
+use weft_node::names::{LINK_GROUP, bridge_mac};
 use weft_node::{Container, Host, WeftError, namespaces};
 use weft_store::{AddressRecord, AttachmentRecord, HostRoute, LinkRecord, StoreError};
 
@@ -167,6 +167,7 @@ fn set_up(host: &mut Host, there: &Link) -> Result<(), WeftError> {
         return Ok(());
     }
     let mut batch = Batch::new();
+    link::set_group(there.index, LINK_GROUP, &mut batch);
     link::set_up(there.index, &mut batch);
     Ok(host.route()?.commit(batch)?)
 }

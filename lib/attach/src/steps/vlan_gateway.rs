@@ -22,20 +22,25 @@ pub(crate) fn mac(end: &str) -> Mac {
 pub(crate) fn ensure(
     host: &mut Host,
     name: &str,
-    vlan: u16,
+    (vlan, group): (u16, u32),
     bridge: (u32, u32),
     created: &mut Created,
 ) -> Result<Link, WeftError> {
     if let Some(found) = link::find(host.route()?, name)? {
         if !found.is_up && found.alias == ALIAS {
             // The process that made it was killed before this, or is about to do it.
-            bring_up(host, name)?;
+            bring_up(host, &found, group)?;
         } else if found.alias == ALIAS && found.ipv6.is_some_and(|ipv6| ipv6.accept_ra != 0) {
             router_advertisements::ignore(name);
         }
         return Ok(found);
     }
     let (bridge_index, mtu) = bridge;
+    let vanished = || WeftError::Conflict {
+        key: "vlan",
+        name: name.to_owned(),
+        why: "vanished while it was being made".to_owned(),
+    };
     let port = vlan_gateway_port(name);
     let mut batch = Batch::new();
     let pair = VethPair::<NetNs> {
@@ -59,7 +64,8 @@ pub(crate) fn ensure(
     match host.route()?.commit(batch) {
         Ok(()) => {
             created.vlan_gateway = Some(name.to_owned());
-            bring_up(host, name)?;
+            let made = link::find(host.route()?, name)?;
+            bring_up(host, &made.ok_or_else(vanished)?, group)?;
             let settings = VlanSettings {
                 native: Some(vlan),
                 trunk: &[],
@@ -72,22 +78,15 @@ pub(crate) fn ensure(
         Err(error) => return Err(error.into()),
     }
     let found = link::find(host.route()?, name)?;
-    found.ok_or_else(|| WeftError::Conflict {
-        key: "vlan",
-        name: name.to_owned(),
-        why: "vanished while it was being made".to_owned(),
-    })
+    found.ok_or_else(vanished)
 }
 
 /// Brings the interface up, deaf to what containers advertise.
-fn bring_up(host: &mut Host, name: &str) -> Result<(), WeftError> {
-    router_advertisements::ignore(name);
+fn bring_up(host: &mut Host, link: &Link, group: u32) -> Result<(), WeftError> {
+    router_advertisements::ignore(&link.name);
     let mut batch = Batch::new();
-    let up = Change {
-        up: true,
-        ..Change::default()
-    };
-    up.apply(name, &mut batch);
+    link::set_group(link.index, group, &mut batch);
+    link::set_up(link.index, &mut batch);
     Ok(host.route()?.commit(batch)?)
 }
 

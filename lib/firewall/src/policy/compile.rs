@@ -84,7 +84,7 @@ fn to_outside() -> [Expression; 3] {
 
 /// Not by an interface of containers: they write what source they like.
 fn from_outside() -> Vec<Expression> {
-    let mut parts = is_no_weft_input().to_vec();
+    let mut parts = is_no_weft_input();
     parts.extend([input_name(FIRST), is_not_in(&CLOSED)]);
     parts
 }

@@ -53,7 +53,7 @@ pub(super) fn chain() -> (Chain, Vec<Vec<Expression>>) {
         Expression::Counter,
         DROP,
     ]);
-    let mut open = is_weft_input().to_vec();
+    let mut open = is_weft_input();
     open.extend([
         output_name(FIRST),
         is_in(&CLOSED),

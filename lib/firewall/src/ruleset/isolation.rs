@@ -15,8 +15,8 @@ use weft_store::{Isolation, NftRecord};
 use super::errors::{self, ENDS4, ENDS6};
 use super::key::{hex, ifname_bytes, ip_bytes, record};
 use super::matching::{
-    ACCEPT, DROP, FIRST, came_by_ethernet, destination_port, input_name, is, is_in,
-    is_known_connection, jump_by, l4_protocol, link_layer, output_name, transport_layer,
+    ACCEPT, DROP, FIRST, came_by_ethernet, destination_port, input_name, is, is_closed_group,
+    is_in, is_known_connection, jump_by, l4_protocol, link_layer, output_name, transport_layer,
     was_translated,
 };
 use super::tables::{FamilyLayout, IPV4, IPV6, NAT, set};
@@ -157,6 +157,7 @@ fn forward_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
         closed(output_name(FIRST)),
         closed(input_name(FIRST)),
     ]);
+    rules.extend(is_closed_group().map(nameless));
     rules
 }
 
@@ -164,6 +165,13 @@ fn forward_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
 /// map's table away, while packets still pass its rules; those of a plain set it does not.
 fn closed(interface: Expression) -> Vec<Expression> {
     vec![interface, is_in(&CLOSED), Expression::Counter, DROP]
+}
+
+/// An interface of a closed network that has another name than it had.
+fn nameless(group: [Expression; 2]) -> Vec<Expression> {
+    let mut rule = group.to_vec();
+    rule.extend([Expression::Counter, DROP]);
+    rule
 }
 
 /// A packet that is of no connection is not translated: from an address that outside sees as another one it goes
@@ -216,6 +224,7 @@ fn input_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
             ACCEPT,
         ]
     };
+    let [by_closed_group, _] = is_closed_group();
     let names = |protocol: u8| {
         vec![
             l4_protocol(FIRST),
@@ -235,6 +244,7 @@ fn input_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
         names(TCP),
         vec![input_name(FIRST), jump_by(&NETWORKS)],
         closed(input_name(FIRST)),
+        nameless(by_closed_group),
     ]
 }
 

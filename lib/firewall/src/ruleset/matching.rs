@@ -1,7 +1,7 @@
 //! Parts of rules: what of a packet is loaded, and what it is compared with.
 
 use weft_kernel::nft::{Expression, Set, Verdict};
-use weft_node::names::LINK_GROUP;
+use weft_node::names::{CLOSED_LINK_GROUP, LINK_GROUP};
 
 /// NFT_REG32_00; sixteen bytes from here are NFT_REG_1.
 pub const FIRST: u32 = 8;
@@ -14,6 +14,7 @@ const META_IIFTYPE: u32 = 8;
 const META_PROTOCOL: u32 = 1;
 const META_L4PROTO: u32 = 16;
 const META_IIFGROUP: u32 = 21;
+const META_OIFGROUP: u32 = 22;
 const LINK_LAYER: u32 = 0;
 const NETWORK_LAYER: u32 = 1;
 const TRANSPORT_LAYER: u32 = 2;
@@ -43,14 +44,39 @@ pub fn came_by_ethernet() -> [Expression; 2] {
     [input_type(FIRST), is(&ARPHRD_ETHER.to_ne_bytes())]
 }
 
-/// The packet came by an interface of the host that Weft has made for containers.
-pub fn is_weft_input() -> [Expression; 2] {
-    [input_group(FIRST), is(&LINK_GROUP.to_ne_bytes())]
+/// The group of that interface, without what tells closed networks from open ones.
+fn weft_group() -> [Expression; 2] {
+    let mask = (!(LINK_GROUP ^ CLOSED_LINK_GROUP)).to_ne_bytes().to_vec();
+    [
+        input_group(FIRST),
+        Expression::Mask {
+            register: FIRST,
+            mask,
+        },
+    ]
+}
+
+/// The packet came by an interface of the host that containers are behind.
+pub fn is_weft_input() -> Vec<Expression> {
+    let mut parts = weft_group().to_vec();
+    parts.push(is(&LINK_GROUP.to_ne_bytes()));
+    parts
 }
 
 /// The packet came by another interface.
-pub fn is_no_weft_input() -> [Expression; 2] {
-    [input_group(FIRST), is_not(&LINK_GROUP.to_ne_bytes())]
+pub fn is_no_weft_input() -> Vec<Expression> {
+    let mut parts = weft_group().to_vec();
+    parts.push(is_not(&LINK_GROUP.to_ne_bytes()));
+    parts
+}
+
+/// The packet came by an interface of a closed network, or leaves by one.
+pub fn is_closed_group() -> [[Expression; 2]; 2] {
+    let group = CLOSED_LINK_GROUP.to_ne_bytes();
+    [
+        [input_group(FIRST), is(&group)],
+        [meta(META_OIFGROUP, FIRST), is(&group)],
+    ]
 }
 
 /// The interface by which it leaves.

@@ -408,6 +408,17 @@ fn a_closed_network_without_a_mode_is_closed() {
     }
     assert!(!trial.passes("input", &forwarded("a0", "")));
     assert!(trial.passes("forward", &forwarded("o0", "eth0")));
+    // Nor under another name.
+    let renamed = |group, output_group| Packet {
+        group,
+        output_group,
+        ..forwarded("x", "y")
+    };
+    let closed = weft_node::names::CLOSED_LINK_GROUP;
+    assert!(!trial.passes("forward", &renamed(closed, 0)));
+    assert!(!trial.passes("forward", &renamed(0, closed)));
+    assert!(!trial.passes("input", &renamed(closed, 0)));
+    assert!(trial.passes("forward", &renamed(LINK_GROUP, LINK_GROUP)));
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Packet {
     pub(crate) ends: [IpAddr; 2],
     /// The group of the interface that it came by.
     pub(crate) group: u32,
+    /// The group of the one that it leaves by.
+    pub(crate) output_group: u32,
     /// It is beyond every limit.
     pub(crate) is_beyond: bool,
 }
@@ -62,6 +64,7 @@ impl Packet {
             status: 0,
             ends: [source, destination],
             group: 0,
+            output_group: 0,
             is_beyond: false,
         }
     }
@@ -265,6 +268,7 @@ fn meta(key: u32, packet: &Packet) -> Vec<u8> {
         }],
         16 => vec![packet.protocol],
         21 => packet.group.to_ne_bytes().to_vec(),
+        22 => packet.output_group.to_ne_bytes().to_vec(),
         other => panic!("meta {other} is not known here"),
     }
 }
