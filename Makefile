@@ -66,6 +66,10 @@ bench-vm: deps build ## the rows of bench that need Debian's kernel, in a virtua
 soak: build ## the storm of concurrent calls, ten times as long
 	WEFT_STORM=100000 $(PRIVATELY) cargo test --locked -p weft-tests --test suite -- --nocapture storm
 
+.PHONY: soak-closed
+soak-closed: build ## a closed container under a flood during 5,000 reloads, applies and kills
+	WEFT_FLOOD_ROUNDS=5000 $(PRIVATELY) cargo test --locked -p weft-tests --test suite -- --nocapture nothing_passes_while
+
 .PHONY: fuzz
 fuzz: ## a short run of each fuzz target; SECONDS_EACH=600 for a longer one
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)

@@ -183,3 +183,90 @@ fn deep_and_long_documents_are_refused() {
     let outcome = net.call("ADD", &long, &net.host.container());
     assert!(outcome.status.is_some(), "{}", outcome.stderr);
 }
+
+/// What would take long is refused with the limit, before anything is locked or changed.
+#[test]
+fn too_much_is_refused_with_the_limit() {
+    let net = Net::new();
+    let conf = net.conf(&json!({}));
+    let (container, result) = net.add(&conf);
+    let before = HostState::of(&net.host);
+    let chained = |kind: &str, keys: Value| {
+        let mut conf = json!({"cniVersion": "1.0.0", "name": conf["name"], "type": kind, "prevResult": result});
+        for (key, value) in keys.as_object().unwrap() {
+            conf[key] = value.clone();
+        }
+        conf
+    };
+    let address = |i: usize| format!("10.{}.{}.{}", i >> 16, i >> 8 & 255, i & 255);
+    let mut many = conf.clone();
+    for i in 0..2_000 {
+        many[format!("key{i}")] = 1.into();
+    }
+    let with_ipam = |ipam: Value| {
+        let mut conf = conf.clone();
+        conf["ipam"] = ipam;
+        conf
+    };
+    let ranges: Vec<Value> = (0..60_000)
+        .map(|i| json!({"subnet": format!("{}/28", address(i * 16))}))
+        .collect();
+    let excluded: Vec<String> = (0..100_000).map(address).collect();
+    let mut addresses = result.clone();
+    addresses["ips"] = (0..65_536)
+        .map(|i| json!({"address": format!("{}/8", address(i)), "interface": 2}))
+        .collect();
+    for (conf, words) in [
+        (many, "1024 are the most"),
+        (
+            with_ipam(json!({"type": "weft-ipam", "ranges": [ranges]})),
+            "512 are the most",
+        ),
+        (
+            with_ipam(json!({"type": "weft-ipam", "subnet": "10.0.0.0/8", "exclude": excluded})),
+            "4096 are the most",
+        ),
+        (
+            chained(
+                "weft-portmap",
+                json!({"runtimeConfig": {"portMappings": [{"hostPort": 1, "containerPort": 1, "range": 65_535}]}}),
+            ),
+            "more than 16384 ports",
+        ),
+        (
+            chained("weft-firewall", json!({"prevResult": addresses})),
+            "1024 are the most",
+        ),
+        (
+            chained("weft-tuning", json!({"filler": "x".repeat(9 << 20)})),
+            "8 MiB at most",
+        ),
+    ] {
+        let begin = std::time::Instant::now();
+        let error = net.call("ADD", &conf, &container).error();
+        let text = error["msg"].as_str().unwrap();
+        assert!(
+            text.contains(words),
+            "{words}: {}",
+            &text[..text.len().min(200)]
+        );
+        assert!(
+            begin.elapsed().as_secs() < 5,
+            "{words}: {:?}",
+            begin.elapsed()
+        );
+    }
+    before.assert_same(&net.host, "refused calls");
+    // Of hundreds of mistakes some are told, and how many there are.
+    let mut wrong = conf.clone();
+    wrong["strict"] = true.into();
+    for i in 0..900 {
+        wrong[format!("key{i}")] = 1.into();
+    }
+    let error = net.call("ADD", &wrong, &net.host.container()).error();
+    let text = error["msg"].as_str().unwrap();
+    assert!(
+        text.contains("and 850 more") && text.len() < 5_000,
+        "{text}"
+    );
+}

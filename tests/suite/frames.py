@@ -1,6 +1,7 @@
 """Frames made by hand.
 
     frames.py send INTERFACE KEY=VALUE...   sends every frame of the matrix, and prints how many
+    frames.py flood INTERFACE KEY=VALUE...  sends one to the peer, by the gateway and directly, until it is ended
     frames.py hear INTERFACE                prints those that arrive, a line each, until it is ended
 
 The keys are addresses: mac, ip4, ip6, link_ip6 of the sender; peer_* of a neighbour and far_* of one in another network;
@@ -201,8 +202,21 @@ def hear(interface):
             print(frame[:96].hex(), flush=True)
 
 
+def flood(interface, of):
+    """Sends one packet to the peer again and again: by the gateway, and to its MAC."""
+    sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    sender.bind((interface, 0))
+    packet = with_type(0x800, ip4(of["ip4"], of["peer_ip4"], 17, udp(of["ip4"], of["peer_ip4"], 9, MARK)))
+    frames = [mac(receiver) + mac(of["mac"]) + packet for receiver in (of["gateway_mac"], of["peer_mac"])]
+    while True:
+        for frame in frames:
+            sender.send(frame)
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "send":
+    if sys.argv[1] == "flood":
+        flood(sys.argv[2], dict(word.split("=", 1) for word in sys.argv[3:]))
+    elif sys.argv[1] == "send":
         send(sys.argv[2], dict(word.split("=", 1) for word in sys.argv[3:]))
     else:
         hear(sys.argv[2])

@@ -16,20 +16,20 @@ use crate::lan::mac_of;
 const SCRIPT: &str = include_str!("frames.py");
 
 /// The script, as a file.
-fn script() -> NamedTempFile {
+pub(crate) fn script() -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(SCRIPT.as_bytes()).unwrap();
     file
 }
 
 /// Writes down the frames of the matrix that arrive in a container.
-struct Hearing {
+pub(crate) struct Hearing {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Hearing {
-    fn begin(container: &Container, script: &NamedTempFile) -> Self {
+    pub(crate) fn begin(container: &Container, script: &NamedTempFile) -> Self {
         let mut command = Command::new("python3");
         command
             .arg(script.path())
@@ -43,7 +43,7 @@ impl Hearing {
         Self { child, lines }
     }
 
-    fn end(mut self) -> Vec<String> {
+    pub(crate) fn end(mut self) -> Vec<String> {
         std::thread::sleep(Duration::from_millis(500));
         self.child.kill().unwrap();
         self.child.wait().unwrap();

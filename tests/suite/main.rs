@@ -53,6 +53,7 @@ mod policy_names;
 mod portmap;
 mod private_files;
 mod put_back;
+mod reload_flood;
 mod ruleset_page;
 mod runtimes;
 mod sctp;

@@ -389,14 +389,28 @@ fn messages_say_what_is_meant() {
     ];
     net.host
         .sh(&format!("chmod 700 {}", net.host.state_dir().display()));
-    let denied = Call::weft(&net.suite, &["store", "dump"])
+    for arguments in [
+        ["store", "dump"].as_slice(),
+        &["network", "list"],
+        &["firewall", "show"],
+        &["policy", "list"],
+        &["doctor"],
+        &["gc"],
+    ] {
+        let denied = Call::weft(&net.suite, arguments)
+            .under(wrapper.map(str::to_owned).to_vec())
+            .on(&net.host);
+        assert!(!denied.is_success(), "{arguments:?}: {denied:?}");
+        assert!(
+            format!("{}{}", denied.stdout, denied.stderr).contains("Permission denied"),
+            "{arguments:?}: {denied:?}"
+        );
+    }
+    let denied = Call::new(&net.suite, "DEL", &conf)
+        .container(&container)
         .under(wrapper.map(str::to_owned).to_vec())
         .on(&net.host);
     assert!(!denied.is_success(), "{denied:?}");
-    assert!(
-        denied.stderr.to_lowercase().contains("permission denied"),
-        "{denied:?}"
-    );
 }
 
 /// The word for everybody is told where it goes, once.
@@ -430,4 +444,22 @@ fn a_full_bridge_says_how_many_ports_it_has() {
         "{error}"
     );
     before.assert_same(&net.host, "a refused ADD");
+}
+
+/// The specification sets no limit: an id of every length works, also where the alias of the link is as long as one can be.
+#[test]
+fn an_id_may_have_any_length() {
+    let net = Net::new();
+    let conf = net.conf(&json!({}));
+    let container = net.host.container();
+    for length in [1, 200, 236, 237, 238, 239, 240, 241, 242, 250, 300] {
+        let id = "a".repeat(length);
+        for verb in ["ADD", "DEL"] {
+            Call::new(&net.suite, verb, &conf)
+                .container(&container)
+                .id(&id)
+                .on(&net.host)
+                .ok();
+        }
+    }
 }

@@ -526,3 +526,31 @@ fn wrong_mappings_are_refused_at_once() {
         .error();
     before.assert_same(&net.host, "wrong mappings");
 }
+
+/// As many mappings of one port as there are addresses of the host: they are added and removed while others go on.
+#[test]
+fn mappings_that_differ_by_address_keep_nobody_waiting() {
+    let net = Net::new();
+    let conf = net.conf(&json!({}));
+    let (container, result) = net.add(&conf);
+    let mappings: Vec<Value> = (0..4_000)
+        .map(|i| {
+            json!({"hostPort": 10_000, "containerPort": 1, "hostIP": format!("10.9.{}.{}", i >> 8, i & 255)})
+        })
+        .collect();
+    let publish = portmap(&json!(mappings), &result);
+    let begin = std::time::Instant::now();
+    net.call("ADD", &publish, &container).ok();
+    let other = net.host.container();
+    let error = net
+        .call("ADD", &portmap(&tcp(10_000, 80), &result), &other)
+        .error();
+    assert_eq!(error["code"], 112, "{error}");
+    net.call("DEL", &publish, &container).ok();
+    // Each was compared with each other once: 15 s.
+    assert!(begin.elapsed().as_secs() < 8, "{:?}", begin.elapsed());
+    // Nothing of them is claimed any more.
+    let (next, result) = net.add(&conf);
+    net.call("ADD", &portmap(&tcp(10_000, 80), &result), &next)
+        .ok();
+}

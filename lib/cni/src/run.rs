@@ -1,7 +1,7 @@
 //! A plugin's process: from environment and standard input to one JSON document and an exit
 //! code. The only code that writes to standard output.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -19,15 +19,14 @@ pub fn run(plugin: &dyn Plugin, env: &Env) -> ExitCode {
     let Some(command) = env.get("CNI_COMMAND").map(str::to_owned) else {
         return banner(plugin);
     };
-    let mut input = Vec::new();
-    let read = std::io::stdin().read_to_end(&mut input);
+    let (input, read) = read_input();
     let outcome = match (command.as_str(), read) {
         ("VERSION", _) => Ok(Some(versions(&input))),
         (_, Err(error)) => Err(CniError::new(
             Code::Io,
             format!("reading standard input: {error}"),
         )),
-        (command, Ok(_)) => {
+        (command, Ok(())) => {
             let _span = tracing::info_span!(
                 "verb",
                 command,
@@ -45,10 +44,25 @@ pub fn run(plugin: &dyn Plugin, env: &Env) -> ExitCode {
 
 /// Answers a runtime that no plugin can be run for, in the version that it speaks.
 pub fn refuse(error: CniError) -> ExitCode {
-    let mut input = Vec::new();
     // What cannot be read says no version, and the error is another one.
-    let _ = std::io::stdin().read_to_end(&mut input);
+    let (input, _) = read_input();
     finish(Err(error), &input)
+}
+
+/// Standard input, as far as a configuration can be long.
+fn read_input() -> (Vec<u8>, std::io::Result<()>) {
+    const MIB: u64 = 8;
+    const LIMIT: u64 = MIB << 20;
+    let mut input = Vec::new();
+    let read = std::io::stdin().take(LIMIT + 1).read_to_end(&mut input);
+    let read = read.and_then(|length| match u64::try_from(length) {
+        Ok(length) if length <= LIMIT => Ok(()),
+        _ => {
+            let text = format!("a configuration has {MIB} MiB at most");
+            Err(std::io::Error::new(ErrorKind::FileTooLarge, text))
+        }
+    });
+    (input, read)
 }
 
 /// A panic is a bug; the runtime still gets a document it can read.

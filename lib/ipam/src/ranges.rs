@@ -10,6 +10,10 @@ use weft_store::{Range, RangeError};
 use super::cidr::{IP, PREFIX, required_cidr};
 use super::keys::{EXCLUDE, GATEWAY, RANGE_END, RANGE_KEYS, RANGE_START, RANGES, SUBNET};
 
+/// Each range is compared with each other one, at every call.
+const MOST_RANGES: usize = 512;
+const MOST_EXCLUDED: usize = 4096;
+
 /// The sets of ranges: the runtime's first, then `subnet`, then `ranges`.
 pub(super) fn read_sets(conf: &NetConf, fields: &Fields<'_>) -> Vec<Vec<Range>> {
     let mut sets = Vec::new();
@@ -72,6 +76,11 @@ fn read_range(fields: &Fields<'_>) -> Option<Range> {
     let ip = |key| fields.parsed::<IpAddr>(key, IP);
     let (start, end, gateway) = (ip(RANGE_START), ip(RANGE_END), ip(GATEWAY));
     let exclude = fields.parsed_list::<IpNetwork>(EXCLUDE, "must be an address or a prefix");
+    if exclude.len() > MOST_EXCLUDED {
+        let must = format!("are too many: {MOST_EXCLUDED} are the most; a prefix covers several");
+        fields.invalid(EXCLUDE, &exclude.len(), &must);
+        return None;
+    }
     match Range::new(subnet, start, end, gateway, &exclude) {
         Ok(range) => Some(range),
         Err(RangeError::Outside(ip)) => {
@@ -97,6 +106,10 @@ fn read_range(fields: &Fields<'_>) -> Option<Range> {
 /// An address of two ranges could be leased twice.
 pub(super) fn refuse_overlaps(sets: &[Vec<Range>], problems: &Problems) {
     let ranges: Vec<&Range> = sets.iter().flatten().collect();
+    if ranges.len() > MOST_RANGES {
+        let count = ranges.len();
+        return problems.conflict(format!("ipam: {count} ranges: {MOST_RANGES} are the most"));
+    }
     for (index, one) in ranges.iter().enumerate() {
         for other in ranges
             .iter()

@@ -1,13 +1,15 @@
 //! Published ports of the host: each is one container's alone, whatever its networks.
 //!
-//! Ports that follow each other are one claim, so that a thousand are some sixteen entries. No claim goes
-//! beyond its block of ports: what is in the way of a port is looked for in one block, however many there are.
+//! What an attachment has in a block of ports is one entry, so that a thousand ports that follow each other are some
+//! sixteen, and as many as there are addresses of one port are one. What is in the way of a port is looked for in one
+//! block, however many there are.
 //!
 //! Why it is so: docs/decisions/ports.md.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use weft_cni::AttachmentId;
 
 use crate::error::StoreError;
@@ -47,29 +49,50 @@ fn runs(ports: &[PortRecord]) -> Vec<Vec<&PortRecord>> {
     sorted.chunk_by(follows).map(<[_]>::to_vec).collect()
 }
 
+type Block<'a, 'p> = (Vec<u8>, Vec<&'a Vec<&'p PortRecord>>);
+
+/// Runs by the keys of their blocks.
+fn by_block<'a, 'p>(runs: &'a [Vec<&'p PortRecord>]) -> Vec<Block<'a, 'p>> {
+    let mut blocks: BTreeMap<Vec<u8>, Vec<&Vec<&PortRecord>>> = BTreeMap::new();
+    for run in runs {
+        if let Some(first) = run.first() {
+            blocks.entry(block_prefix(first)).or_default().push(run);
+        }
+    }
+    blocks.into_iter().collect()
+}
+
 /// All claims in the block of a port. Numbers have all their digits: keys are in their order.
 fn block_prefix(port: &PortRecord) -> Vec<u8> {
     let block = format!("{:04}", port.host_port / BLOCK);
     key(kind::PORT, &[&port.protocol.to_string(), &block], &[])
 }
 
-/// The key of the ports from `first` to `last`: "08080-08095 4 192.0.2.1 @net/id/eth0". Before several attachments
-/// of one container could have a port it ended with the address.
-fn claim_key(first: &PortRecord, last: &PortRecord, id: &AttachmentId) -> Vec<u8> {
-    let mut key = unowned_claim_key(first, last);
-    key.extend(format!(" @{id}").as_bytes());
-    key
+/// What an attachment has in a block.
+fn claims_key(block: &[u8], id: &AttachmentId) -> Vec<u8> {
+    [block, format!("@{id}").as_bytes()].concat()
 }
 
-fn unowned_claim_key(first: &PortRecord, last: &PortRecord) -> Vec<u8> {
+/// Its value.
+#[derive(Debug, Serialize, Deserialize)]
+struct Claimed {
+    holder: AttachmentId,
+    /// First port, last port, scope.
+    runs: Vec<(u16, u16, String)>,
+}
+
+/// Earlier versions had a key for each run: "08080-08095 4 192.0.2.1 @net/id/eth0", and before several attachments of
+/// one container could have a port, one that ended with the address. Its value is the holder.
+fn keys_of_before(first: &PortRecord, last: &PortRecord, id: &AttachmentId) -> [Vec<u8>; 2] {
     let mut key = block_prefix(first);
     let scope = scope_text(first);
     key.extend(format!("{:05}-{:05} {scope}", first.host_port, last.host_port).as_bytes());
-    key
+    let owned = [&key, format!(" @{id}").as_bytes()].concat();
+    [owned, key]
 }
 
-/// First port, last port and scope of a claim, of its key behind the block's.
-fn claimed(text: &str) -> Option<(u16, u16, &str)> {
+/// First port, last port and scope of a claim of before, of its key behind the block's.
+fn claimed_before(text: &str) -> Option<(u16, u16, &str)> {
     let (range, rest) = text.split_once(' ')?;
     let (first, last) = range.split_once('-')?;
     let scope = rest.split_once(" @").map_or(rest, |(scope, _)| scope);
@@ -101,67 +124,71 @@ impl Transaction<'_> {
     /// [`StoreError::PortTaken`] with the holder.
     pub(crate) fn claim_ports(&mut self, own: &AttachmentRecord) -> Result<(), StoreError> {
         let id = &own.id;
-        let value = self.encode(id)?;
-        for run in runs(own.ports()) {
-            for claim in self.claims_on(&run, id)? {
-                if !self.is_together(&claim, own)? {
-                    return Err(StoreError::PortTaken {
-                        port: claim.port.to_string(),
-                        holder: Box::new(claim.holder),
-                    });
-                }
+        let runs = runs(own.ports());
+        let mut companions = Companions::default();
+        for claim in self.claims_on(&runs, id)? {
+            if !companions.share(self, &claim, own)? {
+                return Err(StoreError::PortTaken {
+                    port: claim.port.to_string(),
+                    holder: Box::new(claim.holder),
+                });
             }
-            if let (Some(first), Some(last)) = (run.first(), run.last()) {
-                self.put_bytes(claim_key(first, last, id), value.clone());
-            }
+        }
+        for (block, runs) in by_block(&runs) {
+            let ends = |run: &&Vec<&PortRecord>| {
+                let (first, last) = (run.first()?, run.last()?);
+                Some((first.host_port, last.host_port, scope_text(first)))
+            };
+            let claimed = Claimed {
+                holder: id.clone(),
+                runs: runs.iter().filter_map(ends).collect(),
+            };
+            self.put(claims_key(&block, id), &claimed)?;
         }
         Ok(())
     }
 
-    /// What others have claimed of a run of ports.
-    fn claims_on(&self, run: &[&PortRecord], own: &AttachmentId) -> Result<Vec<Claim>, StoreError> {
-        let Some(first) = run.first() else {
-            return Ok(Vec::new());
-        };
-        let wanted = scope_text(first);
-        let prefix = block_prefix(first);
+    /// What others have claimed of runs of ports. Each block is read once, however many runs are in it.
+    fn claims_on(
+        &self,
+        runs: &[Vec<&PortRecord>],
+        own: &AttachmentId,
+    ) -> Result<Vec<Claim>, StoreError> {
         let mut claims = Vec::new();
-        for (key, holder) in self.scan(&prefix)? {
-            let text = String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default());
-            let (from, to, scope) =
-                claimed(&text).ok_or_else(|| self.damaged(format!("claim {text:?}")))?;
-            if !overlap(scope, &wanted) {
-                continue;
+        for (block, runs) in by_block(runs) {
+            let mut by_port: BTreeMap<u16, Vec<&PortRecord>> = BTreeMap::new();
+            for port in runs.into_iter().flatten() {
+                by_port.entry(port.host_port).or_default().push(port);
             }
-            let covered = |port: &&&PortRecord| (from..=to).contains(&port.host_port);
-            let mut covered = run.iter().filter(covered).peekable();
-            if covered.peek().is_none() {
-                continue;
-            }
-            let holder: AttachmentId = self.decode(&key, &holder)?;
-            if holder != *own {
-                claims.extend(covered.map(|port| Claim {
-                    holder: holder.clone(),
-                    port: (*port).clone(),
-                }));
+            for (key, value) in self.scan(&block)? {
+                let claimed = self.claimed(&block, &key, &value)?;
+                if claimed.holder == *own {
+                    continue;
+                }
+                for (from, to, scope) in &claimed.runs {
+                    let covered = by_port.range(from..=to).flat_map(|(_, ports)| ports);
+                    let covered = covered.filter(|port| overlap(scope, &scope_text(port)));
+                    claims.extend(covered.map(|port| Claim {
+                        holder: claimed.holder.clone(),
+                        port: (*port).clone(),
+                    }));
+                }
             }
         }
         Ok(claims)
     }
 
-    /// Whether a claim is another attachment's of the same container, to the same port inside.
-    fn is_together(&self, claim: &Claim, own: &AttachmentRecord) -> Result<bool, StoreError> {
-        if claim.holder.container_id != own.id.container_id {
-            return Ok(false);
+    fn claimed(&self, block: &[u8], key: &[u8], value: &[u8]) -> Result<Claimed, StoreError> {
+        let text = String::from_utf8_lossy(key.get(block.len()..).unwrap_or_default());
+        if text.starts_with('@') {
+            return self.decode(key, value);
         }
-        let record = self.attachment(&claim.holder)?;
-        let Some(record) = record.filter(|record| record.is_of_container(own)) else {
-            return Ok(false);
-        };
-        let wanted = &claim.port;
-        Ok(record.ports().iter().all(|port| {
-            !is_same_host_port(port, wanted) || port.container_port == wanted.container_port
-        }))
+        let (from, to, scope) =
+            claimed_before(&text).ok_or_else(|| self.damaged(format!("claim {text:?}")))?;
+        Ok(Claimed {
+            holder: self.decode(key, value)?,
+            runs: vec![(from, to, scope.to_owned())],
+        })
     }
 
     /// The other attachments of the container that have a port of the host, or share an address's of it.
@@ -174,7 +201,7 @@ impl Transaction<'_> {
         port: &PortRecord,
     ) -> Result<Vec<AttachmentRecord>, StoreError> {
         let mut holders = Vec::new();
-        for claim in self.claims_on(&[port], id)? {
+        for claim in self.claims_on(&[vec![port]], id)? {
             holders.extend(self.attachment(&claim.holder)?);
         }
         Ok(holders)
@@ -187,26 +214,67 @@ impl Transaction<'_> {
         id: &AttachmentId,
         ports: &[PortRecord],
     ) -> Result<(), StoreError> {
-        let mut successors = BTreeSet::new();
-        for run in runs(ports) {
-            let (Some(first), Some(last)) = (run.first(), run.last()) else {
+        let runs = runs(ports);
+        for (block, runs) in by_block(&runs) {
+            if self.get_bytes(&claims_key(&block, id))?.is_some() {
+                self.delete(claims_key(&block, id));
                 continue;
-            };
-            self.delete(claim_key(first, last, id));
-            let of_before = unowned_claim_key(first, last);
-            if self.get::<AttachmentId>(&of_before)?.as_ref() == Some(id) {
-                self.delete(of_before);
             }
-            successors.extend(
-                self.claims_on(&run, id)?
-                    .into_iter()
-                    .map(|claim| claim.holder),
-            );
+            for run in runs {
+                let (Some(first), Some(last)) = (run.first(), run.last()) else {
+                    continue;
+                };
+                for key in keys_of_before(first, last, id) {
+                    if self.get::<AttachmentId>(&key)?.as_ref() == Some(id) {
+                        self.delete(key);
+                    }
+                }
+            }
         }
+        let claims = self.claims_on(&runs, id)?;
+        let successors: BTreeSet<AttachmentId> =
+            claims.into_iter().map(|claim| claim.holder).collect();
         for id in successors {
             self.put_idle(&SharedObject::PortSuccessor { id })?;
         }
         Ok(())
+    }
+}
+
+/// The attachments of other networks of one container, each read once: the ports that they have, by protocol and
+/// number.
+#[derive(Default)]
+struct Companions(BTreeMap<AttachmentId, BTreeMap<(u8, u16), Vec<PortRecord>>>);
+
+impl Companions {
+    /// Whether a claim is another attachment's of the same container, to the same port inside.
+    fn share(
+        &mut self,
+        transaction: &Transaction<'_>,
+        claim: &Claim,
+        own: &AttachmentRecord,
+    ) -> Result<bool, StoreError> {
+        if claim.holder.container_id != own.id.container_id {
+            return Ok(false);
+        }
+        if !self.0.contains_key(&claim.holder) {
+            let record = transaction.attachment(&claim.holder)?;
+            let Some(record) = record.filter(|record| record.is_of_container(own)) else {
+                return Ok(false);
+            };
+            let mut ports: BTreeMap<(u8, u16), Vec<PortRecord>> = BTreeMap::new();
+            for port in record.ports() {
+                let list = ports.entry((port.protocol, port.host_port)).or_default();
+                list.push(port.clone());
+            }
+            self.0.insert(claim.holder.clone(), ports);
+        }
+        let wanted = &claim.port;
+        let ports = self.0.get(&claim.holder);
+        let ports = ports.and_then(|ports| ports.get(&(wanted.protocol, wanted.host_port)));
+        Ok(ports.into_iter().flatten().all(|port| {
+            !is_same_host_port(port, wanted) || port.container_port == wanted.container_port
+        }))
     }
 }
 
@@ -253,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_read_as_it_was_written() {
+    fn claims_of_before_are_read() {
         let (first, last) = (port(8064, Some("192.0.2.1")), port(8070, Some("192.0.2.1")));
         let id = AttachmentId {
             network: "net".try_into().unwrap(),
@@ -261,13 +329,10 @@ mod tests {
             ifname: "eth0".try_into().unwrap(),
         };
         let behind = block_prefix(&first).len();
-        for key in [
-            claim_key(&first, &last, &id),
-            unowned_claim_key(&first, &last),
-        ] {
+        for key in keys_of_before(&first, &last, &id) {
             let text = String::from_utf8(key[behind..].to_vec()).unwrap();
-            assert_eq!(claimed(&text), Some((8064, 8070, "4 192.0.2.1")));
+            assert_eq!(claimed_before(&text), Some((8064, 8070, "4 192.0.2.1")));
         }
-        assert_eq!(claimed("8064 4"), None);
+        assert_eq!(claimed_before("8064 4"), None);
     }
 }

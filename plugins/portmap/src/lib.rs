@@ -111,6 +111,9 @@ const HOST_INTERFACE: KeySpec = KeySpec::new("hostInterface", "string", "", "");
 /// What runtimes may send besides.
 const IGNORED_KEYS: &[KeySpec] = &[NAME, HOST_INTERFACE];
 
+/// Of one attachment, ranges by their ports. Each is up to five elements of nf_tables in each family.
+const MOST_PORTS: usize = 16_384;
+
 fn read(request: &Request) -> Result<Publishing, CniError> {
     let problems = Problems::default();
     let fields = request.conf.fields(PORTMAP_KEYS, &problems);
@@ -130,7 +133,15 @@ fn read(request: &Request) -> Result<Publishing, CniError> {
         let runtime = Fields::open(runtime, "runtimeConfig", &problems);
         // Runtimes may send more than is known here.
         for entry in runtime.objects("portMappings", &[MAPPING_KEYS, IGNORED_KEYS]) {
+            if wanted.mappings.len() > MOST_PORTS {
+                break;
+            }
             mapping(&entry, &defaults, &mut wanted.mappings);
+        }
+        if wanted.mappings.len() > MOST_PORTS {
+            problems.conflict(format!(
+                "portMappings: more than {MOST_PORTS} ports: one attachment can publish no more"
+            ));
         }
     }
     if !wanted.source_nat

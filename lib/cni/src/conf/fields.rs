@@ -112,9 +112,11 @@ impl<'a> Fields<'a> {
         };
         for key in object.keys().filter(|key| !key.starts_with("cni.dev/")) {
             if !names().any(|name| name.eq_ignore_ascii_case(key)) {
-                let near = names().find(|name| is_near(name, key));
-                let hint = near.map(|name| format!(" (did you mean {name:?}?)"));
-                problems.unknown(format!("{:?}{}", fields.at(key), hint.unwrap_or_default()));
+                problems.unknown(|| {
+                    let near = names().find(|name| is_near(name, key));
+                    let hint = near.map(|name| format!(" (did you mean {name:?}?)"));
+                    format!("{:?}{}", fields.at(key), hint.unwrap_or_default())
+                });
             }
         }
         fields

@@ -99,6 +99,9 @@ pub struct NetConf {
     pub object: Map<String, Value>,
 }
 
+/// Of a network configuration: each key is compared with all that are looked for.
+const MOST_KEYS: usize = 1024;
+
 impl NetConf {
     /// Parses standard input.
     ///
@@ -114,6 +117,12 @@ impl NetConf {
                 format!("network configuration must be a JSON object, not {value}"),
             ));
         };
+        if object.len() > MOST_KEYS {
+            return Err(CniError::new(
+                Code::InvalidConfig,
+                format!("{} keys: {MOST_KEYS} are the most", object.len()),
+            ));
+        }
         let version = Self::version_of(&object)?;
         let problems = Problems::default();
         let fields = Fields::open(&object, "", &problems);

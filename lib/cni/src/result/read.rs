@@ -13,6 +13,10 @@ const ADDRESS: &str = "must be an address with a prefix length";
 const PREFIX: &str = "must be a prefix in CIDR notation";
 const IP: &str = "must be an IP address";
 
+/// So many interfaces and addresses a result has at most: a call looks at each, and some have elements of nf_tables.
+const MOST: usize = 1024;
+const MOST_ROUTES: usize = 16_384;
+
 impl CniResult {
     /// Reads a result. Both families of keys are taken, whatever the version says: `ip4`/`ip6`
     /// of 0.1.0 and 0.2.0, and `interfaces`/`ips`/`routes` of all later ones.
@@ -49,6 +53,15 @@ impl CniResult {
                 .map(|dns| Dns::read(&dns))
                 .unwrap_or_default(),
         };
+        for (what, count, limit) in [
+            ("addresses", result.ips.len(), MOST),
+            ("interfaces", result.interfaces.len(), MOST),
+            ("routes", result.routes.len(), MOST_ROUTES),
+        ] {
+            if count > limit {
+                problems.conflict(format!("result: {count} {what}: {limit} are the most"));
+            }
+        }
         for key in ["ip4", "ip6"] {
             if let Some(old) = fields.object_open(key) {
                 result.add_old_family(&old);

@@ -151,9 +151,18 @@ impl NftSocket {
             end,
             &frame(None),
         ));
+        self.make_room(bytes.len());
         self.waits_when_closed |= batch.deletes();
         self.transport.send(&bytes)?;
         self.outcome(&words)
+    }
+
+    /// A batch is one message to the socket, however large: an attachment's thousands of ports, or all that a full host
+    /// has, when it is put back.
+    fn make_room(&self, bytes: usize) {
+        if bytes > BATCH_BYTES {
+            let _ = setsockopt(self.transport.socket(), SndBufForce, &(2 * bytes));
+        }
     }
 
     /// All answers are there when the send returns: the first refusal counts.
