@@ -257,9 +257,13 @@ fn too_much_is_refused_with_the_limit() {
         );
     }
     before.assert_same(&net.host, "refused calls");
-    // Of hundreds of mistakes some are told, and how many there are.
-    let mut wrong = conf.clone();
-    wrong["strict"] = true.into();
+}
+
+/// Of hundreds of mistakes some are told, and how many there are.
+#[test]
+fn a_message_has_an_end() {
+    let net = Net::new();
+    let mut wrong = net.conf(&json!({"strict": true}));
     for i in 0..900 {
         wrong[format!("key{i}")] = 1.into();
     }

@@ -98,7 +98,7 @@ pub fn holder(transport: Transport, address: SocketAddr) -> Option<Listener> {
         .filter(|pid| has_one_of(*pid, &sockets))
         .collect();
     let is_first = |pid: &&u32| parent(**pid).is_none_or(|parent| !holders.contains(&parent));
-    let pid = *holders.iter().find(is_first).or(holders.first())?;
+    let pid = *holders.iter().find(is_first).or_else(|| holders.first())?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = String::from_utf8_lossy(&command).replace('\0', " ");
     Some(Listener {
@@ -172,6 +172,10 @@ mod tests {
         let open = open_ports(Transport::Tcp).unwrap();
         assert!(open.contains(&address.port()) && !open.contains(&0));
         let inherited = nix::unistd::dup(&tcp).unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a process that inherits the socket"
+        )]
         let mut child = std::process::Command::new("sleep")
             .arg("9")
             .spawn()

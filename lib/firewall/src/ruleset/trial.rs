@@ -139,38 +139,10 @@ impl Trial {
         let mut registers: Registers = [0; 128];
         for expression in rule {
             match expression {
-                Expression::Meta { key, register } => {
-                    put(&mut registers, *register, &meta(*key, packet))
-                }
-                Expression::Payload {
-                    base,
-                    offset,
-                    length,
-                    register,
-                } => {
-                    let bytes = payload(*base, packet);
-                    let at = usize::try_from(*offset).unwrap();
-                    let part = bytes.get(at..at + usize::try_from(*length).unwrap())?;
-                    put(&mut registers, *register, part);
-                }
-                // A packet of no connection has no status.
-                Expression::Connection { key, .. } if *key != 0 && packet.state == INVALID => {
-                    return None;
-                }
-                Expression::Connection { key, register } => {
-                    let value = if *key == 0 {
-                        packet.state
-                    } else {
-                        packet.status
-                    };
-                    put(&mut registers, *register, &value.to_ne_bytes());
-                }
-                Expression::ConnectionAddress {
-                    of_reply, register, ..
-                } => {
-                    let end = packet.ends[usize::from(*of_reply)];
-                    put(&mut registers, *register, &ip_bytes(end));
-                }
+                Expression::Meta { .. }
+                | Expression::Payload { .. }
+                | Expression::Connection { .. }
+                | Expression::ConnectionAddress { .. } => load(expression, packet, &mut registers)?,
                 Expression::Compare {
                     register,
                     negated,
@@ -246,6 +218,37 @@ impl Trial {
         let found = elements.iter().find(is_found);
         found.map(|(_, element)| element.value.clone())
     }
+}
+
+/// Loads a datum of the packet; none if it has none.
+fn load(expression: &Expression, packet: &Packet, registers: &mut Registers) -> Option<()> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only the caller's four")]
+    let (register, bytes) = match expression {
+        Expression::Meta { key, register } => (register, meta(*key, packet)),
+        Expression::Payload {
+            base,
+            offset,
+            length,
+            register,
+        } => {
+            let at = usize::try_from(*offset).unwrap();
+            let bytes = payload(*base, packet);
+            let part = bytes.get(at..at + usize::try_from(*length).unwrap())?;
+            (register, part.to_vec())
+        }
+        // A packet of no connection has no status.
+        Expression::Connection { key, .. } if *key != 0 && packet.state == INVALID => return None,
+        Expression::Connection { key: 0, register } => {
+            (register, packet.state.to_ne_bytes().to_vec())
+        }
+        Expression::Connection { register, .. } => (register, packet.status.to_ne_bytes().to_vec()),
+        Expression::ConnectionAddress {
+            of_reply, register, ..
+        } => (register, ip_bytes(packet.ends[usize::from(*of_reply)])),
+        other => panic!("{other:?} loads nothing"),
+    };
+    put(registers, *register, &bytes);
+    Some(())
 }
 
 fn put(registers: &mut Registers, register: u32, bytes: &[u8]) {
