@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 use weft_cni::{CniError, CniResult, Declaration, Plugin, Request};
 use weft_node::{Host, WeftError};
 
-use crate::interface::turn;
+use crate::interface::{turn, turn_of_del};
 
 /// A chained plugin: its declaration, how it reads its configuration, and what it does with it.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ impl<T> Plugin for ChainedPlugin<T> {
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
         let mut host = Host::that_holds(&request.env, &request.conf.name)?;
-        let _turn = turn(&host, request)?;
+        let _turn = turn_of_del(&host, request)?;
         Ok((self.del)(&mut host, request)?)
     }
 

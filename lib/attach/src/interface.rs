@@ -2,7 +2,7 @@
 
 use weft_cni::{CniError, CniResult, Declaration, Plugin, Request};
 use weft_node::{Host, WeftError};
-use weft_store::PlaceLock;
+use weft_store::{PlaceLock, StoreError};
 
 use crate::plan::{Plan, Settings};
 
@@ -20,6 +20,17 @@ pub struct InterfacePlugin {
 pub(crate) fn turn(host: &Host, request: &Request) -> Result<PlaceLock, WeftError> {
     let (container, _) = request.env.container()?;
     Ok(host.store.attachment_lock(&request.conf.name, &container)?)
+}
+
+/// The same for a DEL: where there can be no lock there is no ADD either.
+pub(crate) fn turn_of_del(host: &Host, request: &Request) -> Result<Option<PlaceLock>, WeftError> {
+    match turn(host, request) {
+        Err(WeftError::Store(error @ StoreError::Io { .. })) => {
+            tracing::warn!(%error, "DEL does not wait for other calls");
+            Ok(None)
+        }
+        outcome => outcome.map(Some),
+    }
 }
 
 impl Plugin for InterfacePlugin {
@@ -41,7 +52,7 @@ impl Plugin for InterfacePlugin {
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
         let mut host = Host::that_holds(&request.env, &request.conf.name)?;
-        let _turn = turn(&host, request)?;
+        let _turn = turn_of_del(&host, request)?;
         Ok(crate::del(&mut host, request)?)
     }
 

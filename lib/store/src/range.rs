@@ -62,6 +62,28 @@ fn last_of(network: &IpNetwork) -> u128 {
     number(network.network()) | mask
 }
 
+/// What is left from `first` to `last` between cuts, which are in order.
+fn between(first: u128, last: u128, cuts: &[(u128, u128)]) -> Vec<(u128, u128)> {
+    let mut segments = Vec::new();
+    let mut next = first;
+    for (from, to) in cuts {
+        if *from > last {
+            break;
+        }
+        if next < *from {
+            segments.push((next, from - 1));
+        }
+        match to.checked_add(1) {
+            Some(after) => next = next.max(after),
+            None => return segments,
+        }
+    }
+    if next <= last {
+        segments.push((next, last));
+    }
+    segments
+}
+
 impl Range {
     /// A range of `subnet` from `start` to `end`, without `gateway` and `exclude`.
     ///
@@ -108,41 +130,26 @@ impl Range {
             None if size == 0 => None,
             None => Some(address(low, subnet.is_ipv4())),
         };
-        let mut range = Self {
+        let own_gateway = gateway.filter(|ip| subnet.contains(*ip));
+        let mut cuts: Vec<(u128, u128)> = exclude
+            .iter()
+            .filter(|network| network.is_ipv4() == subnet.is_ipv4())
+            .map(|network| (number(network.network()), last_of(network)))
+            .chain(own_gateway.map(|ip| (number(ip), number(ip))))
+            .collect();
+        cuts.sort_unstable();
+        // The network's address and its broadcast address stay out, also where they are named.
+        let segments = between(start.max(low), end.min(high), &cuts);
+        if segments.is_empty() {
+            return Err(RangeError::Empty);
+        }
+        Ok(Self {
             subnet,
             start,
             end,
             gateway,
-            // The network's address and its broadcast address stay out, also where they are named.
-            segments: vec![(start.max(low), end.min(high))],
-        };
-        range.segments.retain(|(from, to)| from <= to);
-        if let Some(ip) = gateway.filter(|ip| subnet.contains(*ip)) {
-            range.cut(number(ip), number(ip));
-        }
-        for network in exclude.iter().filter(|n| n.is_ipv4() == subnet.is_ipv4()) {
-            range.cut(number(network.network()), last_of(network));
-        }
-        if range.segments.is_empty() {
-            Err(RangeError::Empty)
-        } else {
-            Ok(range)
-        }
-    }
-
-    fn cut(&mut self, from: u128, to: u128) {
-        let pieces = |(low, high): (u128, u128)| {
-            let before = (from > low).then(|| (low, high.min(from.saturating_sub(1))));
-            let after = (to < high).then(|| (low.max(to.saturating_add(1)), high));
-            [before, after]
-                .into_iter()
-                .flatten()
-                .filter(|(low, high)| low <= high)
-        };
-        let mut kept: Vec<_> = self.segments.iter().copied().flat_map(pieces).collect();
-        kept.sort_unstable();
-        kept.dedup();
-        self.segments = kept;
+            segments,
+        })
     }
 
     /// The prefix that the range is a part of.

@@ -153,7 +153,7 @@ impl Port<'_> {
         let (index, forwards) = match self.wanted.vlan {
             Some(vlan) => {
                 let bridge = (facts.index, facts.mtu);
-                let vlan = (vlan, bridge::group_of(self.wanted));
+                let vlan = (vlan, bridge::group_of(self.wanted.isolation));
                 let made = vlan_gateway::ensure(host, &link, vlan, bridge, created)?;
                 (made.index, Forwards::of(&made))
             }

@@ -105,7 +105,7 @@ pub(crate) fn ensure(
         router_advertisements::ignore(&plan.name);
     }
     let mut batch = Batch::new();
-    let group = group_of(plan);
+    let group = group_of(plan.isolation);
     if there.group != group && (is_own || is_to_be_grouped(there)) {
         link::set_group(there.index, group, &mut batch);
     }
@@ -140,9 +140,15 @@ pub(crate) fn is_to_be_grouped(there: &Link) -> bool {
     there.alias != BRIDGE_ALIAS && (there.group == 0 || is_link_group(there.group))
 }
 
+/// Whether the bridge of an attachment is in a group by Weft.
+pub(crate) fn is_grouped(there: &Link, record: &AttachmentRecord) -> bool {
+    let link = there.name.clone();
+    there.alias == BRIDGE_ALIAS || record.shared.contains(&SharedObject::Grouped { link })
+}
+
 /// The group of a network's bridge, or of the interface of its VLAN.
-pub(crate) fn group_of(plan: &BridgePlan) -> u32 {
-    match plan.isolation {
+pub(crate) fn group_of(isolation: Isolation) -> u32 {
+    match isolation {
         Isolation::None | Isolation::Apart => LINK_GROUP,
         Isolation::Full | Isolation::Peer | Isolation::Mesh => CLOSED_LINK_GROUP,
     }
@@ -210,7 +216,7 @@ fn create(
         mtu,
         vlan_filtering: plan.filters_vlans(),
         group_forward_mask: plan.group_forward_mask,
-        group: group_of(plan),
+        group: group_of(plan.isolation),
     };
     new.create(&mut batch);
     link::Change {

@@ -9,6 +9,7 @@ use weft_store::{AttachmentRecord, HostLink};
 use crate::differences::Differences;
 use crate::kinds::Checking;
 use crate::plan::BridgePlan;
+use crate::steps::bridge;
 use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
 use crate::steps::router_advertisements;
 use crate::steps::veth::{VlanSettings, expected_vlans};
@@ -16,7 +17,7 @@ use crate::steps::veth::{VlanSettings, expected_vlans};
 pub(super) fn check(plan: &BridgePlan, checking: &mut Checking<'_>) -> Result<(), WeftError> {
     let (found, host, record) = (&mut *checking.found, &mut *checking.host, checking.record);
     if let Some(port) = record.link.port() {
-        port_and_bridge(found, host, port, ruleset::is_guarded(record))?;
+        port_and_bridge(found, host, port, record)?;
         // A container that is open is not closed by a configuration that has changed.
         if plan.isolation != record.isolation {
             let (actual, wanted) = (record.isolation, plan.isolation);
@@ -35,8 +36,9 @@ fn port_and_bridge(
     found: &mut Differences,
     host: &mut Host,
     port: &HostLink,
-    is_guarded: bool,
+    record: &AttachmentRecord,
 ) -> Result<(), WeftError> {
+    let is_guarded = ruleset::is_guarded(record);
     let socket = host.route()?;
     let Some(there) = link::find(socket, &port.name)? else {
         found.add(format!("host interface {} is missing", port.name));
@@ -63,6 +65,13 @@ fn port_and_bridge(
             }
             if let Some(text) = router_advertisements::believed(host, &bridge)? {
                 found.add(text);
+            }
+            let group = bridge::group_of(record.isolation);
+            if bridge::is_grouped(&bridge, record) && bridge.group != group {
+                found.add(format!(
+                    "bridge {name} is in group {} of links: ip link set {name} group {group}",
+                    bridge.group
+                ));
             }
             let state = bridge.bridge.unwrap_or_default();
             if is_guarded && !state.no_link_local_learning {
