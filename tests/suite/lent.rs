@@ -60,7 +60,7 @@ fn bridged() -> Value {
 fn what_a_container_wrote_on_it_stays_behind() {
     let lender = Lender::new();
     for worst in [
-        "ip link set eth0 group 2003199604",
+        "ip link set eth0 group 2003134068",
         "ip link set eth0 alias weft:net1/nobody/eth0",
         "ip link property add dev eth0 altname wbr1 altname veth00000000000",
         // Its own mark is another interface's, or nowhere.
@@ -169,7 +169,7 @@ fn dels_and_gc_leave_other_interfaces_alone() {
         .collect();
     // The number that Weft marked links with once.
     lender.host.sh(
-        "ip link set lo group 2003199604; ip link set wire0 group 2003199604; \
+        "ip link set lo group 2003134068; ip link set wire0 group 2003134068; \
          ip link add other0 type bridge && ip link set other0 alias weft:net1/nobody/eth0",
     );
     // A record whose link is gone, and something else that has its name.
