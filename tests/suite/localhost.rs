@@ -3,6 +3,7 @@
 use std::net::UdpSocket;
 
 use serde_json::json;
+use weft_testkit::{Feature, require};
 
 use crate::bandwidth::flood;
 use crate::bridge::Net;
@@ -63,9 +64,64 @@ fn nobody_speaks_as_the_hosts_loopback() {
     net.call("ADD", &portmap(&tcp(8080, 80), &result), &a).ok();
     assert!(!heard("127.0.0.2"));
     assert!(heard("10.1.0.3"), "the control");
+    while receiver.recv(&mut [0; 8]).is_ok() {}
+    without_filters(&net, "wtest1");
+    assert!(!heard("127.0.0.2"), "by the rules alone");
     net.host.sh("nft flush chain inet weft raw_pre");
     while receiver.recv(&mut [0; 8]).is_ok() {}
     assert!(heard("127.0.0.2"), "the second control");
+}
+
+/// What guards 127.0.0.0/8 where the ruleset is flushed, if the kernel has it.
+fn without_filters(net: &Net, link: &str) {
+    net.host.sh(&format!(
+        "tc qdisc del dev {link} clsact 2>/dev/null || true"
+    ));
+}
+
+/// `nft flush ruleset`, which the restart of another firewall does, does not open the host's loopback services.
+#[test]
+fn the_loopback_is_closed_without_a_ruleset() {
+    let name = "localhost::the_loopback_is_closed_without_a_ruleset";
+    if !require(Feature::IngressDrop, name) {
+        return;
+    }
+    let net = Net::new();
+    let bridge = "ip link add wtest0 type bridge && ip addr add 10.1.0.1/24 dev wtest0 && ip link set wtest0 up";
+    net.host.sh(bridge);
+    let conf = net.conf(&json!({"bridge": "wtest0"}));
+    let ports = json!([{"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]);
+    let queues = || net.host.sh("tc qdisc show dev wtest0");
+    let before = queues();
+    let guarded = Published::new(&net, &conf, &ports);
+    let filters = "tc filter show dev wtest0 ingress";
+    assert!(net.host.sh(filters).contains("gact action drop"));
+    guarded.del(&net);
+    assert_eq!(queues(), before);
+    // Filters of others stay.
+    net.host.sh(
+        "tc qdisc add dev wtest0 clsact && tc filter add dev wtest0 ingress protocol ip pref 7 \
+         u32 match ip dst 192.0.2.0/24 action drop",
+    );
+    let a = Published::new(&net, &conf, &ports);
+    a.del(&net);
+    assert!(net.host.sh(filters).contains("pref 7") && !net.host.sh(filters).contains("49000"));
+    let a = Published::new(&net, &conf, &ports);
+    let (b, _) = net.add(&conf);
+    let _service = Server::tcp_on(&net.host, 7777, "the host's own");
+    let _server = Server::tcp(&a.container, 80, "a");
+    b.sh(
+        "ip link set lo down; sysctl -qw net.ipv4.conf.all.route_localnet=1; \
+          ip route flush table local 127.0.0.0/8; ip route add 127.0.0.1 via 10.1.0.1",
+    );
+    assert!(
+        net.host.run(|| ask_tcp("127.0.0.1:8081")).is_some(),
+        "what it is for"
+    );
+    net.host.sh("nft flush ruleset");
+    assert!(b.run(|| silent_tcp("127.0.0.1:7777")));
+    without_filters(&net, "wtest0");
+    assert!(b.run(|| ask_tcp("127.0.0.1:7777")).is_some(), "the control");
 }
 
 /// `route_localnet` does not let neighbours reach what is published on 127.0.0.1.
@@ -77,6 +133,7 @@ fn neighbours_do_not_reach_localhost() {
     let a = Published::new(&net, &conf, &ports);
     let (b, _) = net.add(&conf);
     let _server = Server::tcp(&a.container, 80, "a");
+    without_filters(&net, "wtest0");
     b.sh(
         "ip link set lo down; sysctl -qw net.ipv4.conf.all.route_localnet=1; \
           ip route flush table local 127.0.0.0/8; ip route add 127.0.0.1 via 10.1.0.1",

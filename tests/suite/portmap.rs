@@ -49,7 +49,7 @@ impl Published {
     }
 
     #[track_caller]
-    fn del(&self, net: &Net) {
+    pub(crate) fn del(&self, net: &Net) {
         net.call("DEL", &self.ports, &self.container).ok();
         net.call("DEL", &self.conf, &self.container).ok();
     }

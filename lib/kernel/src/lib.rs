@@ -11,6 +11,7 @@ pub mod conntrack;
 pub mod error;
 pub mod forwarding;
 pub mod host;
+pub mod ingress;
 pub mod link;
 pub mod listener;
 pub mod monitor;

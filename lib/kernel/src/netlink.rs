@@ -31,6 +31,9 @@ pub(crate) mod kind {
     pub(crate) const NEW_QDISC: u16 = 36;
     pub(crate) const DELETE_QDISC: u16 = 37;
     pub(crate) const GET_QDISC: u16 = 38;
+    pub(crate) const NEW_FILTER: u16 = 44;
+    pub(crate) const DELETE_FILTER: u16 = 45;
+    pub(crate) const GET_FILTER: u16 = 46;
     pub(crate) const GET_SETTINGS: u16 = 82;
     pub(crate) const GET_NAMESPACE_ID: u16 = 90;
     pub(crate) const NEW_PROPERTY: u16 = 108;

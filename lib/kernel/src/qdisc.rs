@@ -8,13 +8,13 @@ use crate::nft::{attribute_bytes, attributes};
 
 /// TC_H_ROOT (linux/pkt_sched.h).
 const ROOT: u32 = 0xffff_ffff;
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
+pub(crate) const TCA_KIND: u16 = 1;
+pub(crate) const TCA_OPTIONS: u16 = 2;
 const TCA_TBF_PARMS: u16 = 1;
 const TCA_TBF_RATE64: u16 = 4;
 const TCA_TBF_BURST: u16 = 6;
 /// struct tcmsg.
-const HEADER_BYTES: usize = 20;
+pub(crate) const HEADER_BYTES: usize = 20;
 const TOKEN_BUCKET: &[u8] = b"tbf\0";
 
 /// A token bucket: what exceeds rate and burst waits for a moment, then is dropped.
@@ -27,7 +27,7 @@ pub struct TokenBucket {
 }
 
 /// A message that is bytes already.
-struct Bytes(Vec<u8>);
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl Emitable for Bytes {
     fn buffer_len(&self) -> usize {
@@ -41,13 +41,14 @@ impl Emitable for Bytes {
 
 /// struct tcmsg for the root of an interface.
 fn header(index: u32) -> Vec<u8> {
+    header_at(index, 0, ROOT, 0)
+}
+
+/// struct tcmsg.
+pub(crate) fn header_at(index: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
     const AF_UNSPEC: u32 = 0;
-    let mut bytes = AF_UNSPEC.to_ne_bytes().to_vec();
-    bytes.extend(index.to_ne_bytes());
-    bytes.extend(0_u32.to_ne_bytes());
-    bytes.extend(ROOT.to_ne_bytes());
-    bytes.extend(0_u32.to_ne_bytes());
-    bytes
+    let fields = [AF_UNSPEC, index, handle, parent, info];
+    fields.map(u32::to_ne_bytes).concat()
 }
 
 impl TokenBucket {

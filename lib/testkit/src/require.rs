@@ -14,6 +14,8 @@ pub enum Feature {
     Ipvlan,
     /// CONFIG_VLAN_8021Q.
     Vlan8021q,
+    /// CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_GACT.
+    IngressDrop,
 }
 
 impl Feature {
@@ -23,6 +25,10 @@ impl Feature {
             Self::BridgeVlanFiltering => "ip link add probe0 type bridge vlan_filtering 1",
             Self::Ipvlan => {
                 "ip link add probe0 type veth && ip link add link probe0 name probe1 type ipvlan"
+            }
+            Self::IngressDrop => {
+                "ip link add probe0 type veth && tc qdisc add dev probe0 clsact && tc filter add dev probe0 ingress \
+                 protocol ip u32 match ip dst 127.0.0.0/8 action drop"
             }
             Self::Vlan8021q => {
                 "ip link add probe0 type veth && \
