@@ -59,26 +59,7 @@ pub(crate) fn install(state: &State, batch: &mut Batch) {
 /// the skeleton are empty.
 pub(crate) fn renew(state: &State, present: &Present, batch: &mut Batch) {
     let structures = Structures::of(&state.rules);
-    let chain = |name: &String| weft_kernel::nft::Chain {
-        table: NAT,
-        name: name.clone().into(),
-        base: None,
-    };
-    let chains: BTreeSet<String> = present
-        .chains
-        .iter()
-        .filter(|name| name.starts_with(DESTINATION))
-        .cloned()
-        .collect();
-    chains.iter().for_each(|name| chain(name).flush(batch));
-    let wanted: BTreeSet<&str> = structures
-        .chains
-        .iter()
-        .map(|(one, _)| &*one.name)
-        .collect();
-    for name in chains.iter().filter(|name| !wanted.contains(name.as_str())) {
-        chain(name).delete(batch);
-    }
+    let chains = empty_destinations(&present.chains, &structures, batch);
     let sets = present.sets.iter();
     for set in sets.filter_map(|name| member_set(name)) {
         match structures.sets.contains(&*set.name) {
@@ -90,6 +71,32 @@ pub(crate) fn renew(state: &State, present: &Present, batch: &mut Batch) {
     for (set, elements) in &shared_elements(state) {
         set.add(elements, Exclusive::No, batch);
     }
+}
+
+/// Empties the chains of destinations that are there, and removes those that the rules no longer have. No rule jumps to
+/// them any more. Those that were there.
+fn empty_destinations(
+    present: &BTreeSet<String>,
+    structures: &Structures,
+    batch: &mut Batch,
+) -> BTreeSet<String> {
+    let chain = |name: &String| weft_kernel::nft::Chain {
+        table: NAT,
+        name: name.clone().into(),
+        base: None,
+    };
+    let there = present.iter().filter(|name| name.starts_with(DESTINATION));
+    let there: BTreeSet<String> = there.cloned().collect();
+    there.iter().for_each(|name| chain(name).flush(batch));
+    let wanted: BTreeSet<&str> = structures
+        .chains
+        .iter()
+        .map(|(one, _)| &*one.name)
+        .collect();
+    for name in there.iter().filter(|name| !wanted.contains(name.as_str())) {
+        chain(name).delete(batch);
+    }
+    there
 }
 
 /// The sets of members that the rules need.
@@ -207,27 +214,10 @@ fn change(
         .into_iter()
         .filter(|name| is_member_set(name))
         .collect();
-    let chains: BTreeSet<String> = nft
-        .chain_names(&NAT)?
-        .into_iter()
-        .filter(|name| name.starts_with(DESTINATION))
-        .collect();
+    let present: BTreeSet<String> = nft.chain_names(&NAT)?.into_iter().collect();
     ruleset::POLICY.flush(batch);
-    let chain = |name: &str| weft_kernel::nft::Chain {
-        table: NAT,
-        name: name.to_owned().into(),
-        base: None,
-    };
-    chains.iter().for_each(|name| chain(name).flush(batch));
+    let chains = empty_destinations(&present, structures, batch);
     create(structures, &sets, &chains, batch);
-    let wanted: BTreeSet<&str> = structures
-        .chains
-        .iter()
-        .map(|(one, _)| &*one.name)
-        .collect();
-    for name in chains.iter().filter(|name| !wanted.contains(name.as_str())) {
-        chain(name).delete(batch);
-    }
     for name in &sets {
         match member_set(name) {
             Some(set) if !structures.sets.contains(&*set.name) => set.delete(batch),

@@ -54,7 +54,7 @@ const CIDR: KeySpec = KeySpec::new(
     "cidr",
     "prefix or list",
     "",
-    "addresses instead of containers. `\"any\"` in place of the selector: as `from`, every address; as `to`, every address except the host's and those of closed networks, which must be named",
+    "addresses instead of containers; as `from`, those of machines outside only: no container is meant, whatever address it has. `\"any\"` in place of the selector: as `from`, every address; as `to`, every address except the host's and those of closed networks, which must be named",
 );
 
 /// Keys of a selector.
