@@ -125,6 +125,117 @@ fn packets_to(container: &Container) -> String {
     container.sh("grep '^Udp: [0-9]' /proc/net/snmp | cut -d' ' -f2")
 }
 
+/// Sends a datagram from a port to a machine outside.
+fn say(from: &Container, source_port: u16, to: &str) {
+    from.sh(&format!(
+        "python3 -c \"import socket; s = socket.socket(socket.AF_INET6 if ':' in '{to}' else socket.AF_INET, \
+         socket.SOCK_DGRAM); s.bind(('', {source_port})); s.sendto(b'x', ('{to}', 5000))\""
+    ));
+    std::thread::sleep(std::time::Duration::from_millis(100));
+}
+
+/// How many datagrams the machine outside has taken in, wanted or not.
+fn to_machine(outside: &Outside) -> String {
+    outside.machine().sh(
+        "grep '^Udp: [0-9]' /proc/net/snmp | cut -d' ' -f2,3; awk '/^Udp6(InDatagrams|NoPorts)/ {print $2}' /proc/net/snmp6",
+    )
+}
+
+/// A packet that a closed container sends to itself in another's name is no connection that it may answer.
+#[test]
+fn no_container_answers_what_it_has_made_up() {
+    for isolation in ["none", "peer", "mesh"] {
+        let net = Net::new();
+        let outside = Outside::join(&net.host);
+        let machine = outside.machine();
+        machine
+            .sh("ip route add 10.0.0.0/8 via 192.0.2.2 && ip route add fd00::/8 via 2001:db8::2");
+        net.host
+            .sh("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0");
+        let conf = network(&net, 1, &json!({"isolation": isolation}));
+        let (container, _) = net.add(&conf);
+        let gateway = mac_of(&net.host.sh("ip -o link show wtest1"));
+        container.sh(
+            "for i in $(seq 50); do ip -6 addr show dev eth0 tentative | grep -q inet6 || break; sleep 0.1; done",
+        );
+        for (own, to) in [("10.1.0.2", "192.0.2.1"), ("fd01::2", "2001:db8::1")] {
+            let packet = match own.contains(':') {
+                true => format!(
+                    "with_type(0x86DD, ip6('{to}', '{own}', 17, sum_of('{to}', '{own}', 17, struct.pack('!HHHH', 5000, 4321, 8, 0), 6)))"
+                ),
+                false => format!(
+                    "with_type(0x800, ip4('{to}', '{own}', 17, sum_of('{to}', '{own}', 17, struct.pack('!HHHH', 5000, 4321, 8, 0), 6)))"
+                ),
+            };
+            container.sh(&with_frames(&raw_send(&gateway, &packet)));
+            let before = to_machine(&outside);
+            say(&container, 4321, to);
+            let is_heard = to_machine(&outside) != before;
+            assert_eq!(is_heard, isolation == "none", "{isolation} {to}");
+        }
+    }
+}
+
+/// What outside has sent to an address before there was a container with it is no connection that the container may
+/// answer, if its network is closed.
+#[test]
+fn no_container_answers_what_came_before_it() {
+    for isolation in ["none", "full"] {
+        let net = Net::new();
+        let outside = Outside::join(&net.host);
+        outside
+            .machine()
+            .sh("ip route add 10.0.0.0/8 via 192.0.2.2");
+        // Connections are tracked from now on.
+        net.add(&network(&net, 2, &json!({"ipMasq": true})));
+        let conf = network(&net, 1, &json!({"isolation": isolation}));
+        let (first, _) = net.add(&conf);
+        net.del(&conf, &first);
+        outside.machine().sh(
+            "python3 -c \"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 5000)); \
+             [s.sendto(b'x', ('10.1.0.%d' % i, 4321)) for i in range(2, 10)]\"",
+        );
+        let (next, _) = net.add(&conf);
+        let before = to_machine(&outside);
+        say(&next, 4321, "192.0.2.1");
+        let is_heard = to_machine(&outside) != before;
+        assert_eq!(is_heard, isolation == "none", "{isolation}");
+    }
+}
+
+/// A peer that is kept apart does not speak through its neighbour's connection with outside.
+#[test]
+fn no_peer_speaks_through_anothers_connection() {
+    let net = Net::new();
+    let outside = Outside::join(&net.host);
+    let machine = outside.machine();
+    machine.sh("ip route add 10.0.0.0/8 via 192.0.2.2");
+    net.host
+        .sh("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0");
+    let conf = network(&net, 1, &json!({"ingressPolicy": "isolated"}));
+    let ((sender, _), (neighbour, _)) = (net.add(&conf), net.add(&conf));
+    let server = Server::udp(machine, 5000, "outside");
+    let socket = neighbour.run(any_socket);
+    assert!(
+        ask_udp_by(&socket, "192.0.2.1:5000").is_some(),
+        "the control"
+    );
+    let port = socket.local_addr().unwrap().port();
+    let gateway = mac_of(&net.host.sh("ip -o link show wtest1"));
+    let before = packets_to(&neighbour);
+    sender.sh(&with_frames(&raw_send(
+        &gateway,
+        &format!("with_type(0x800, ip4('192.0.2.1', '10.1.0.3', 17, sum_of('192.0.2.1', '10.1.0.3', 17, struct.pack('!HHHH', 5000, {port}, 8, 0), 6)))"),
+    )));
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(packets_to(&neighbour), before);
+    assert!(
+        ask_udp_by(&socket, "192.0.2.1:5000").is_some(),
+        "it goes on"
+    );
+    drop(server);
+}
+
 /// With the spanning tree on, a guarded container does not become the root.
 #[test]
 fn a_container_is_no_bridge() {

@@ -96,6 +96,61 @@ fn another_interface_does_not_come_in_its_place() {
     assert_eq!(links.lines().count(), 1, "lo alone: {links}");
 }
 
+/// Of several interfaces on one parent the one that was lent comes back, though the container makes one more, changes
+/// MACs and swaps the marks; the others stay where they are.
+#[test]
+fn siblings_are_told_apart() {
+    let lender = Lender::new();
+    lender.host.sh(
+        "ip link add link phys0 name mv0 type macvlan mode bridge && ip addr add 192.0.0.2/24 dev mv0 && \
+         ip link add link phys0 name mv1 type macvlan mode bridge && ip addr add 192.0.1.2/24 dev mv1",
+    );
+    let of = |device: &str| {
+        let mut conf = lent();
+        conf["device"] = device.into();
+        conf["name"] = device.into();
+        conf
+    };
+    let container = lender.host.container();
+    let state = || lender.host.sh("ip -d -o link; ip -br -4 addr");
+    let before = state();
+    lender.call("ADD", &of("mv0"), &container).ok();
+    // The other one can be lent as well, and comes back by itself.
+    let other = lender.host.container();
+    lender.call("ADD", &of("mv1"), &other).ok();
+    lender.call("DEL", &of("mv1"), &other).ok();
+    container.sh(
+        "a=$(ip -d link show eth0 | sed -n 's/.*altname \\(wef[^ ]*\\)/\\1/p'); \
+         ip link add link eth0 name clone type macvlan; ip link property del dev eth0 altname $a; \
+         ip link property add dev clone altname $a; ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:98",
+    );
+    lender.call("DEL", &of("mv0"), &container).ok();
+    assert_eq!(state(), before);
+    assert!(
+        container.has_interface("clone"),
+        "it is the container's own"
+    );
+}
+
+/// What sits on it, and what keeps it from working, does not stay.
+#[test]
+fn it_works_when_it_is_back() {
+    let lender = Lender::new();
+    lender.host.sh("ip addr add 192.0.2.1/32 dev lo");
+    let flags = || lender.host.sh("ip -d -o link show phys0");
+    let before = flags();
+    let container = lender.host.container();
+    lender.call("ADD", &lent(), &container).ok();
+    container.sh(
+        "ip link add link eth0 name thief type macvlan mode passthru; ip link set thief up; \
+         ip link set eth0 arp off; ip link set eth0 multicast off; ip link set eth0 mode dormant; \
+         ip link set eth0 dynamic on; ip link set eth0 promisc on",
+    );
+    lender.call("DEL", &lent(), &container).ok();
+    assert!(!container.has_interface("thief"));
+    assert_eq!(flags(), before);
+}
+
 /// Its index is another interface's in the container.
 #[test]
 fn an_index_that_is_taken_inside() {

@@ -5,13 +5,14 @@ mod record;
 mod result;
 mod undo;
 
+use ipnetwork::IpNetwork;
 use weft_cni::CniResult;
 use weft_cni::result::Interface;
 use weft_firewall::policy::{self, Policies};
-use weft_firewall::ruleset;
+use weft_firewall::{connections, ruleset};
 use weft_ipam::remember;
 use weft_node::{Container, Host, WeftError, with_cleanup_failure};
-use weft_store::{AttachmentRecord, FileLock, LINKS_LOCK, POLICY_LOCK, Sharing};
+use weft_store::{AddressRecord, AttachmentRecord, FileLock, LINKS_LOCK, POLICY_LOCK, Sharing};
 
 use crate::dead;
 use crate::del::idle;
@@ -166,5 +167,14 @@ fn apply(
     settings: Settings<'_>,
 ) -> Result<Vec<Interface>, WeftError> {
     weft_firewall::add_elements(making.host, making.record)?;
+    let record = making.record;
+    if making.created.is_first_on_segment && !record.isolation.is_none() {
+        let whole = |one: &AddressRecord| {
+            let prefix = one.subnet_prefix.unwrap_or_else(|| one.address.prefix());
+            IpNetwork::new(one.address.ip(), prefix).ok()
+        };
+        let networks: Vec<IpNetwork> = record.addresses.iter().filter_map(whole).collect();
+        connections::end_about(making.host, &networks)?;
+    }
     link.apply(making, settings)
 }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use weft_kernel::address;
 use weft_kernel::conntrack::Connection;
 use weft_node::{Host, WeftError};
@@ -42,6 +43,15 @@ pub fn end_stale(host: &mut Host, ports: &[PortRecord]) -> Result<(), WeftError>
             && of_udp
                 .iter()
                 .any(|port| asks_for(connection, port) && !leads_to(connection, port))
+    })
+}
+
+/// A network is closed from now on: what began with its addresses while nothing kept it out ends.
+pub fn end_about(host: &mut Host, networks: &[IpNetwork]) -> Result<(), WeftError> {
+    let is_in = |ip: IpAddr| networks.iter().any(|network| network.contains(ip));
+    end(host, &|connection| {
+        let (asked, answer) = (&connection.original, &connection.reply);
+        is_in(asked.source) || is_in(asked.destination) || is_in(answer.source)
     })
 }
 

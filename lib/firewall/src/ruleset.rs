@@ -39,6 +39,7 @@ pub(crate) use isolation::chains as isolation_chains;
 pub use isolation::{
     CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, apart_element,
     connection, home_elements, is_isolation, mode_of, network_elements as isolation_elements,
+    routed_element,
 };
 pub use key::address_bytes_hex;
 pub use limits::Limits;

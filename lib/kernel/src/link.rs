@@ -7,12 +7,12 @@ mod veth;
 
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoData, InfoPortData, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage, LinkXdp, Prop, State,
+    LinkFlags, LinkInfo, LinkMessage, LinkMode, LinkXdp, Prop, State,
 };
 
 pub use change::{
     Change, delete, delete_group, delete_index, remove_xdp, set_alias, set_controller, set_down,
-    set_group, set_mac, set_promiscuous, set_up,
+    set_flags, set_group, set_mac, set_promiscuous, set_up,
 };
 pub use travel::{add_alternative_name, move_to, remove_alternative_name, rename};
 pub use veth::VethPair;
@@ -46,6 +46,12 @@ pub struct Link {
     pub is_up: bool,
     /// It is a loopback interface.
     pub is_loopback: bool,
+    /// Those of its flags (`IFF_*`) that can be changed besides being up.
+    pub changeable_flags: u32,
+    /// It is not to be up before another program says so (`IF_LINK_MODE_DORMANT`).
+    pub is_dormant: bool,
+    /// Its carrier was taken away (`protodown`).
+    pub is_proto_down: bool,
     /// Promiscuous mode was asked for.
     pub is_promiscuous: bool,
     /// All multicast frames were asked for.
@@ -90,6 +96,7 @@ impl From<LinkMessage> for Link {
             index: message.header.index,
             is_up: message.header.flags.contains(LinkFlags::Up),
             is_loopback: message.header.flags.contains(LinkFlags::Loopback),
+            changeable_flags: (message.header.flags & change::CHANGEABLE).bits(),
             is_promiscuous: message.header.flags.contains(LinkFlags::Promisc),
             is_all_multicast: message.header.flags.contains(LinkFlags::Allmulti),
             ..Self::default()
@@ -118,6 +125,8 @@ impl From<LinkMessage> for Link {
                 }
                 LinkAttribute::Controller(index) => link.controller = Some(index),
                 LinkAttribute::Group(group) => link.group = group,
+                LinkAttribute::Mode(mode) => link.is_dormant = mode == LinkMode::Dormant,
+                LinkAttribute::ProtoDown(value) => link.is_proto_down = value != 0,
                 LinkAttribute::LinkNetNsId(id) => link.peer_netns_id = Some(id),
                 LinkAttribute::LinkInfo(infos) => link.read_info(infos),
                 LinkAttribute::Xdp(list) => {

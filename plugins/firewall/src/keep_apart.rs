@@ -198,6 +198,13 @@ fn record_closed(
                 let bridge = &port.bridge.name;
                 isolation::refuse_other_modes(bridge, Isolation::Apart, transaction)?;
                 part.shared = isolation::shared_objects(bridge, &link, Isolation::Apart);
+                let mac = port.link.mac;
+                part.nft
+                    .extend(mac.map(|mac| ruleset::routed_element(&link, mac)));
+                part.shared
+                    .extend(gateway_mac.map(|mac| SharedObject::NftElement {
+                        element: ruleset::routed_element(&link, mac),
+                    }));
                 let homes = addresses.iter();
                 part.nft
                     .extend(homes.flat_map(|ip| ruleset::home_elements(&link, *ip)));

@@ -173,6 +173,7 @@ pub(crate) fn record(
         mtu: device.mtu,
         up: device.is_up,
         tx_queue_len: device.tx_queue_len,
+        flags: Some(device.changeable_flags),
         promiscuous: device.is_promiscuous,
         all_multicast: device.is_all_multicast,
         addresses: there

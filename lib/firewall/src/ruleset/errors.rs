@@ -53,14 +53,16 @@ pub(super) fn chain() -> (Chain, Vec<Vec<Expression>>) {
         Expression::Counter,
         DROP,
     ]);
-    let mut open = is_weft_input();
-    open.extend([
-        output_name(FIRST),
-        is_in(&CLOSED),
-        Expression::Counter,
-        DROP,
-    ]);
-    rules.push(open);
+    for group in is_weft_input() {
+        let mut rule = group.to_vec();
+        rule.extend([
+            output_name(FIRST),
+            is_in(&CLOSED),
+            Expression::Counter,
+            DROP,
+        ]);
+        rules.push(rule);
+    }
     rules.push(vec![ACCEPT]);
     (ERRORS, rules)
 }

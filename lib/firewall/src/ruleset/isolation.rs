@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use weft_cni::Mac;
+use weft_cni::{IpFamily, Mac};
 use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict, name};
 use weft_store::{Isolation, NftRecord};
 
@@ -16,8 +16,8 @@ use super::errors::{self, ENDS4, ENDS6};
 use super::key::{hex, ifname_bytes, ip_bytes, record};
 use super::matching::{
     ACCEPT, DROP, FIRST, came_by_ethernet, destination_port, input_name, is, is_closed_group,
-    is_in, is_known_connection, jump_by, l4_protocol, link_layer, output_name, transport_layer,
-    was_translated,
+    is_in, is_known_connection, is_not, jump_by, l4_protocol, link_layer, output_name,
+    transport_layer, was_translated,
 };
 use super::tables::{FamilyLayout, IPV4, IPV6, NAT, set};
 
@@ -59,13 +59,16 @@ const APART: Set = set(
     SetKind::Hash,
 );
 
+/// MACs at which the host takes in what is to be routed, by the interface.
+const ROUTED: Set = set(NAT, "routed", &[Key::IfName, Key::Ether], SetKind::Hash);
+
 /// The digest of the rules in force: as long as an interface's name.
 pub const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
 
 /// All of them.
-pub(super) const SETS: [Set; 13] = [
+pub(super) const SETS: [Set; 14] = [
     NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, KNOWN4, KNOWN6, HOME4, HOME6, ENDS4, ENDS6,
-    IN_FORCE, APART,
+    IN_FORCE, APART, ROUTED,
 ];
 
 /// Five before filter (0), so that Weft decides before host-wide rules.
@@ -104,6 +107,7 @@ pub const POLICY: Chain = chain("policies");
 const FULL: Chain = chain("mode_full");
 const PEER: Chain = chain("mode_peer");
 const MODE_APART: Chain = chain("mode_apart");
+const ANSWERS: Chain = chain("answers");
 
 fn jump(chain: &Chain) -> Expression {
     Expression::Verdict(Verdict::Jump(chain.name.clone()))
@@ -122,7 +126,7 @@ pub(crate) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
     };
     let known = || {
         let mut rule = is_known_connection();
-        rule.push(ACCEPT);
+        rule.push(jump(&ANSWERS));
         rule
     };
     vec![
@@ -143,11 +147,13 @@ pub(crate) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
         ),
         (MODE_APART, apart_rules(connected())),
         errors::chain(),
+        (ANSWERS, answer_rules()),
     ]
 }
 
 fn forward_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
     let mut rules = vec![known, errors::rule()];
+    rules.extend([from_a_stranger(&IPV4), from_a_stranger(&IPV6)].map(not_into_closed));
     rules.extend(untranslatable(&IPV4));
     rules.extend(untranslatable(&IPV6));
     rules.extend([
@@ -159,6 +165,65 @@ fn forward_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
     ]);
     rules.extend(is_closed_group().map(nameless));
     rules
+}
+
+/// What comes by the interface of a closed network from an address that is none of its containers'. Addresses that are
+/// not routed (0.0.0.0, ::, fe80::/10) are nobody's and everybody's.
+fn from_a_stranger(family: &FamilyLayout) -> Vec<Expression> {
+    let source = |register| family.load(family.source, family.length, register);
+    let mut rule = vec![input_name(FIRST), is_in(&CLOSED)];
+    rule.extend(family.is_this());
+    let (home, unrouted): (&Set, [u8; 2]) = match family.family {
+        IpFamily::V4 => (&HOME4, [0, 0]),
+        IpFamily::V6 => (&HOME6, [0xfe, 0x80]),
+    };
+    rule.extend([
+        source(FIRST),
+        is_not(&vec![0; usize::try_from(family.length).unwrap_or_default()]),
+    ]);
+    if family.family == IpFamily::V6 {
+        rule.extend([
+            family.load(family.source, 2, FIRST),
+            Expression::Mask {
+                register: FIRST,
+                mask: vec![0xff, 0xc0],
+            },
+            is_not(&unrouted),
+        ]);
+    }
+    rule.extend([
+        input_name(FIRST),
+        source(FIRST + 4),
+        super::matching::is_not_in(home),
+    ]);
+    rule
+}
+
+/// A stranger's packet is routed into no closed network: answers to it would be those of a tracked connection, which the
+/// containers there may not begin. What is bridged (br_netfilter) was not sent to be routed.
+fn not_into_closed(stranger: Vec<Expression>) -> Vec<Expression> {
+    let mut rule = came_by_ethernet().to_vec();
+    rule.extend([
+        output_name(FIRST),
+        is_in(&CLOSED),
+        input_name(FIRST),
+        link_layer(0, 6, FIRST + 4),
+        is_in(&ROUTED),
+    ]);
+    rule.extend(stranger);
+    rule.extend([Expression::Counter, DROP]);
+    rule
+}
+
+/// Packets of tracked connections pass, but not what only pretends to be one: from a closed network each is from its own
+/// container's address.
+fn answer_rules() -> Vec<Vec<Expression>> {
+    let back = |family| {
+        let mut rule = from_a_stranger(family);
+        rule.push(Expression::Verdict(Verdict::Return));
+        rule
+    };
+    vec![back(&IPV4), back(&IPV6), vec![ACCEPT]]
 }
 
 /// A closed network that has no mode. The kernel takes the elements of a map out of force the moment that it takes the
@@ -309,6 +374,15 @@ fn stranger(protocol: &FamilyLayout, (known, home): (&Set, &Set)) -> Vec<Express
     rule
 }
 
+/// That the host takes in what is to be routed by an interface at this MAC: the gateway's, or that of the host's end of
+/// a container's own pair.
+pub fn routed_element(link: &str, mac: Mac) -> NftRecord {
+    record(
+        ROUTED,
+        &[ifname_bytes(link).as_slice(), &mac.0, &[0, 0]].concat(),
+    )
+}
+
 /// Where an address comes from.
 pub fn home_elements(link: &str, address: IpAddr) -> [NftRecord; 3] {
     let (known, home) = if address.is_ipv4() {
@@ -404,7 +478,7 @@ pub fn mode_of(link: &str, element: &NftRecord) -> Option<Isolation> {
 
 /// Whether an element is one that closes a network.
 pub fn is_isolation(element: &NftRecord) -> bool {
-    [NETWORKS, CLOSED, CONNECTED, APART]
+    [NETWORKS, CLOSED, CONNECTED, APART, ROUTED]
         .iter()
         .any(|set| set.name == element.set)
 }

@@ -44,30 +44,15 @@ pub fn came_by_ethernet() -> [Expression; 2] {
     [input_type(FIRST), is(&ARPHRD_ETHER.to_ne_bytes())]
 }
 
-/// The group of that interface, without what tells closed networks from open ones.
-fn weft_group() -> [Expression; 2] {
-    let mask = (!(LINK_GROUP ^ CLOSED_LINK_GROUP)).to_ne_bytes().to_vec();
-    [
-        input_group(FIRST),
-        Expression::Mask {
-            register: FIRST,
-            mask,
-        },
-    ]
-}
-
-/// The packet came by an interface of the host that containers are behind.
-pub fn is_weft_input() -> Vec<Expression> {
-    let mut parts = weft_group().to_vec();
-    parts.push(is(&LINK_GROUP.to_ne_bytes()));
-    parts
+/// The packet came by an interface of the host that containers are behind: of an open network, or of a closed one.
+pub fn is_weft_input() -> [[Expression; 2]; 2] {
+    [LINK_GROUP, CLOSED_LINK_GROUP].map(|group| [input_group(FIRST), is(&group.to_ne_bytes())])
 }
 
 /// The packet came by another interface.
 pub fn is_no_weft_input() -> Vec<Expression> {
-    let mut parts = weft_group().to_vec();
-    parts.push(is_not(&LINK_GROUP.to_ne_bytes()));
-    parts
+    let not = |group: u32| [input_group(FIRST), is_not(&group.to_ne_bytes())];
+    [not(LINK_GROUP), not(CLOSED_LINK_GROUP)].concat()
 }
 
 /// The packet came by an interface of a closed network, or leaves by one.

@@ -210,8 +210,72 @@ fn networks(mode: Isolation) -> Trial {
     let mut trial = Trial::new(isolation::chains());
     for link in ["a0", "b0"] {
         trial.add(&isolation::network_elements(link, mode));
+        // Whichever of them a packet comes by, it is a container's own.
+        let homes = home_elements(link, ip("10.1.0.2"));
+        trial.add(homes.iter().filter(|one| &*one.set == "home4"));
     }
     trial
+}
+
+/// Tracked or not, from a closed network only a container's own address passes, and nobody else's is routed into one.
+#[test]
+fn strangers_have_no_connections() {
+    for mode in Isolation::CLOSED {
+        let mut trial = networks(mode);
+        trial.add(&[isolation::routed_element("a0", GATEWAY)]);
+        let packet = |from: &str, state, destination_mac| Packet {
+            state,
+            destination_mac,
+            ..Packet::tcp(from, "10.1.0.2", 80)
+        };
+        for (what, packet, passes) in [
+            (
+                "its own",
+                packet("10.1.0.2", ESTABLISHED, GATEWAY).by("a0", "eth0"),
+                true,
+            ),
+            (
+                "an answer from outside",
+                packet("9.9.9.9", ESTABLISHED, GATEWAY).by("eth0", "a0"),
+                true,
+            ),
+            (
+                "a forged answer",
+                packet("9.9.9.9", ESTABLISHED, GATEWAY).by("a0", "b0"),
+                false,
+            ),
+            (
+                "a forged answer to itself",
+                packet("9.9.9.9", ESTABLISHED, GATEWAY).by("a0", "a0"),
+                false,
+            ),
+            (
+                "a forged beginning",
+                packet("9.9.9.9", NEW, GATEWAY).by("a0", "a0"),
+                false,
+            ),
+            (
+                "by no connection",
+                packet("9.9.9.9", INVALID, GATEWAY).by("a0", "a0"),
+                false,
+            ),
+        ] {
+            assert_eq!(trial.passes("forward", &packet), passes, "{what}, {mode}");
+        }
+        let to_host = packet("9.9.9.9", ESTABLISHED, GATEWAY).by("a0", "");
+        assert_eq!(
+            trial.passes("input", &to_host),
+            mode == Isolation::Apart,
+            "{mode}"
+        );
+        // Bridged, with br_netfilter: a neighbour without a record.
+        let bridged = packet("10.1.0.77", NEW, OTHER).by("a0", "a0");
+        assert_eq!(
+            trial.passes("forward", &bridged),
+            mode != Isolation::Full,
+            "{mode}"
+        );
+    }
 }
 
 fn forwarded(input: &'static str, output: &'static str) -> Packet {

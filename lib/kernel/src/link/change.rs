@@ -3,7 +3,7 @@
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoPortData, InfoPortKind, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+    LinkFlags, LinkInfo, LinkMessage, LinkMode, LinkXdp,
 };
 
 use super::{Link, by_index};
@@ -209,6 +209,34 @@ pub fn set_alias(index: u32, alias: &str, batch: &mut Batch) {
         0,
         format!("set the alias of link {index}"),
     );
+}
+
+/// Flags that a link's user may change, without that of being up.
+pub(super) const CHANGEABLE: LinkFlags = LinkFlags::Debug
+    .union(LinkFlags::Notrailers)
+    .union(LinkFlags::Noarp)
+    .union(LinkFlags::Promisc)
+    .union(LinkFlags::Allmulti)
+    .union(LinkFlags::Multicast)
+    .union(LinkFlags::Portsel)
+    .union(LinkFlags::Automedia)
+    .union(LinkFlags::Dynamic);
+
+/// Sets these flags, and takes away what else keeps a link from being operational though it is up.
+pub fn set_flags(there: &Link, flags: u32, batch: &mut Batch) {
+    let words = || format!("set the flags of link {}", there.index);
+    let mut link = by_index(there.index);
+    link.header.flags = LinkFlags::from_bits_truncate(flags) & CHANGEABLE;
+    link.header.change_mask = CHANGEABLE;
+    if there.is_dormant {
+        link.attributes.push(LinkAttribute::Mode(LinkMode::Default));
+    }
+    batch.push(kind::SET_LINK, &link, 0, words());
+    if there.is_proto_down {
+        let mut link = by_index(there.index);
+        link.attributes.push(LinkAttribute::ProtoDown(0));
+        batch.push(kind::SET_LINK, &link, 0, words());
+    }
 }
 
 /// Takes away the programs that decide over what a link receives.

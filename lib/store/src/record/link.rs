@@ -203,6 +203,9 @@ pub struct DeviceRecord {
     pub up: bool,
     /// The length of its transmit queue.
     pub tx_queue_len: u32,
+    /// Those of its flags (`IFF_*`) that can be changed; none in a record of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<u32>,
     /// Whether it took in all frames.
     pub promiscuous: bool,
     /// Whether it took in all multicast frames.

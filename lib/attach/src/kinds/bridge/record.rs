@@ -35,6 +35,11 @@ impl Port<'_> {
         }
         let uses_nft = !record.nft.is_empty() || !bridge.isolation.is_none();
         record.shared = shared_objects(plan, bridge, leased, &networks, uses_nft);
+        if !bridge.isolation.is_none() {
+            let gateway = gateway_mac(bridge, self.bridge.as_ref());
+            let element = ruleset::routed_element(&bridge.gateway_link(), gateway);
+            record.shared.push(SharedObject::NftElement { element });
+        }
         if bridge.alone && bridge.isolation == Isolation::Apart {
             let gateway = gateway_mac(bridge, self.bridge.as_ref());
             let element = ruleset::apart_element(&bridge.gateway_link(), gateway);
@@ -82,6 +87,10 @@ impl Port<'_> {
         if bridge.isolation == Isolation::Full {
             let gateway = gateway_mac(bridge, self.bridge.as_ref());
             elements.extend(ruleset::routed_elements(port, gateway));
+        }
+        if !bridge.isolation.is_none() {
+            let link = bridge.gateway_link();
+            elements.push(ruleset::routed_element(&link, host_mac(&self.plan.id)));
         }
         if bridge.alone && bridge.isolation == Isolation::Apart {
             let link = bridge.gateway_link();

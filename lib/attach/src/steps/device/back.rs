@@ -25,6 +25,14 @@ pub(crate) fn give_back(
     }
     match found {
         Some(there) => restore(host, &there, device),
+        // A namespace that only a socket or a mount of the container keeps: the record stays until it ends.
+        None if identity::is_hardware(device) => Err(WeftError::Conflict {
+            key: "device",
+            name: device.name.clone(),
+            why:
+                "is in no namespace that can be seen: end the container's processes, then DEL or GC"
+                    .to_owned(),
+        }),
         None => {
             tracing::warn!(
                 device = device.name,
@@ -58,8 +66,31 @@ fn bring_from(netns: &NetNs, home: &NetNs, device: &DeviceRecord) -> Result<bool
     let Some(there) = identity::find_in(&mut inside, home, device)? else {
         return Ok(false);
     };
+    delete_what_sits_on(&mut inside, &there)?;
     move_home(&mut inside, home, &there, device)?;
     Ok(true)
+}
+
+/// Deletes the interfaces that the container has made on the one that goes home, as far as they are with it: they
+/// would go on sending and taking in by it.
+fn delete_what_sits_on(inside: &mut RouteSocket, there: &Link) -> Result<(), WeftError> {
+    let mut batch = Batch::new();
+    for one in link::list(inside)? {
+        let is_on_it = one.parent == Some(there.index)
+            && one.peer_netns_id.is_none()
+            && one.index != there.index
+            && one.kind.as_deref() != Some("veth");
+        if is_on_it {
+            link::delete_index(one.index, &mut batch);
+        }
+    }
+    for outcome in inside.send_all(batch)? {
+        outcome.or_else(|error| match error.is_absent() {
+            true => Ok(()),
+            false => Err(error),
+        })?;
+    }
+    Ok(())
 }
 
 /// The interface on the host: where its names lead, else by looking at all there are.
@@ -219,6 +250,9 @@ fn restore(host: &mut Host, there: &Link, device: &DeviceRecord) -> Result<(), W
     if is_renamed && !is_taken {
         link::set_down(there.index, &mut batch);
         link::rename(there.index, &device.name, &mut batch);
+    }
+    if let Some(flags) = device.flags {
+        link::set_flags(there, flags, &mut batch);
     }
     let now = match is_renamed && !is_taken {
         true => &device.name,

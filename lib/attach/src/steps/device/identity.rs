@@ -6,6 +6,12 @@ use weft_kernel::netlink::RouteSocket;
 use weft_node::{WeftError, namespaces};
 use weft_store::{DeviceIdentity, DevicePeer, DeviceRecord};
 
+/// Whether it comes back by itself when its namespace ends, as hardware does.
+pub(super) fn is_hardware(device: &DeviceRecord) -> bool {
+    let identity = device.identity.as_ref();
+    identity.is_some_and(|identity| identity.kind.is_none() && identity.permanent_mac.is_some())
+}
+
 /// What an interface on the host is known by.
 pub(super) fn of(link: &Link) -> DeviceIdentity {
     DeviceIdentity {
@@ -58,11 +64,8 @@ pub(super) fn find_in(
     found.retain(|link| {
         is_alike(identity, link) && (is_unique(identity) || link.index == identity.index_inside)
     });
-    // Several children of one parent are told apart by what they had when they went.
-    found.sort_by_key(|link| {
-        let is_named = link.alternative_names.contains(&device.alternative_name);
-        (!is_named, link.index != identity.index_inside)
-    });
+    // Functions of one device may have one address.
+    found.sort_by_key(|link| link.index != identity.index_inside);
     for link in found {
         if has_peer(inside, home, identity.peer, &link)? {
             return Ok(Some(link));
@@ -78,9 +81,11 @@ fn is_alike(identity: &DeviceIdentity, link: &Link) -> bool {
         && link.parent == identity.peer.map(|peer| peer.index)
 }
 
-/// Without hardware and without another interface there is only the index.
+/// Hardware has its address, and a pair one other end. Of other interfaces there may be several alike, on one parent for
+/// example, and a container can make another one there: the index decides.
 fn is_unique(identity: &DeviceIdentity) -> bool {
-    identity.permanent_mac.is_some() || identity.peer.is_some()
+    let is_pair = identity.kind.as_deref() == Some("veth") && identity.peer.is_some();
+    identity.permanent_mac.is_some() || is_pair
 }
 
 /// Whether what the interface sits on is in the namespace that it was in. Each namespace has ids of its own for
