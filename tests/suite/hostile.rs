@@ -97,8 +97,16 @@ fn a_rule_for_outside_is_not_for_containers() {
     assert!(answer(outside.machine()).is_some_and(|answer| answer.starts_with("target")));
     let open = network(&net, 2, &json!({}));
     let theirs = network(&net, 3, &json!({"bridge": "theirs0"}));
+    net.host
+        .sh("ip link add grouped0 type bridge && ip link set grouped0 group 77 up");
+    let grouped = network(&net, 5, &json!({"bridge": "grouped0"}));
     let peer = network(&net, 4, &json!({"isolation": "peer"}));
-    for (conf, link) in [(&open, "wtest2"), (&theirs, "theirs0"), (&peer, "wtest4")] {
+    for (conf, link) in [
+        (&open, "wtest2"),
+        (&theirs, "theirs0"),
+        (&grouped, "grouped0"),
+        (&peer, "wtest4"),
+    ] {
         let (container, _) = net.add(conf);
         assert_eq!(answer(&container), None, "{link} with its own address");
         let before = packets_to(&target);
@@ -117,6 +125,7 @@ fn a_rule_for_outside_is_not_for_containers() {
             .contains("group default"),
         "the administrator's bridge is as it was"
     );
+    assert!(net.host.sh("ip -d link show grouped0").contains("group 77"));
     drop(server);
 }
 

@@ -37,9 +37,9 @@ pub use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local, routed_ele
 #[cfg(test)]
 pub(crate) use isolation::chains as isolation_chains;
 pub use isolation::{
-    CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, KNOWN4, KNOWN6, POLICY, USER_PRE, apart_element,
-    connection, home_elements, is_isolation, mode_of, network_elements as isolation_elements,
-    routed_element,
+    CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, INSIDE, KNOWN4, KNOWN6, POLICY, USER_PRE,
+    apart_element, connection, home_elements, inside_element, is_isolation, mode_of,
+    network_elements as isolation_elements, routed_element,
 };
 pub use key::address_bytes_hex;
 pub use limits::Limits;

@@ -142,7 +142,14 @@ impl PlaceLock {
             match fcntl(&file, FcntlArg::F_OFD_SETLK(&wanted)) {
                 Ok(_) => return Ok(Self { _file: file }),
                 Err(Errno::EAGAIN | Errno::EACCES) if begin.elapsed() < timeout => {}
-                Err(Errno::EAGAIN | Errno::EACCES) => return Err(timed_out(path, timeout)),
+                // /proc/locks names no process that holds a lock of this kind.
+                Err(Errno::EAGAIN | Errno::EACCES) => {
+                    return Err(StoreError::LockTimeout {
+                        path: path.to_owned(),
+                        holder: "another ADD or DEL of the same container".to_owned(),
+                        seconds: timeout.as_secs(),
+                    });
+                }
                 Err(errno) => {
                     return Err(StoreError::Io {
                         path: path.to_owned(),

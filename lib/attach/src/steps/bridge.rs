@@ -154,6 +154,11 @@ pub(crate) fn group_of(isolation: Isolation) -> u32 {
     }
 }
 
+/// Whether the administrator has it in a group of his own.
+pub(crate) fn is_in_another_group(there: &Link) -> bool {
+    there.alias != BRIDGE_ALIAS && !is_to_be_grouped(there)
+}
+
 /// Takes such a bridge out of the group again.
 pub(crate) fn ungroup(host: &mut Host, name: &str) -> Result<(), WeftError> {
     let socket = host.route()?;

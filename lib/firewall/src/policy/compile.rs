@@ -18,7 +18,7 @@ use crate::ruleset::matching::{
     l4_protocol, network_layer, output_name,
 };
 use crate::ruleset::{
-    CLOSED, DESTINATION, FamilyLayout as Family, IPV4, IPV6, NAT, POLICY, member_set,
+    CLOSED, DESTINATION, FamilyLayout as Family, INSIDE, IPV4, IPV6, NAT, POLICY, member_set,
 };
 
 /// A rule of nf_tables with what `nft` shows beside it.
@@ -85,7 +85,7 @@ fn to_outside() -> [Expression; 3] {
 /// Not by an interface of containers: they write what source they like.
 fn from_outside() -> Vec<Expression> {
     let mut parts = is_no_weft_input();
-    parts.extend([input_name(FIRST), is_not_in(&CLOSED)]);
+    parts.extend([input_name(FIRST), is_not_in(&CLOSED), is_not_in(&INSIDE)]);
     parts
 }
 

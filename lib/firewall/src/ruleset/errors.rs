@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use weft_kernel::nft::{Chain, Expression, Key, Set, SetKind, Verdict, name};
 use weft_store::NftRecord;
 
-use super::isolation::{CLOSED, apart_drop};
+use super::isolation::{CLOSED, INSIDE, apart_drop};
 use super::key::{ifname_bytes, ip_bytes, record};
 use super::matching::{
     ACCEPT, DROP, FIRST, input_name, is_about_connection, is_in, is_weft_input, output_name,
@@ -53,8 +53,10 @@ pub(super) fn chain() -> (Chain, Vec<Vec<Expression>>) {
         Expression::Counter,
         DROP,
     ]);
-    for group in is_weft_input() {
-        let mut rule = group.to_vec();
+    let by_name = vec![input_name(FIRST), is_in(&INSIDE)];
+    let by_group = is_weft_input().map(|group| group.to_vec());
+    for group in by_group.into_iter().chain([by_name]) {
+        let mut rule = group;
         rule.extend([
             output_name(FIRST),
             is_in(&CLOSED),

@@ -62,13 +62,16 @@ const APART: Set = set(
 /// MACs at which the host takes in what is to be routed, by the interface.
 const ROUTED: Set = set(NAT, "routed", &[Key::IfName, Key::Ether], SetKind::Hash);
 
+/// Interfaces that containers are behind and that the administrator has in a group of his own.
+pub const INSIDE: Set = set(NAT, "inside", &[Key::IfName], SetKind::Hash);
+
 /// The digest of the rules in force: as long as an interface's name.
 pub const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
 
 /// All of them.
-pub(super) const SETS: [Set; 14] = [
+pub(super) const SETS: [Set; 15] = [
     NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, KNOWN4, KNOWN6, HOME4, HOME6, ENDS4, ENDS6,
-    IN_FORCE, APART, ROUTED,
+    IN_FORCE, APART, ROUTED, INSIDE,
 ];
 
 /// Five before filter (0), so that Weft decides before host-wide rules.
@@ -381,6 +384,11 @@ pub fn routed_element(link: &str, mac: Mac) -> NftRecord {
         ROUTED,
         &[ifname_bytes(link).as_slice(), &mac.0, &[0, 0]].concat(),
     )
+}
+
+/// That containers are behind an interface, where its group does not say so.
+pub fn inside_element(link: &str) -> NftRecord {
+    record(INSIDE, &ifname_bytes(link))
 }
 
 /// Where an address comes from.

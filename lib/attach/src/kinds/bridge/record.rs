@@ -48,6 +48,13 @@ impl Port<'_> {
         if self.bridge.as_ref().is_some_and(bridge::is_to_be_grouped) {
             let link = bridge.name.clone();
             record.shared.push(SharedObject::Grouped { link });
+        } else if self
+            .bridge
+            .as_ref()
+            .is_some_and(bridge::is_in_another_group)
+        {
+            let element = ruleset::inside_element(&bridge.gateway_link());
+            record.shared.push(SharedObject::NftElement { element });
         }
         LinkRecord::Port {
             host: HostLink {
