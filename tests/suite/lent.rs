@@ -151,6 +151,50 @@ fn it_works_when_it_is_back() {
     assert_eq!(flags(), before);
 }
 
+/// In a namespace that only a socket keeps it cannot be found: the record stays, and DEL brings it back later.
+#[test]
+fn one_that_is_hidden_is_not_forgotten() {
+    let lender = Lender::new();
+    let container = lender.host.container();
+    lender.call("ADD", &lent(), &container).ok();
+    // A process makes a namespace, moves the interface there, and keeps a socket of it, not the namespace.
+    let script = "import ctypes, os, socket, subprocess, sys\n\
+        libc = ctypes.CDLL(None)\n\
+        home = os.open('/proc/self/ns/net', os.O_RDONLY)\n\
+        assert libc.unshare(0x40000000) == 0\n\
+        kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+        inner = os.open('/proc/self/ns/net', os.O_RDONLY)\n\
+        assert libc.setns(home, 0x40000000) == 0\n\
+        subprocess.check_call(['ip', 'link', 'set', 'eth0', 'netns', '/proc/%d/fd/%d' % (os.getpid(), inner)])\n\
+        os.close(inner)\n\
+        print('ready', flush=True)\n\
+        sys.stdin.read()\n";
+    let mut command = std::process::Command::new("python3");
+    command
+        .args(["-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut keeper = container.run(|| command.spawn()).unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(keeper.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let error = lender.call("DEL", &lent(), &container).error();
+    let text = error["msg"].as_str().unwrap();
+    assert!(
+        text.contains("phys0") && text.contains("no namespace that can be seen"),
+        "{error}"
+    );
+    drop(keeper.stdin.take());
+    keeper.wait().unwrap();
+    // The pair ends with the namespace, and then there is nothing to bring back.
+    for _ in 0..50 {
+        if !lender.host.succeeds("ip link show wire0") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    lender.call("DEL", &lent(), &container).ok();
+}
+
 /// Its index is another interface's in the container.
 #[test]
 fn an_index_that_is_taken_inside() {

@@ -26,7 +26,7 @@ pub(crate) fn give_back(
     match found {
         Some(there) => restore(host, &there, device),
         // A namespace that only a socket or a mount of the container keeps: the record stays until it ends.
-        None if identity::is_hardware(device) => Err(WeftError::Conflict {
+        None if identity::is_alive(host.route()?, device)? => Err(WeftError::Conflict {
             key: "device",
             name: device.name.clone(),
             why:

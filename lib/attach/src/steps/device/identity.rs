@@ -6,10 +6,28 @@ use weft_kernel::netlink::RouteSocket;
 use weft_node::{WeftError, namespaces};
 use weft_store::{DeviceIdentity, DevicePeer, DeviceRecord};
 
-/// Whether it comes back by itself when its namespace ends, as hardware does.
-pub(super) fn is_hardware(device: &DeviceRecord) -> bool {
-    let identity = device.identity.as_ref();
-    identity.is_some_and(|identity| identity.kind.is_none() && identity.permanent_mac.is_some())
+/// Whether it must be somewhere: hardware comes back by itself when its namespace ends, and of a pair whose other end is
+/// on the host both ends are there or none.
+pub(super) fn is_alive(socket: &mut RouteSocket, device: &DeviceRecord) -> Result<bool, WeftError> {
+    let Some(identity) = &device.identity else {
+        return Ok(false);
+    };
+    match (identity.kind.as_deref(), identity.peer) {
+        (None, _) => Ok(identity.permanent_mac.is_some()),
+        (
+            Some("veth"),
+            Some(DevicePeer {
+                index,
+                netns_id: None,
+            }),
+        ) => {
+            let other = link::find_index(socket, index)?;
+            let is_its =
+                |other: &Link| other.kind == identity.kind && other.peer_netns_id.is_some();
+            Ok(other.is_some_and(|other| is_its(&other)))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// What an interface on the host is known by.
