@@ -1,4 +1,4 @@
-//! What a hostile container can put on its wire, in every closed mode: some 1,700 frames made by hand (`frames.py`), of
+//! What a hostile container can put on its wire, in every closed mode: some 2,400 frames made by hand (`frames.py`), of
 //! which none may reach a neighbour or another network, teach the bridge anything, or fill the host's tables.
 
 use std::io::{BufRead, BufReader, Write};
