@@ -250,6 +250,76 @@ fn no_peer_speaks_through_anothers_connection() {
     drop(server);
 }
 
+/// A published port of one container opens nothing between two others: frames for it reach its own port alone.
+#[test]
+fn a_published_port_opens_no_neighbour() {
+    for keys in [
+        json!({"isolation": "full"}),
+        json!({"ingressPolicy": "isolated"}),
+    ] {
+        let net = Net::new();
+        // Without br_netfilter, where there is one: nothing rewrites frames.
+        net.host
+            .sh("sysctl -qw net.bridge.bridge-nf-call-iptables=0 2>/dev/null || true");
+        let conf = network(&net, 1, &keys);
+        let ((sender, _), (published, result), (third, _)) =
+            (net.add(&conf), net.add(&conf), net.add(&conf));
+        let script = crate::frames::script();
+        let send = |to: &Container| {
+            let hearing = crate::frames::Hearing::begin(to, &script);
+            let mac = mac_of(&to.sh("ip -o link show eth0"));
+            sender.sh(&with_frames(&raw_send(
+                &mac,
+                "with_type(0x800, ip4('10.1.0.2', '10.1.0.3', 6, tcp('10.1.0.2', '10.1.0.3', 2, MARK, 80)))",
+            )));
+            hearing.end().len()
+        };
+        assert_eq!(send(&third), 0, "{keys}");
+        crate::isolation::publish(&net, "net1", &published, &result);
+        assert_eq!(send(&third), 0, "{keys}, published");
+        if keys["ingressPolicy"] == "isolated" {
+            assert!(send(&published) > 0, "the control: it is let in there");
+        }
+    }
+}
+
+/// A closed network whose bridge gets another name stays closed, and doctor says so.
+#[test]
+fn a_renamed_bridge_is_closed() {
+    for isolation in ["none", "peer", "full"] {
+        let net = Net::new();
+        let (container, _) = net.add(&network(&net, 1, &json!({"isolation": isolation})));
+        let (open, _) = net.add(&network(&net, 2, &json!({})));
+        net.host
+            .sh("ip link set wtest1 down; ip link set wtest1 name other0; ip link set other0 up");
+        net.host.sh("ip route replace 10.1.0.0/24 dev other0 2>/dev/null; ip route replace 10.1.0.2 dev other0");
+        assert_eq!(open.reaches("10.1.0.2"), isolation == "none", "{isolation}");
+        let doctor = Call::weft(&net.suite, &["doctor"]).on(&net.host);
+        assert!(doctor.stdout.contains("wtest1 is missing"), "{doctor:?}");
+        drop(container);
+    }
+}
+
+/// ADD and DEL of one attachment at once, again and again: after the last DEL nothing is left.
+#[test]
+fn calls_for_one_attachment_take_turns() {
+    let net = Net::new();
+    let conf = network(&net, 1, &json!({"isolation": "full", "ipMasq": true}));
+    let _neighbour = net.add(&conf);
+    let before = weft_testkit::HostState::of(&net.host);
+    let container = net.host.container();
+    for _ in 0..12 {
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let (net, conf, container) = (&net, &conf, &container);
+                scope.spawn(move || net.call(["ADD", "DEL"][number % 2], conf, container));
+            }
+        });
+    }
+    net.call("DEL", &conf, &container).ok();
+    before.assert_same(&net.host, "ADD and DEL of one attachment at once");
+}
+
 /// With the spanning tree on, a guarded container does not become the root.
 #[test]
 fn a_container_is_no_bridge() {

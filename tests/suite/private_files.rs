@@ -86,6 +86,22 @@ fn a_umask_of_zero_opens_nothing() {
     }
 }
 
+/// A directory that was made open by somebody keeps its mode, and doctor says what that means.
+#[test]
+fn doctor_names_a_directory_that_others_can_write() {
+    let (suite, host) = (Suite::weft(), Host::new());
+    let doctor = || Call::weft(&suite, &["doctor"]).on(&host);
+    call(&suite, &host, "ADD", &host.container()).ok();
+    host.sh(&format!(
+        "chmod 700 {0} {1}; true",
+        host.state_dir().display(),
+        host.data_dir().display()
+    ));
+    assert!(!doctor().stdout.contains("chmod 700"), "{:?}", doctor());
+    host.sh(&format!("chmod 777 {}", host.data_dir().display()));
+    assert!(doctor().stdout.contains("chmod 700"), "{:?}", doctor());
+}
+
 /// Every file of the state and data directories in turn is a FIFO, then a link to a file of somebody else's: calls end
 /// soon, and the other file is as it was.
 #[test]

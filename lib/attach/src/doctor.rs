@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ipnetwork::IpNetwork;
+use weft_cni::file::is_open_to_others;
 use weft_firewall::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
 use weft_kernel::link;
 use weft_node::{Host, WeftError};
@@ -19,6 +20,14 @@ use crate::steps::{host_access, router_advertisements, subnets};
 pub fn findings(host: &mut Host) -> Result<Vec<String>, WeftError> {
     let records = host.attachments()?;
     let mut found = dead(host, &records)?;
+    let directories = [host.store.dir().to_owned(), host.data_dir.clone()];
+    for directory in directories.iter().filter(|one| is_open_to_others(one)) {
+        let path = directory.display();
+        found.push(format!(
+            "{path}: other users than root can change what is in it, and so who reaches whom: chown root {path}; \
+             chmod 700 {path}"
+        ));
+    }
     if let Some(other) = host.store.other() {
         let left = other.read(|transaction| transaction.attachments())?.len();
         found.push(format!(

@@ -115,7 +115,7 @@ fn delete_matching(
 }
 
 /// By index: what has the name by now may be another one.
-fn delete_links(socket: &mut RouteSocket, links: &[Link]) -> Result<(), WeftError> {
+pub(crate) fn delete_links(socket: &mut RouteSocket, links: &[Link]) -> Result<(), WeftError> {
     let mut batch = Batch::new();
     for link in links {
         link::delete_index(link.index, &mut batch);

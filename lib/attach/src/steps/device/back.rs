@@ -10,6 +10,7 @@ use weft_node::{Host, WeftError, namespaces};
 use weft_store::{AttachmentRecord, DeviceRecord, SharedObject};
 
 use super::identity::{self, free_name};
+use crate::steps::child::delete_links;
 
 /// Brings the interface back as it was, wherever it is. One that is nowhere went with its
 /// namespace, as virtual ones do.
@@ -74,23 +75,14 @@ fn bring_from(netns: &NetNs, home: &NetNs, device: &DeviceRecord) -> Result<bool
 /// Deletes the interfaces that the container has made on the one that goes home, as far as they are with it: they
 /// would go on sending and taking in by it.
 fn delete_what_sits_on(inside: &mut RouteSocket, there: &Link) -> Result<(), WeftError> {
-    let mut batch = Batch::new();
-    for one in link::list(inside)? {
-        let is_on_it = one.parent == Some(there.index)
+    let mut all = link::list(inside)?;
+    all.retain(|one| {
+        one.parent == Some(there.index)
             && one.peer_netns_id.is_none()
             && one.index != there.index
-            && one.kind.as_deref() != Some("veth");
-        if is_on_it {
-            link::delete_index(one.index, &mut batch);
-        }
-    }
-    for outcome in inside.send_all(batch)? {
-        outcome.or_else(|error| match error.is_absent() {
-            true => Ok(()),
-            false => Err(error),
-        })?;
-    }
-    Ok(())
+            && one.kind.as_deref() != Some("veth")
+    });
+    delete_links(inside, &all)
 }
 
 /// The interface on the host: where its names lead, else by looking at all there are.
@@ -262,8 +254,9 @@ fn restore(host: &mut Host, there: &Link, device: &DeviceRecord) -> Result<(), W
         mac: device.mac.filter(|mac| there.mac != Some(*mac)),
         mtu: (there.mtu != device.mtu).then_some(device.mtu),
         tx_queue_len: Some(device.tx_queue_len),
-        promiscuous: Some(device.promiscuous),
-        all_multicast: Some(device.all_multicast),
+        // A record of an earlier version has no flags but these.
+        promiscuous: device.flags.is_none().then_some(device.promiscuous),
+        all_multicast: device.flags.is_none().then_some(device.all_multicast),
         ..Change::default()
     }
     .apply(now, &mut batch);
