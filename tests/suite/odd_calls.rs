@@ -139,7 +139,10 @@ fn attachments_of_an_earlier_database_stay_and_go() {
     let is_collected = || ok(&weft(&net.suite, &net.host, &["gc"])).contains(ended.id());
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_collected() {
-        assert!(Instant::now() < deadline, "the dead container is not collected");
+        assert!(
+            Instant::now() < deadline,
+            "the dead container is not collected"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(is_closed());

@@ -123,7 +123,7 @@ impl Container {
 }
 
 /// cnitool's: the start of the SHA-512 of the absolute path.
-fn default_id(netns: &str) -> String {
+pub(crate) fn default_id(netns: &str) -> String {
     let absolute = std::path::absolute(Path::new(netns)).unwrap_or_else(|_| netns.into());
     let digest = Sha512::digest(absolute.display().to_string().as_bytes());
     let hex: String = digest

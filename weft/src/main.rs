@@ -7,12 +7,15 @@
 mod called;
 mod cni;
 mod config;
+mod container;
 mod doctor;
+mod endpoint;
 mod firewall;
 mod gc;
 mod links;
 mod log;
 mod network;
+mod operations;
 mod output;
 mod plugins;
 mod policy;
@@ -55,9 +58,12 @@ enum Command {
     /// List the plugins, and give the program the names by which runtimes call them
     #[command(subcommand)]
     Plugins(links::Verb),
-    /// Let closed networks reach each other
+    /// Make networks, look at them, join them with containers and each other, remove them
     #[command(subcommand)]
     Network(network::Verb),
+    /// Look at containers' interfaces in networks
+    #[command(subcommand)]
+    Endpoint(endpoint::Verb),
     /// Look into Weft's store, check it, make it anew
     #[command(subcommand)]
     Store(store::Verb),
@@ -77,7 +83,11 @@ fn main() -> ExitCode {
         Program::Plugin(plugin) => {
             let env = Env::read();
             log::start(&env);
-            weft_cni::run(plugin, &env)
+            let (code, completed) = weft_cni::run(plugin, &env);
+            if let Some(completed) = completed {
+                operations::note(plugin.name(), &env, completed);
+            }
+            code
         }
         Program::Unknown(error) => weft_cni::refuse(error),
         Program::CommandLine => command_line(),
@@ -94,6 +104,7 @@ fn command_line() -> ExitCode {
         Command::Gc => gc::run(),
         Command::Plugins(verb) => links::run(&verb),
         Command::Network(verb) => network::run(&verb),
+        Command::Endpoint(verb) => endpoint::run(&verb),
         Command::Store(verb) => store::run(&verb),
     };
     match outcome {

@@ -1,16 +1,34 @@
 //! Writing to the terminal. A reader that has gone away (`weft … | head`) is no error.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 /// Writes a line to standard output.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Writes a text that ends by itself.
+pub(crate) fn text(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes a line to standard error that is no failure.
+pub(crate) fn warning(text: &str) {
+    let _ = writeln!(std::io::stderr(), "weft: warning: {text}");
+}
+
 /// Writes an error and its causes to standard error, with what to do next if it is known.
 pub(crate) fn failure(error: &anyhow::Error) {
     let mut stderr = std::io::stderr();
-    if let Some(cni) = error.downcast_ref::<weft_cni::CniError>() {
+    let vnet = error.downcast_ref::<weft_vnet::VNetError>();
+    let within = vnet.and_then(|error| match error {
+        weft_vnet::VNetError::Cni(error) => Some(error),
+        _ => None,
+    });
+    if let Some(cni) = within.or_else(|| error.downcast_ref::<weft_cni::CniError>()) {
         let _ = writeln!(stderr, "weft: {} (code {})", cni.msg, cni.code);
         if !cni.details.is_empty() {
             let _ = writeln!(stderr, "hint: {}", cni.details);
@@ -18,4 +36,108 @@ pub(crate) fn failure(error: &anyhow::Error) {
     } else {
         let _ = writeln!(stderr, "weft: {error:#}");
     }
+}
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Format {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The same by the word that docker and podman have for it
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<FormatName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatName {
+    Table,
+    Json,
+}
+
+impl Format {
+    /// Prints JSON if that is wanted. Whether it is.
+    pub(crate) fn prints_json(self, value: &impl Serialize) -> anyhow::Result<bool> {
+        let is_json = self.json || self.format == Some(FormatName::Json);
+        if is_json {
+            line(&serde_json::to_string_pretty(value)?);
+        }
+        Ok(is_json)
+    }
+}
+
+/// How something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Good,
+    Bad,
+    Title,
+}
+
+/// Gives a text a colour, on a terminal that has any and unless NO_COLOR is set (<https://no-color.org/>).
+pub(crate) fn coloured(text: &str, mood: Mood) -> String {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    if !std::io::stdout().is_terminal() || is_set("NO_COLOR") || is_dumb {
+        return text.to_owned();
+    }
+    let code = match mood {
+        Mood::Good => 32,
+        Mood::Bad => 31,
+        Mood::Title => 1,
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// Rows with columns as wide as they need to be.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// With the titles of its columns.
+    pub(crate) fn new(titles: &[&str]) -> Self {
+        let titles = titles.iter().map(|&title| title.to_owned()).collect();
+        Self { rows: vec![titles] }
+    }
+
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let shown = |cell: String| {
+            if cell.is_empty() {
+                "-".to_owned()
+            } else {
+                cell
+            }
+        };
+        self.rows.push(cells.into_iter().map(shown).collect());
+    }
+
+    pub(crate) fn print(&self) {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for (number, row) in self.rows.iter().enumerate() {
+            let cells = row.iter().zip(&widths);
+            let text: String = cells
+                .map(|(cell, width)| format!("{cell:<width$}  "))
+                .collect();
+            match number {
+                0 => line(&coloured(text.trim_end(), Mood::Title)),
+                _ => line(text.trim_end()),
+            }
+        }
+    }
+}
+
+/// Labels, as one cell.
+pub(crate) fn labels(labels: &std::collections::BTreeMap<String, String>) -> String {
+    let all: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    all.join(",")
 }

@@ -7,6 +7,7 @@ mod undo;
 
 use ipnetwork::IpNetwork;
 use weft_cni::CniResult;
+use weft_cni::phases::{Phase, measure};
 use weft_cni::result::Interface;
 use weft_firewall::policy::{self, Policies};
 use weft_firewall::{connections, ruleset};
@@ -56,7 +57,10 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
     let link = kind.look(host, plan, &mut inside)?;
     let policies = Policies::read(host, kind.closed_network())?;
     let mut created = Created::default();
-    let recorded = match record(host, plan, &mut inside, &*link, &policies, &mut created) {
+    let recorded = measure(Phase::Address, || {
+        record(host, plan, &mut inside, &*link, &policies, &mut created)
+    });
+    let recorded = match recorded {
         Ok(recorded) => recorded,
         Err(error) => {
             drop(early);
@@ -97,7 +101,7 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
         inside: &mut inside,
         created: &mut created,
     };
-    let applied = apply(&*link, &mut making, settings);
+    let applied = apply(&*link, &mut making, settings, phase_of(plan));
     let applied = applied.and_then(|interfaces| {
         // What is wrong with another interface is no reason against this one.
         if let Err(error) = source_routes::ensure(&mut inside, siblings.iter()) {
@@ -116,7 +120,9 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
             if let Err(error) = link.await_carrier(host, &record) {
                 tracing::warn!(%error, "not known whether the interface passes packets yet");
             }
-            Ok(result(plan, &record, leased, interfaces))
+            Ok(measure(Phase::Dns, || {
+                result(plan, &record, leased, interfaces)
+            }))
         }
         Err(error) => Err(undo(host, plan, &record, created, Some(lock), error)),
     }
@@ -160,11 +166,19 @@ fn lock_links(host: &Host) -> Result<FileLock, WeftError> {
     Ok(host.store.named_lock(LINKS_LOCK, Sharing::Shared)?)
 }
 
+fn phase_of(plan: &Plan) -> Phase {
+    match plan.kind().bridge() {
+        Some(_) => Phase::Bridge,
+        None => Phase::Link,
+    }
+}
+
 /// Makes everything the record names. The rules are in force before the first link is up.
 fn apply(
     link: &dyn PreparedLink,
     making: &mut Making<'_>,
     settings: Settings<'_>,
+    phase: Phase,
 ) -> Result<Vec<Interface>, WeftError> {
     weft_firewall::add_elements(making.host, making.record)?;
     let record = making.record;
@@ -176,5 +190,5 @@ fn apply(
         let networks: Vec<IpNetwork> = record.addresses.iter().filter_map(whole).collect();
         connections::end_about(making.host, &networks)?;
     }
-    link.apply(making, settings)
+    measure(phase, || link.apply(making, settings))
 }

@@ -5,21 +5,43 @@ use std::io::{ErrorKind, Read, Write};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
 use crate::conf::NetConf;
 use crate::env::Env;
 use crate::error::{CniError, Code};
+use crate::id::NetworkName;
+use crate::phases::{self, Phase};
 use crate::plugin::{Plugin, Request};
 use crate::version::SpecVersion;
 
-/// Runs one verb of `plugin` with the process's environment and standard streams.
-pub fn run(plugin: &dyn Plugin, env: &Env) -> ExitCode {
+/// A verb that has been answered, for whoever keeps account of them.
+#[derive(Debug)]
+pub struct Completed {
+    /// `CNI_COMMAND`.
+    pub verb: String,
+    /// The network, if the configuration could be read.
+    pub network: Option<NetworkName>,
+    /// When it began.
+    pub began: SystemTime,
+    /// From there to the answer.
+    pub duration: Duration,
+    /// What was answered, if it was an error.
+    pub error: Option<CniError>,
+    /// Its parts.
+    pub phases: Vec<(Phase, Duration)>,
+}
+
+/// Runs one verb of `plugin` with the process's environment and standard streams. None where there was no verb.
+pub fn run(plugin: &dyn Plugin, env: &Env) -> (ExitCode, Option<Completed>) {
+    let (start, began) = (Instant::now(), SystemTime::now());
     let Some(command) = env.get("CNI_COMMAND").map(str::to_owned) else {
-        return banner(plugin);
+        return (banner(plugin), None);
     };
     let (input, read) = read_input();
+    let mut network = None;
     let outcome = match (command.as_str(), read) {
         ("VERSION", _) => Ok(Some(versions(&input))),
         (_, Err(error)) => Err(CniError::new(
@@ -36,10 +58,20 @@ pub fn run(plugin: &dyn Plugin, env: &Env) -> ExitCode {
                 trace = env.get("TRACEPARENT"),
             )
             .entered();
-            guarded(|| verb(plugin, command, env, &input))
+            guarded(|| verb(plugin, command, env, &input, &mut network))
         }
     };
-    finish(outcome, &input)
+    let error = outcome.as_ref().err().cloned();
+    let code = finish(outcome, &input);
+    let completed = Completed {
+        verb: command,
+        network,
+        began,
+        duration: start.elapsed(),
+        error,
+        phases: phases::take(),
+    };
+    (code, Some(completed))
 }
 
 /// Answers a runtime that no plugin can be run for, in the version that it speaks.
@@ -96,6 +128,7 @@ fn verb(
     command: &str,
     env: &Env,
     input: &[u8],
+    network: &mut Option<NetworkName>,
 ) -> Result<Option<Value>, CniError> {
     let required = required_variables(command).ok_or_else(|| {
         CniError::new(
@@ -110,6 +143,7 @@ fn verb(
     }
     let conf = NetConf::parse(input)?;
     let version = conf.version;
+    *network = Some(conf.name.clone());
     refuse_verb_before_its_version(command, version)?;
     // The process ends with the verb: a configuration of a thousand ports is not taken apart piece by piece before.
     let request = ManuallyDrop::new(Request {

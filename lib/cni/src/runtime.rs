@@ -9,4 +9,4 @@ mod conflist;
 
 pub use cache::{CachedAttachment, ResultCache};
 pub use chain::{Network, Sandbox};
-pub use conflist::{ConfList, load};
+pub use conflist::{ConfList, configuration_files, load};

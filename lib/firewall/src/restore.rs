@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use weft_cni::phases::measure;
 use weft_kernel::nft::{Batch, Element, Exclusive, NftSocket, Set, SetKind, Table};
 use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, RULESET_LOCK, Sharing};
@@ -17,9 +18,13 @@ use crate::ruleset::{self, Added, BySet, NAT, Present, TABLES, is_member_set};
 /// # Errors
 /// [`WeftError::Conflict`] if a key is that of an attachment that lives; the stores' and the kernel's.
 pub fn add_elements(host: &mut Host, record: &AttachmentRecord) -> Result<(), WeftError> {
-    match ruleset::add_elements(host, record)? {
+    let mut add = || match ruleset::add_elements(host, record)? {
         Added::All => Ok(()),
         Added::TablesMissing => restore(host, Some(record)),
+    };
+    match ruleset::phase_of(&[record]) {
+        Some(phase) => measure(phase, add),
+        None => add(),
     }
 }
 

@@ -28,6 +28,7 @@ pub use apply::{
 };
 pub(crate) use apply::{SWAP_ATTEMPTS, add_interval, elements_of, require_weft};
 pub(crate) use by_set::BySet;
+pub(crate) use elements::phase_of;
 pub use elements::{
     Guarded, Untranslated, addresses_in, element, endpoint_elements, is_translation,
     network_elements,

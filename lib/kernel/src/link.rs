@@ -2,6 +2,7 @@
 //! them.
 
 mod change;
+mod counters;
 mod travel;
 mod veth;
 
@@ -14,6 +15,7 @@ pub use change::{
     Change, delete, delete_group, delete_index, remove_xdp, set_alias, set_controller, set_down,
     set_flags, set_group, set_mac, set_promiscuous, set_up,
 };
+pub use counters::{Counters, all_counters, counters};
 pub use travel::{add_alternative_name, move_to, remove_alternative_name, rename};
 pub use veth::VethPair;
 

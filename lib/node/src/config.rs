@@ -24,6 +24,8 @@ pub struct HostConfig {
     pub backend: BackendKind,
     /// How long locks are waited for.
     pub lock_timeout: Duration,
+    /// Whether calls are counted in the operations file.
+    pub metrics_enabled: bool,
 }
 
 impl Default for HostConfig {
@@ -34,6 +36,7 @@ impl Default for HostConfig {
             policy_dir: "/etc/weft/policies.d".into(),
             backend: BackendKind::Redb,
             lock_timeout: Duration::from_secs(30),
+            metrics_enabled: true,
         }
     }
 }
@@ -44,6 +47,8 @@ impl Default for HostConfig {
 struct File {
     #[serde(default)]
     host: Table,
+    #[serde(default)]
+    vnet: NetworkDefaults,
 }
 
 /// The table `[host]`.
@@ -57,6 +62,37 @@ struct Table {
     lock_timeout_seconds: Option<u64>,
 }
 
+/// The table `[vnet]`: what networks are like that are made by command. Meanings and defaults are the network
+/// manager's, in weft-vnet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkDefaults {
+    /// The kind of interface.
+    pub default_driver: Option<String>,
+    /// How closed a network is.
+    pub default_isolation: Option<String>,
+    /// Whether networks have IPv6 addresses too.
+    pub ipv6_enabled: Option<bool>,
+    /// What subnets are taken from.
+    pub default_subnet: Option<String>,
+    /// The same for IPv6.
+    pub default_subnet_v6: Option<String>,
+    /// How many networks there may be.
+    pub max_networks: Option<usize>,
+    /// Whether calls are counted in the operations file.
+    pub metrics_enabled: Option<bool>,
+}
+
+impl NetworkDefaults {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// As [`HostConfig::read`].
+    pub fn read(env: &Env) -> Result<Self, CniError> {
+        Ok(read_file(&env.config_file())?.vnet)
+    }
+}
+
 impl HostConfig {
     /// Reads environment and file. A variable counts before the file's key.
     ///
@@ -64,7 +100,8 @@ impl HostConfig {
     /// Code 4 for a variable, code 7 for a file that cannot be understood, with line and key; code 5 for one that
     /// cannot be read. Nothing falls back to a default then: another store is another host.
     pub fn read(env: &Env) -> Result<Self, CniError> {
-        let table = read_file(&env.config_file())?.host;
+        let file = read_file(&env.config_file())?;
+        let table = file.host;
         let default = Self::default();
         let path = |name: &str, key: Option<PathBuf>, default: PathBuf| {
             env.get(name).map(PathBuf::from).or(key).unwrap_or(default)
@@ -86,6 +123,7 @@ impl HostConfig {
             policy_dir: path("WEFT_POLICY_DIR", table.policy_dir, default.policy_dir),
             backend,
             lock_timeout: lock_timeout.or(of_file).unwrap_or(default.lock_timeout),
+            metrics_enabled: (file.vnet.metrics_enabled).unwrap_or(default.metrics_enabled),
         };
         config.require_absolute()?;
         Ok(config)

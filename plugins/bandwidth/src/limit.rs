@@ -10,6 +10,7 @@ use weft_attach::chained::Ends;
 use weft_attach::chained::record::{foreign, recorded, take_back, undo};
 use weft_attach::steps::bandwidth::{limit_receiving, limits_receiving, remove};
 use weft_attach::{Differences, require_prev_result};
+use weft_cni::phases::{Phase, measure};
 use weft_cni::{CniResult, Request};
 use weft_firewall::ruleset::{self, Limits};
 use weft_kernel::netlink::{Batch, RouteSocket};
@@ -110,7 +111,10 @@ pub(crate) fn add(
         record.set_addition(Addition::Limits(bandwidth.clone()));
         Ok(transaction.replace_attachment(&record)?)
     })?;
-    if let Err(error) = apply(host, &mut inside, &ends, &part, wanted) {
+    let applied = measure(Phase::Settings, || {
+        apply(host, &mut inside, &ends, &part, wanted)
+    });
+    if let Err(error) = applied {
         part.netns = Some(netns);
         // Removing takes it for itself.
         drop(lock);

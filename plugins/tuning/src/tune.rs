@@ -7,6 +7,7 @@ use weft_attach::chained::Ends;
 use weft_attach::chained::record::{foreign, recorded, withdraw};
 use weft_attach::steps::tuning::{originals, restore, share_originals};
 use weft_attach::{Differences, Sysctls, require_prev_result};
+use weft_cni::phases::{Phase, measure};
 use weft_cni::{CniResult, Mac, Request};
 use weft_kernel::link::{self, Change};
 use weft_kernel::netlink::Batch;
@@ -107,7 +108,10 @@ pub(crate) fn add(
         transaction.replace_attachment(&record)?;
         Ok::<_, StoreError>(record)
     })?;
-    if let Err(error) = apply(host, &mut inside, target.as_ref(), wanted) {
+    let applied = measure(Phase::Settings, || {
+        apply(host, &mut inside, target.as_ref(), wanted)
+    });
+    if let Err(error) = applied {
         // What an earlier call has set stays.
         let put_back = |record: &mut AttachmentRecord| {
             record.take_settings();

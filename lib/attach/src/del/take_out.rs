@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use weft_cni::phases::{Phase, measure};
 use weft_firewall::ruleset;
 use weft_node::{Host, WeftError};
 use weft_store::{
@@ -34,15 +35,17 @@ pub(crate) fn take_out<T>(
     WeftError::collect("taking back what was added", errors)?;
     let mut removed = known;
     for _ in 0..ATTEMPTS {
-        let outcome = host.store.write(|transaction| {
-            let missed: Vec<AttachmentRecord> = named(transaction)?
-                .iter()
-                .filter_map(|now| without(now, &removed))
-                .collect();
-            if missed.is_empty() {
-                return forget(transaction).map(Ok);
-            }
-            Ok::<_, StoreError>(Err(missed))
+        let outcome = measure(Phase::Address, || {
+            host.store.write(|transaction| {
+                let missed: Vec<AttachmentRecord> = named(transaction)?
+                    .iter()
+                    .filter_map(|now| without(now, &removed))
+                    .collect();
+                if missed.is_empty() {
+                    return forget(transaction).map(Ok);
+                }
+                Ok::<_, StoreError>(Err(missed))
+            })
         });
         match outcome? {
             Ok(done) => return Ok(done),

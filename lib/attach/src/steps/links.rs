@@ -6,6 +6,7 @@
 //!
 //! Why it is so: docs/decisions/calls.md.
 
+use weft_cni::phases::{Phase, measure};
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::Batch;
 use weft_node::{Host, WeftError};
@@ -42,6 +43,10 @@ pub(crate) fn present(host: &mut Host, names: &[String]) -> Result<Vec<Link>, We
 
 /// Deletes links by name; absent ones are no error. They are gone when this returns.
 pub(crate) fn delete(host: &mut Host, names: &[String]) -> Result<(), WeftError> {
+    measure(Phase::Bridge, || delete_all(host, names))
+}
+
+fn delete_all(host: &mut Host, names: &[String]) -> Result<(), WeftError> {
     let links = present(host, names)?;
     let mut batch = Batch::new();
     let group = match links.as_slice() {

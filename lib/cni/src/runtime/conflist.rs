@@ -56,7 +56,11 @@ pub fn load(dir: &Path, name: &str, newest: SpecVersion) -> Result<ConfList, Cni
     }))
 }
 
-fn configuration_files(dir: &Path) -> Result<Vec<PathBuf>, CniError> {
+/// The files of a directory that can be a network's, by their names: runtimes take them in this order.
+///
+/// # Errors
+/// Code 5 if the directory cannot be read.
+pub fn configuration_files(dir: &Path) -> Result<Vec<PathBuf>, CniError> {
     let entries = fs::read_dir(dir)
         .map_err(|error| CniError::new(Code::Io, format!("{}: {error}", dir.display())))?;
     let wanted = |path: &PathBuf| {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use weft_cni::Mac;
+use weft_cni::phases::Phase;
 use weft_kernel::nft::{Element, Set, owner_mark};
 use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
@@ -118,6 +119,27 @@ pub fn is_translation(element: &NftRecord) -> bool {
     [MASQ4, MASQ6, SNAT4, SNAT6]
         .iter()
         .any(|set| set.name == element.set)
+}
+
+/// What the elements of records are for, as the operations file names it.
+pub(crate) fn phase_of(records: &[&AttachmentRecord]) -> Option<Phase> {
+    let is_nat =
+        |element: &&NftRecord| is_translation(element) || super::published::is_published(element);
+    let all = || {
+        records.iter().flat_map(|record| {
+            let shared = record.shared.iter().filter_map(SharedObject::nft_element);
+            record.nft.iter().chain(shared)
+        })
+    };
+    match (
+        all().any(|one| is_nat(&one)),
+        !all().all(|one| is_nat(&one)),
+    ) {
+        (true, true) => Some(Phase::FirewallAndNat),
+        (true, false) => Some(Phase::Nat),
+        (false, true) => Some(Phase::Firewall),
+        (false, false) => None,
+    }
 }
 
 /// The addresses that an attachment's own elements name: what the host knows of it, whatever the container says.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
+use weft_cni::phases::measure;
 use weft_cni::{AttachmentId, CniResult};
 use weft_kernel::nft::{Batch, Element, NftSocket};
 use weft_node::names::owner;
@@ -11,6 +12,7 @@ use weft_store::{AttachmentRecord, NftRecord, SharedObject};
 
 use super::apply::{SWAP_ATTEMPTS, all_sets, is_same};
 use super::by_set::BySet;
+use super::elements::phase_of;
 use super::elements::{Guarded, element, endpoint_elements, record_of};
 use crate::ruleset::Masquerade;
 
@@ -58,7 +60,11 @@ pub fn remove_elements(host: &mut Host, records: &[&AttachmentRecord]) -> Result
     if elements.is_empty() {
         return Ok(());
     }
-    remove_owned(host.nft()?, &elements)
+    let nft = host.nft()?;
+    match phase_of(records) {
+        Some(phase) => measure(phase, || remove_owned(nft, &elements)),
+        None => remove_owned(nft, &elements),
+    }
 }
 
 /// Removes the elements that an attachment without a record may have: those of the addresses and

@@ -1,0 +1,200 @@
+//! Making and removing endpoints: a network's plugins, run as a runtime does.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use weft_attach::del::{Target, detach_container};
+use weft_cni::runtime::{ConfList, Sandbox};
+use weft_cni::{CniError, CniResult, Code, ContainerId, IfName, NetworkName};
+use weft_kernel::netlink::RouteSocket;
+use weft_kernel::{NetNs, link};
+use weft_node::WeftError;
+
+use crate::endpoint::Endpoint;
+use crate::error::VNetError;
+use crate::network::VirtualNetwork;
+use crate::request::EndpointRequest;
+use crate::vnet_manager::VNetManager;
+
+impl VNetManager {
+    /// Attaches a container to a network, given by name or id.
+    ///
+    /// # Errors
+    /// A plugin's; everything that the others have done is undone then.
+    pub fn create_endpoint(
+        &mut self,
+        network: &str,
+        request: &EndpointRequest,
+    ) -> Result<Endpoint, VNetError> {
+        let network = self.network(network)?;
+        let mut file = self.find_file(&network.name)?;
+        let interface_name = match &request.interface_name {
+            Some(name) => name.clone(),
+            None => free_interface(&request.netns)?,
+        };
+        let sandbox = sandbox(request, interface_name, &network, &file.list);
+        if !request.labels.is_empty() {
+            put_labels(&mut file.list, request);
+        }
+        let chain = self.chain(&file);
+        if let Err(error) = chain.add(&sandbox) {
+            let undone = chain.del(&sandbox);
+            return Err(with_failure_of_undoing(error, undone.err()).into());
+        }
+        let all = self.endpoints()?.into_iter();
+        let is_new = |one: &Endpoint| {
+            one.network == network.name
+                && one.container_id == sandbox.container_id
+                && one.interface_name == sandbox.ifname
+        };
+        all.into_iter().find(is_new).ok_or_else(|| {
+            let text = format!(
+                "{} is attached to {}, whose plugins keep no record in Weft's store: weft cni check {} shows it",
+                sandbox.container_id, network.name, network.name
+            );
+            CniError::new(Code::UnknownContainer, text).into()
+        })
+    }
+
+    /// Detaches an endpoint, given as in [`Self::endpoint`].
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn remove_endpoint(&mut self, text: &str) -> Result<Endpoint, VNetError> {
+        let endpoint = self.endpoint(text)?;
+        self.detach(&endpoint)?;
+        Ok(endpoint)
+    }
+
+    /// Detaches by the network's plugins; where its configuration is gone, by the record.
+    pub(crate) fn detach(&mut self, endpoint: &Endpoint) -> Result<(), VNetError> {
+        let netns = endpoint
+            .netns
+            .as_ref()
+            .map(|path| path.display().to_string());
+        match self.find_file(&endpoint.network) {
+            Ok(file) => {
+                let sandbox = Sandbox {
+                    container_id: endpoint.container_id.clone(),
+                    netns: netns.unwrap_or_default(),
+                    ifname: endpoint.interface_name.clone(),
+                    ..Sandbox::default()
+                };
+                Ok(self.chain(&file).del(&sandbox)?)
+            }
+            Err(VNetError::UnknownNetwork { .. }) => {
+                let invalid = |error: weft_cni::id::InvalidName| {
+                    CniError::new(Code::InvalidConfig, error.to_string())
+                };
+                let network = NetworkName::try_from(endpoint.network.as_str()).map_err(invalid)?;
+                let container =
+                    ContainerId::try_from(endpoint.container_id.as_str()).map_err(invalid)?;
+                let ifname = IfName::try_from(endpoint.interface_name.as_str()).map_err(invalid)?;
+                let target = Target {
+                    network: &network,
+                    container: &container,
+                    ifname: Some(&ifname),
+                    netns: netns.as_deref(),
+                    input: &[],
+                };
+                Ok(detach_container(
+                    &mut self.host,
+                    target,
+                    &CniResult::default(),
+                )?)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What a runtime would say of the container. Addresses and MAC go the way that the plugins ask for them.
+fn sandbox(
+    request: &EndpointRequest,
+    ifname: String,
+    network: &VirtualNetwork,
+    list: &ConfList,
+) -> Sandbox {
+    let mut args = vec!["IgnoreUnknown=1".to_owned()];
+    args.extend(
+        request
+            .name
+            .iter()
+            .map(|name| format!("K8S_POD_NAME={name}")),
+    );
+    let mut capability_args = request.capability_args.clone();
+    if !request.ip_addresses.is_empty() {
+        let prefixes = [network.cidr, network.cidr_v6].into_iter().flatten();
+        let with_prefix = |ip: &std::net::IpAddr| {
+            let subnet = prefixes.clone().find(|one| one.contains(*ip));
+            let length = subnet.map_or(if ip.is_ipv4() { 32 } else { 128 }, |one| one.prefix());
+            format!("{ip}/{length}")
+        };
+        match takes(list, "ips") {
+            true => {
+                let ips: Vec<String> = request.ip_addresses.iter().map(with_prefix).collect();
+                capability_args.insert("ips".to_owned(), json!(ips));
+            }
+            false => args.extend(request.ip_addresses.iter().map(|ip| format!("IP={ip}"))),
+        }
+    }
+    if let Some(mac) = &request.mac_address {
+        match takes(list, "mac") {
+            true => {
+                capability_args.insert("mac".to_owned(), mac.to_string().into());
+            }
+            false => args.push(format!("MAC={mac}")),
+        }
+    }
+    Sandbox {
+        container_id: request.container_id.clone(),
+        netns: request.netns.display().to_string(),
+        ifname,
+        args: args.join(";"),
+        capability_args,
+    }
+}
+
+fn takes(list: &ConfList, capability: &str) -> bool {
+    let takes = |plugin: &Map<String, Value>| {
+        let declared = plugin
+            .get("capabilities")
+            .and_then(|all| all.get(capability));
+        declared.and_then(Value::as_bool) == Some(true)
+    };
+    list.plugins.iter().any(takes)
+}
+
+/// As CONVENTIONS.md has labels: `args.cni.labels` of each plugin.
+fn put_labels(list: &mut ConfList, request: &EndpointRequest) {
+    let labels = request.labels.iter();
+    let labels: Vec<Value> = labels
+        .map(|(key, value)| json!({"key": key, "value": value}))
+        .collect();
+    for plugin in &mut list.plugins {
+        let args = plugin.entry("args").or_insert_with(|| json!({}));
+        args["cni"]["labels"] = labels.clone().into();
+    }
+}
+
+/// The first of eth0, eth1 and so on that a namespace does not have.
+fn free_interface(path: &Path) -> Result<String, VNetError> {
+    const MOST: u32 = 1000;
+    let netns = NetNs::open(path).map_err(WeftError::from)?;
+    let home = NetNs::current().map_err(WeftError::from)?;
+    let mut socket = RouteSocket::open_in(&netns, &home).map_err(WeftError::from)?;
+    let links = link::list(&mut socket).map_err(WeftError::from)?;
+    let mut names = (0..MOST).map(|number| format!("eth{number}"));
+    let found = names.find(|name| links.iter().all(|link| link.name != *name));
+    found.ok_or_else(|| VNetError::Invalid {
+        what: path.display().to_string(),
+        why: format!("has {MOST} interfaces already"),
+    })
+}
+
+fn with_failure_of_undoing(mut error: CniError, undoing: Option<CniError>) -> CniError {
+    if let Some(undoing) = undoing {
+        error.msg = format!("{}; and while undoing it: {undoing}", error.msg);
+    }
+    error
+}

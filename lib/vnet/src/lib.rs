@@ -1,0 +1,44 @@
+//! Networks and endpoints as people think of them.
+//!
+//! A network is a CNI configuration, which every runtime reads, and a file with what that cannot hold. [`VNetManager`]
+//! makes, lists, changes and removes networks, attaches containers to them by running their plugins as a runtime does,
+//! and shows what is there. Networks that were written by hand or by Podman are networks too.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/connect.rs")]
+//! ```
+//!
+//! Why it is so: docs/decisions/networks.md.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+mod attach;
+mod catalogue;
+mod compose;
+mod config;
+mod create;
+mod driver;
+mod endpoint;
+mod error;
+mod isolation;
+mod live;
+mod network;
+mod remove;
+mod request;
+mod state;
+mod subnets;
+mod topology;
+mod vnet_manager;
+
+pub use config::VNetConfig;
+pub use create::Made;
+pub use driver::DriverType;
+pub use endpoint::Endpoint;
+pub use error::VNetError;
+pub use isolation::IsolationMode;
+pub use live::{EndpointState, InterfaceState, Traffic, Verdict};
+pub use network::VirtualNetwork;
+pub use remove::Removed;
+pub use request::{EndpointRequest, IpRange, NetworkRequest, NetworkUpdate};
+pub use topology::{Connected, Reach};
+pub use vnet_manager::{Places, VNetManager};
