@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building and testing need and Rust's standard library for musl,
-# and unpacks the kernel of the virtual machine; does nothing if they are there. Further packages can
+# and unpacks the kernel of the virtual machine and promtool; does nothing if they are there. Further packages can
 # be named.
 set -euo pipefail
 
@@ -44,3 +44,4 @@ elif target=$(scripts/target.sh 2>/dev/null) && [[ $target != *-musl ]]; then
     echo "rustup cannot install $musl; going on without" >&2
 fi
 scripts/vm-kernel.sh
+scripts/promtool.sh

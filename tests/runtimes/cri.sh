@@ -46,7 +46,11 @@ make_image
 must "image" ctr -n k8s.io image import "$WEFT_RT_TMP/image.tar"
 check_soon "the node's network is ready" cri status
 
+# A network beside the node's own is never the pods'.
+must "another network" /opt/cni/bin/weft network create other
 pod warm
+check "the pod is in the node's network" equal "networks" "$(/opt/cni/bin/weft endpoint ls --network other --quiet)" ""
+check "the other network goes" /opt/cni/bin/weft network rm other
 check "stop" cri stop "$POD"
 leak_warm
 

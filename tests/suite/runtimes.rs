@@ -50,6 +50,11 @@ fn podman_publishes_ports_of_a_container_in_two_networks() {
 }
 
 #[test]
+fn podman_uses_networks_that_weft_has_made() {
+    checks("networks.sh", "weft-v4.conflist", false);
+}
+
+#[test]
 fn podman_runs_containers_on_a_macvlan() {
     checks("podman.sh", "weft-macvlan.conflist", false);
 }

@@ -55,7 +55,7 @@ pub(crate) struct NetworkArguments {
     #[arg(long, env = "CNI_PATH", default_value = "/opt/cni/bin")]
     path: String,
     /// Directory of the result cache
-    #[arg(long, default_value = "/var/lib/cni")]
+    #[arg(long, env = "WEFT_CACHE_DIR", default_value = "/var/lib/cni")]
     cache_dir: PathBuf,
     /// Play a runtime that knows no newer version than this
     #[arg(long, value_name = "VERSION")]

@@ -1,48 +1,107 @@
 //! `weft doctor`: what on this host keeps containers from working, and what to do.
 
-use anyhow::{Result, bail};
-use weft_attach::doctor::findings;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use weft_attach::doctor::{Finding, Symptom};
 use weft_cni::CniError;
 use weft_firewall::differences::differences;
 use weft_firewall::policy::read_files;
 use weft_node::Host;
 
-use crate::cni::environment;
-use crate::output;
+use crate::network::manager;
+use crate::output::{self, Format, Mood, coloured};
 
-pub(crate) fn run() -> Result<()> {
-    let mut host = Host::of_environment(&environment())?;
-    let mut found: Vec<String> = Vec::new();
+/// Look for what keeps containers from working, and say what to do. The exit status is 1 if something is found.
+///
+/// Example: weft doctor
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    format: Format,
+}
+
+pub(crate) fn run(doctor: &Doctor) -> Result<ExitCode> {
+    let mut vnet = manager()?;
+    let mut found = state(&mut vnet.host);
+    // What cannot be looked at does not hide the rest.
+    match weft_attach::doctor::findings(&mut vnet.host) {
+        Ok(list) => found.extend(list),
+        Err(error) => found.push(Finding::new(Symptom::State, CniError::from(error).msg)),
+    }
+    match vnet.findings() {
+        Ok(list) => found.extend(list),
+        Err(error) => found.push(Finding::new(Symptom::State, error.to_string())),
+    }
+    found.sort_by_key(|one| one.symptom);
+    found.dedup();
+    let code = match found.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
+    let shown: Vec<_> = found
+        .iter()
+        .map(|one| json!({"symptom": one.symptom.name(), "text": one.text}))
+        .collect();
+    if doctor.format.prints_json(&shown)? {
+        return Ok(code);
+    }
+    let mut last = None;
+    for finding in &found {
+        if last != Some(finding.symptom) {
+            output::line(&coloured(
+                &format!("{}:", finding.symptom.name()),
+                Mood::Title,
+            ));
+            last = Some(finding.symptom);
+        }
+        output::line(&format!("  {}", finding.text));
+    }
+    match found.len() {
+        0 => output::line("nothing found"),
+        1 => output::line("1 finding"),
+        count => output::line(&format!("{count} findings")),
+    }
+    Ok(code)
+}
+
+/// The store, the rules of the host, the rules in the kernel.
+fn state(host: &mut Host) -> Vec<Finding> {
+    let mut found = Vec::new();
     let store = host.store.read(|transaction| transaction.findings());
     match store {
-        Ok(list) => found.extend(
-            list.into_iter()
-                .map(|one| format!("store: {}: weft store rebuild makes it anew", one.text)),
-        ),
-        Err(error) => found.push(CniError::from(weft_node::WeftError::from(error)).msg),
+        Ok(list) => found.extend(list.into_iter().map(|one| {
+            let text = format!("store: {}: weft store rebuild makes it anew", one.text);
+            Finding::new(Symptom::State, text)
+        })),
+        Err(error) => {
+            let error = CniError::from(weft_node::WeftError::from(error));
+            found.push(Finding::new(Symptom::Attachment, error.msg));
+        }
     }
     if let Err(error) = read_files(&host.policy_dir) {
-        found.push(format!("policies: {}: weft policy check", error.msg));
+        let text = format!("policies: {}: weft policy check", error.msg);
+        found.push(Finding::new(Symptom::Attachment, text));
     }
-    match differences(&mut host) {
-        Ok(list) if !list.is_empty() => found.push(format!(
-            "nf_tables: {} differences to what should be: weft firewall diff shows them, weft \
-             firewall reload puts them right",
-            list.len()
-        )),
+    match differences(host) {
+        Ok(list) if !list.is_empty() => {
+            let text = format!(
+                "nf_tables: {} differences to what should be: weft firewall diff shows them, weft firewall reload puts \
+                 them right",
+                list.len()
+            );
+            found.push(Finding::new(Symptom::BetweenContainers, text));
+        }
         Ok(_) => {}
-        Err(error) => found.push(format!("nf_tables: {error}")),
+        Err(error) => {
+            let text = format!(
+                "nf_tables: {error}: without nf_tables (module nf_tables, CONFIG_NF_TABLES) networks cannot be closed or \
+                 masqueraded"
+            );
+            found.push(Finding::new(Symptom::NetworkCreation, text));
+        }
     }
-    match findings(&mut host) {
-        Ok(list) => found.extend(list),
-        Err(error) => found.push(CniError::from(error).msg),
-    }
-    for finding in &found {
-        output::line(finding);
-    }
-    if !found.is_empty() {
-        bail!("{} findings", found.len());
-    }
-    output::line("nothing found");
-    Ok(())
+    found
 }

@@ -1,16 +1,34 @@
 //! `weft gc`: what dead containers have left, of every network.
 
 use anyhow::Result;
-use weft_attach::gc_all;
-use weft_cni::CniError;
-use weft_node::Host;
+use clap::Args;
 
-use crate::cni::environment;
+use crate::network::manager;
 use crate::output;
 
-pub(crate) fn run() -> Result<()> {
-    let mut host = Host::of_environment(&environment())?;
-    let ended = gc_all(&mut host).map_err(CniError::from)?;
+/// End what dead containers have left, of every network, with or without its configuration.
+///
+/// Runtimes rarely call GC themselves: contrib/systemd has a timer.
+///
+/// Example: weft gc --dry-run
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only say what would end
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(gc: &Gc) -> Result<()> {
+    let mut vnet = manager()?;
+    if gc.dry_run {
+        let dead = vnet.garbage()?;
+        for record in &dead {
+            output::line(&format!("dead: {}", record.id));
+        }
+        output::line(&format!("{} dead attachments would end", dead.len()));
+        return Ok(());
+    }
+    let ended = vnet.collect_garbage()?;
     for record in &ended {
         output::line(&format!("ended {}", record.id));
         if let Some(delegate) = &record.delegate {

@@ -12,14 +12,19 @@ mod doctor;
 mod endpoint;
 mod firewall;
 mod gc;
+mod lease;
 mod links;
 mod log;
+mod manual;
+mod metrics;
 mod network;
 mod operations;
+mod ops;
 mod output;
 mod plugins;
 mod policy;
 mod reference;
+mod status;
 mod store;
 
 use std::process::ExitCode;
@@ -51,10 +56,8 @@ enum Command {
     /// Show what is closed to whom; compare the kernel with it, and put it right
     #[command(subcommand)]
     Firewall(firewall::Verb),
-    /// Look for what keeps containers from working, and say what to do
-    Doctor,
-    /// End what dead containers have left, of every network, with or without its configuration
-    Gc,
+    Doctor(doctor::Doctor),
+    Gc(gc::Gc),
     /// List the plugins, and give the program the names by which runtimes call them
     #[command(subcommand)]
     Plugins(links::Verb),
@@ -64,6 +67,14 @@ enum Command {
     /// Look at containers' interfaces in networks
     #[command(subcommand)]
     Endpoint(endpoint::Verb),
+    /// Look at leased addresses
+    #[command(subcommand)]
+    Lease(lease::Verb),
+    Status(status::Status),
+    Ops(ops::Ops),
+    Metrics(metrics::Metrics),
+    Completions(manual::Completions),
+    Man(manual::Man),
     /// Look into Weft's store, check it, make it anew
     #[command(subcommand)]
     Store(store::Verb),
@@ -100,15 +111,28 @@ fn command_line() -> ExitCode {
         Command::Config(verb) => config::run(&verb),
         Command::Policy(verb) => policy::run(&verb),
         Command::Firewall(verb) => firewall::run(&verb),
-        Command::Doctor => doctor::run(),
-        Command::Gc => gc::run(),
+        Command::Doctor(doctor) => return finish(doctor::run(&doctor)),
+        Command::Gc(gc) => gc::run(&gc),
         Command::Plugins(verb) => links::run(&verb),
         Command::Network(verb) => network::run(&verb),
         Command::Endpoint(verb) => endpoint::run(&verb),
+        Command::Lease(verb) => lease::run(&verb),
+        Command::Status(status) => return finish(status::run(&status)),
+        Command::Ops(ops) => ops::run(&ops),
+        Command::Metrics(metrics) => metrics::run(&metrics),
+        Command::Completions(wanted) => {
+            manual::completions(&wanted);
+            Ok(())
+        }
+        Command::Man(wanted) => manual::man(&wanted),
         Command::Store(verb) => store::run(&verb),
     };
+    finish(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn finish(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::failure(&error);
             ExitCode::FAILURE

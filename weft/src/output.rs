@@ -23,12 +23,11 @@ pub(crate) fn warning(text: &str) {
 /// Writes an error and its causes to standard error, with what to do next if it is known.
 pub(crate) fn failure(error: &anyhow::Error) {
     let mut stderr = std::io::stderr();
-    let vnet = error.downcast_ref::<weft_vnet::VNetError>();
-    let within = vnet.and_then(|error| match error {
-        weft_vnet::VNetError::Cni(error) => Some(error),
-        _ => None,
-    });
-    if let Some(cni) = within.or_else(|| error.downcast_ref::<weft_cni::CniError>()) {
+    let mut cni = error.downcast_ref::<weft_cni::CniError>();
+    if let Some(weft_vnet::VNetError::Cni(within)) = error.downcast_ref() {
+        cni = Some(within);
+    }
+    if let Some(cni) = cni {
         let _ = writeln!(stderr, "weft: {} (code {})", cni.msg, cni.code);
         if !cni.details.is_empty() {
             let _ = writeln!(stderr, "hint: {}", cni.details);

@@ -13,6 +13,8 @@ pub enum Kind {
     Gauge,
     /// Counts by upper ends, a count and a sum.
     Histogram,
+    /// A count and a sum.
+    Summary,
     /// Without a TYPE line.
     Untyped,
 }
@@ -23,6 +25,7 @@ impl Kind {
             Self::Counter => Some("counter"),
             Self::Gauge => Some("gauge"),
             Self::Histogram => Some("histogram"),
+            Self::Summary => Some("summary"),
             Self::Untyped => None,
         }
     }

@@ -57,10 +57,7 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
     let link = kind.look(host, plan, &mut inside)?;
     let policies = Policies::read(host, kind.closed_network())?;
     let mut created = Created::default();
-    let recorded = measure(Phase::Address, || {
-        record(host, plan, &mut inside, &*link, &policies, &mut created)
-    });
-    let recorded = match recorded {
+    let recorded = match record(host, plan, &mut inside, &*link, &policies, &mut created) {
         Ok(recorded) => recorded,
         Err(error) => {
             drop(early);
@@ -120,9 +117,7 @@ fn add_once(host: &mut Host, plan: &Plan) -> Result<CniResult, WeftError> {
             if let Err(error) = link.await_carrier(host, &record) {
                 tracing::warn!(%error, "not known whether the interface passes packets yet");
             }
-            Ok(measure(Phase::Dns, || {
-                result(plan, &record, leased, interfaces)
-            }))
+            Ok(result(plan, &record, leased, interfaces))
         }
         Err(error) => Err(undo(host, plan, &record, created, Some(lock), error)),
     }

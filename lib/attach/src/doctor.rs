@@ -1,51 +1,110 @@
 //! What on the host keeps containers from working that no single call would notice.
 
-use std::collections::BTreeSet;
+mod bridges;
+mod ports;
+mod routes;
 
 use ipnetwork::IpNetwork;
 use weft_cni::file::is_open_to_others;
 use weft_firewall::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
-use weft_kernel::link;
 use weft_node::{Host, WeftError};
 use weft_store::AttachmentRecord;
 
 use crate::dead::{Patience, find_dead};
-use crate::steps::gateway::{families, gateway_addresses, not_forwarding};
-use crate::steps::{host_access, router_advertisements, subnets};
+use crate::steps::gateway::{families, not_forwarding};
+use crate::steps::{host_access, subnets};
+
+/// What people notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Symptom {
+    /// A network cannot be made.
+    NetworkCreation,
+    /// A container cannot be attached.
+    Attachment,
+    /// Containers do not reach each other.
+    BetweenContainers,
+    /// Containers do not reach the outside, or the outside them.
+    External,
+    /// It is slow.
+    Performance,
+    /// Nothing yet: something is left, open or not as it should be.
+    State,
+}
+
+impl Symptom {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NetworkCreation => "network creation fails",
+            Self::Attachment => "containers cannot be attached",
+            Self::BetweenContainers => "no connectivity between containers",
+            Self::External => "no external connectivity",
+            Self::Performance => "performance",
+            Self::State => "state",
+        }
+    }
+}
+
+/// Something that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What people notice of it.
+    pub symptom: Symptom,
+    /// What it is, and the command that mends it.
+    pub text: String,
+}
+
+impl Finding {
+    /// A finding.
+    pub fn new(symptom: Symptom, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { symptom, text }
+    }
+}
 
 /// Everything that was found, each with what to do.
 ///
 /// # Errors
 /// The kernel's and the stores'.
-pub fn findings(host: &mut Host) -> Result<Vec<String>, WeftError> {
+pub fn findings(host: &mut Host) -> Result<Vec<Finding>, WeftError> {
     let records = host.attachments()?;
-    let mut found = dead(host, &records)?;
+    let mut found = Vec::new();
+    let mut add = |symptom, text: String| found.push(Finding { symptom, text });
+    for text in dead(host, &records)? {
+        add(Symptom::State, text);
+    }
     let directories = [host.store.dir().to_owned(), host.data_dir.clone()];
     for directory in directories.iter().filter(|one| is_open_to_others(one)) {
         let path = directory.display();
-        found.push(format!(
-            "{path}: other users than root can change what is in it, and so who reaches whom: chown root {path}; \
+        add(
+            Symptom::State,
+            format!(
+                "{path}: other users than root can change what is in it, and so who reaches whom: chown root {path}; \
              chmod 700 {path}"
-        ));
+            ),
+        );
     }
     if let Some(other) = host.store.other() {
         let left = other.read(|transaction| transaction.attachments())?.len();
-        found.push(format!(
-            "{}: the host's store is {} now, and this one has {left} attachments of before: {}",
-            other.path().display(),
-            host.store.backend(),
-            match left {
-                0 => "remove it",
-                _ => "restart their containers, or wait for their end, then remove it",
-            }
-        ));
+        add(
+            Symptom::State,
+            format!(
+                "{}: the host's store is {} now, and this one has {left} attachments of before: {}",
+                other.path().display(),
+                host.store.backend(),
+                match left {
+                    0 => "remove it",
+                    _ => "restart their containers, or wait for their end, then remove it",
+                }
+            ),
+        );
     }
     let networks = Behind::of(&records);
     for one in obstacles(host, &networks)? {
-        found.push(one.to_string());
+        add(Symptom::External, one.to_string());
     }
     if has_legacy_rules() && !networks.is_empty() {
-        found.push(
+        add(Symptom::External,
             "iptables-legacy has rules, which Weft does not see: iptables-legacy -S FORWARD shows whether they \
              drop what is forwarded"
                 .to_owned(),
@@ -55,22 +114,32 @@ pub fn findings(host: &mut Host) -> Result<Vec<String>, WeftError> {
         let addresses = behind.addresses.iter().map(|ip| IpNetwork::from(*ip));
         for name in not_forwarding(host, &behind.link, &families(addresses))? {
             let value = name.replace('/', ".");
-            found.push(format!(
-                "sysctl {name} is off: containers behind {} reach nothing outside: sysctl -w {value}=1",
-                behind.link
-            ));
+            add(
+                Symptom::External,
+                format!(
+                    "sysctl {name} is off: containers behind {} reach nothing outside: sysctl -w {value}=1",
+                    behind.link
+                ),
+            );
         }
-        found.extend(subnets::overlaps(host, &behind.link)?);
+        for text in subnets::overlaps(host, &behind.link)? {
+            add(Symptom::External, text);
+        }
     }
-    found.extend(bridges(host, &records)?);
     for record in &records {
         for text in host_access::missing(host, record.link.host_routes())? {
-            found.push(format!(
-                "{}: {text}: weft cni gc {} puts it back",
-                record.id, record.id.network
-            ));
+            add(
+                Symptom::External,
+                format!(
+                    "{}: {text}: weft cni gc {} puts it back",
+                    record.id, record.id.network
+                ),
+            );
         }
     }
+    found.extend(bridges::findings(host, &records)?);
+    found.extend(routes::findings(host, &records)?);
+    found.extend(ports::findings(&records));
     Ok(found)
 }
 
@@ -83,39 +152,4 @@ fn dead(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, We
         )
     };
     Ok(dead.iter().map(text).collect())
-}
-
-/// Bridges that are missing or down, and gateway addresses that they lack.
-fn bridges(host: &mut Host, records: &[AttachmentRecord]) -> Result<Vec<String>, WeftError> {
-    let mut found = BTreeSet::new();
-    for record in records {
-        let Some(name) = record.gateway_link() else {
-            continue;
-        };
-        let Some(there) = link::find(host.route()?, &name)? else {
-            found.insert(format!(
-                "{name} is missing and has containers: attach them anew"
-            ));
-            continue;
-        };
-        found.extend(router_advertisements::believed(host, &there)?);
-        if !there.is_up {
-            found.insert(format!(
-                "{name} is down and has containers: ip link set {name} up"
-            ));
-        }
-        if !record.is_routed_by_host {
-            continue;
-        }
-        let assigned = weft_kernel::address::list(host.route()?, there.index)?;
-        for wanted in gateway_addresses(&record.addresses) {
-            if assigned.iter().all(|one| one.address != wanted) {
-                found.insert(format!(
-                    "gateway address {wanted} is missing on {name}: the next container's ADD sets it, or: ip addr \
-                     add {wanted} dev {name}"
-                ));
-            }
-        }
-    }
-    Ok(found.into_iter().collect())
 }

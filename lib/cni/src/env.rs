@@ -86,7 +86,11 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "NETCONFPATH",
-        doc: "weft cni: configurations, default /etc/cni/net.d",
+        doc: "the command line: network configurations, default /etc/cni/net.d",
+    },
+    Variable {
+        name: "WEFT_CACHE_DIR",
+        doc: "the command line: results of ADDs as libcni keeps them, default /var/lib/cni",
     },
     Variable {
         name: "CAP_ARGS",

@@ -228,15 +228,27 @@ fn has_tables(host: &mut Host) -> Result<bool, WeftError> {
     Ok(true)
 }
 
+/// How many packets each closed network has refused, to or from its containers, by the interface of the host that they
+/// are behind.
+///
+/// # Errors
+/// The kernel's.
+pub fn refused_packets(host: &mut Host) -> Result<Vec<(String, u64)>, WeftError> {
+    counted(host, &ruleset::REFUSED)
+}
+
 /// How many frames of each guarded port were dropped, by the port's name.
 ///
 /// # Errors
 /// The kernel's.
 pub fn dropped_frames(host: &mut Host) -> Result<Vec<(String, u64)>, WeftError> {
-    let set = ruleset::PORTS;
-    let elements = host.nft()?.elements(&set)?;
+    counted(host, &ruleset::PORTS)
+}
+
+fn counted(host: &mut Host, set: &Set) -> Result<Vec<(String, u64)>, WeftError> {
+    let elements = host.nft()?.elements(set)?;
     Ok(elements
         .iter()
-        .map(|one| (key_text(&set, &one.key), one.packets))
+        .map(|one| (key_text(set, &one.key), one.packets))
         .collect())
 }

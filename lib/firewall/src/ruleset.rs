@@ -38,7 +38,7 @@ pub use guard::{ALONE, PORTS, alone_elements, is_guarded, link_local, routed_ele
 #[cfg(test)]
 pub(crate) use isolation::chains as isolation_chains;
 pub use isolation::{
-    CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, INSIDE, KNOWN4, KNOWN6, POLICY, USER_PRE,
+    CLOSED, CONNECTED, HOME4, HOME6, IN_FORCE, INSIDE, KNOWN4, KNOWN6, POLICY, REFUSED, USER_PRE,
     apart_element, connection, home_elements, inside_element, is_isolation, mode_of,
     network_elements as isolation_elements, routed_element,
 };

@@ -1,5 +1,5 @@
-// Makes a bridge network, attaches a container to it, and removes both.
-// The container is a network namespace: ip netns add web; connect /run/netns/web
+//! Makes a bridge network, attaches a container to it, and removes both.
+//! The container is a network namespace: ip netns add web; connect /run/netns/web
 use weft_cni::env::Env;
 use weft_vnet::{DriverType, EndpointRequest, IsolationMode, NetworkRequest, VNetManager};
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ipnetwork::IpNetwork;
 use serde_json::{Map, Value, json};
 use weft_attach::del::{Target, detach_container};
 use weft_cni::runtime::{ConfList, Sandbox};
@@ -127,8 +128,10 @@ fn sandbox(
         let prefixes = [network.cidr, network.cidr_v6].into_iter().flatten();
         let with_prefix = |ip: &std::net::IpAddr| {
             let subnet = prefixes.clone().find(|one| one.contains(*ip));
-            let length = subnet.map_or(if ip.is_ipv4() { 32 } else { 128 }, |one| one.prefix());
-            format!("{ip}/{length}")
+            match subnet {
+                Some(subnet) => format!("{ip}/{}", subnet.prefix()),
+                None => IpNetwork::from(*ip).to_string(),
+            }
         };
         match takes(list, "ips") {
             true => {
@@ -171,9 +174,17 @@ fn put_labels(list: &mut ConfList, request: &EndpointRequest) {
     let labels: Vec<Value> = labels
         .map(|(key, value)| json!({"key": key, "value": value}))
         .collect();
+    let within = |object: &mut Map<String, Value>, key: &str| {
+        let inner = object.remove(key);
+        let inner = inner.and_then(|value| value.as_object().cloned());
+        inner.unwrap_or_default()
+    };
     for plugin in &mut list.plugins {
-        let args = plugin.entry("args").or_insert_with(|| json!({}));
-        args["cni"]["labels"] = labels.clone().into();
+        let mut args = within(plugin, "args");
+        let mut cni = within(&mut args, "cni");
+        cni.insert("labels".to_owned(), labels.clone().into());
+        args.insert("cni".to_owned(), cni.into());
+        plugin.insert("args".to_owned(), args.into());
     }
 }
 

@@ -37,7 +37,7 @@ fn option_key(key: &str) -> &str {
 }
 
 /// The bridge of a network: with its name in it, as far as there is room.
-pub(crate) fn bridge_name(network: &str) -> String {
+fn bridge_name(network: &str) -> String {
     const LONGEST: usize = 15;
     const MARK: &str = "weft-";
     let short = format!("{MARK}{network}");
@@ -99,11 +99,9 @@ impl Chosen<'_> {
                     .map(|uplink| put("uplink", uplink.as_str().into()));
             }
             DriverType::Macvlan | DriverType::Ipvlan => {
-                let wanted = match self.driver {
-                    DriverType::Macvlan => json!({"ips": true, "mac": true}),
-                    _ => json!({"ips": true}),
-                };
-                put("capabilities", wanted);
+                // The interfaces of an ipvlan share their master's MAC.
+                let has_mac = self.driver == DriverType::Macvlan;
+                put("capabilities", json!({"ips": true, "mac": has_mac}));
                 request
                     .uplink
                     .as_ref()
@@ -128,19 +126,23 @@ impl Chosen<'_> {
     fn ipam(&self) -> Result<Value, VNetError> {
         let mut ranges = Vec::new();
         for subnet in &self.subnets {
-            let mut range = json!({"subnet": subnet.to_string()});
+            let mut range = Map::new();
+            let mut put = |key: &str, value: String| range.insert(key.to_owned(), value.into());
+            put("subnet", subnet.to_string());
             if let Some(gateway) = in_subnet(&self.request.gateways, subnet) {
-                range["gateway"] = gateway.to_string().into();
+                put("gateway", gateway.to_string());
             }
             let part = self.request.ip_ranges.iter();
             if let Some(part) = part.clone().find(|part| subnet.contains(part.start)) {
                 let (start, end) = usable(part, subnet)?;
-                range["rangeStart"] = start.to_string().into();
-                range["rangeEnd"] = end.to_string().into();
+                put("rangeStart", start.to_string());
+                put("rangeEnd", end.to_string());
             }
             ranges.push(json!([range]));
         }
-        let mut ipam = json!({"type": "weft-ipam", "ranges": ranges});
+        let mut ipam = Map::new();
+        ipam.insert("type".to_owned(), "weft-ipam".into());
+        ipam.insert("ranges".to_owned(), ranges.into());
         if self.driver.is_on_lan() && !self.request.is_internal {
             let routes = self.subnets.iter().filter_map(|subnet| {
                 let gateway = in_subnet(&self.request.gateways, subnet)?;
@@ -151,9 +153,9 @@ impl Chosen<'_> {
                 };
                 Some(json!({"dst": dst, "gw": gateway.to_string()}))
             });
-            ipam["routes"] = routes.collect();
+            ipam.insert("routes".to_owned(), routes.collect());
         }
-        Ok(ipam)
+        Ok(ipam.into())
     }
 }
 

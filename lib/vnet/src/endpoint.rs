@@ -54,6 +54,15 @@ const SHORTEST_ID: usize = 4;
 /// What tables show of an id.
 const SHORT_ID: usize = 12;
 
+/// When a record was made, as exactly as it says: one of an earlier version has seconds only.
+fn age(record: &AttachmentRecord) -> Duration {
+    let exact = Duration::from_nanos(record.instance);
+    match exact.as_secs() == record.created_at {
+        true => exact,
+        false => Duration::from_secs(record.created_at),
+    }
+}
+
 impl Endpoint {
     /// How an endpoint can be meant, the most exact first.
     pub(crate) const WAYS: [fn(&Self, &str) -> bool; 5] = [
@@ -96,7 +105,7 @@ impl Endpoint {
                 .collect(),
             labels: record.labels.clone(),
             plugin: record.plugin.clone(),
-            created_at: UNIX_EPOCH + Duration::from_secs(record.created_at),
+            created_at: UNIX_EPOCH + age(record),
         })
     }
 

@@ -12,23 +12,31 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod account;
 mod attach;
 mod catalogue;
+mod collect;
 mod compose;
 mod config;
 mod create;
+mod doctor;
 mod driver;
 mod endpoint;
 mod error;
 mod isolation;
 mod live;
+mod metrics;
 mod network;
+mod overlap;
+mod pools;
 mod remove;
 mod request;
 mod state;
 mod subnets;
 mod topology;
+mod update;
 mod vnet_manager;
+mod write;
 
 pub use config::VNetConfig;
 pub use create::Made;
@@ -37,7 +45,10 @@ pub use endpoint::Endpoint;
 pub use error::VNetError;
 pub use isolation::IsolationMode;
 pub use live::{EndpointState, InterfaceState, Traffic, Verdict};
+pub use metrics::Detail;
 pub use network::VirtualNetwork;
+pub use overlap::overlapping;
+pub use pools::{LeaseView, PoolUse};
 pub use remove::Removed;
 pub use request::{EndpointRequest, IpRange, NetworkRequest, NetworkUpdate};
 pub use topology::{Connected, Reach};

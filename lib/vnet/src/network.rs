@@ -100,7 +100,7 @@ impl VirtualNetwork {
         let second = v6.filter(|_| v4.is_some());
         let is_managed = state.is_some();
         let state = state.unwrap_or_else(|| NetworkState {
-            labels: labels_of_podman(first),
+            labels: labels_of_podman(&file.list.text),
             created_at: file.modified,
             updated_at: file.modified,
         });
@@ -179,12 +179,14 @@ impl VirtualNetwork {
     }
 }
 
-/// Where Podman's CNI backend keeps a network's labels.
-fn labels_of_podman(plugin: &Map<String, Value>) -> BTreeMap<String, String> {
-    let labels = plugin
-        .get("args")
-        .and_then(|args| args.get("podman_labels"))
-        .and_then(Value::as_object);
+/// Podman's CNI backend keeps a network's labels in `args` of its configuration.
+fn labels_of_podman(text: &str) -> BTreeMap<String, String> {
+    const KEY: &str = "podman_labels";
+    let list = text
+        .contains(KEY)
+        .then(|| serde_json::from_str::<Value>(text));
+    let list = list.and_then(Result::ok).unwrap_or_default();
+    let labels = list.get("args").and_then(|args| args.get(KEY)?.as_object());
     let pairs = labels.into_iter().flatten();
     pairs
         .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::error::VNetError;
 use crate::vnet_manager::VNetManager;
+use crate::write::remove_left_over;
 
 /// A network that is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,7 @@ impl VNetManager {
             self.chain(&file).gc(Some(&[]))?;
         }
         std::fs::remove_file(&file.path).map_err(VNetError::file(&file.path, "removed"))?;
+        remove_left_over(&self.places.conf_dir);
         self.states.remove(name)?;
         self.forget_connections(name)?;
         Ok(Removed {
@@ -92,6 +94,7 @@ impl VNetManager {
     /// What a call that was killed between configuration and state has left.
     fn forget_states_without_network(&self) -> Result<(), VNetError> {
         let _lock = self.lock()?;
+        remove_left_over(&self.places.conf_dir);
         let networks = self.networks()?;
         for name in self.states.names() {
             if networks.iter().all(|one| one.name != name) {

@@ -88,7 +88,11 @@ impl States {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(VNetError::file(&path, "removed")(error))
             }
-            _ => Ok(()),
+            _ => {
+                // It is made anew for the next network, under the same lock; one that has more stays.
+                let _ = std::fs::remove_dir(&self.dir);
+                Ok(())
+            }
         }
     }
 

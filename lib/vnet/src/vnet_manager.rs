@@ -28,7 +28,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// As the environment says (`NETCONFPATH`, `CNI_PATH`), else where packages put them. Behind them plugins are
+    /// As the environment says (`NETCONFPATH`, `CNI_PATH`, `WEFT_CACHE_DIR`), else where packages put them. Behind them plugins are
     /// searched beside the running program.
     pub fn of_environment(env: &Env) -> Self {
         const PLUGINS: [&str; 3] = ["/opt/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"];
@@ -41,7 +41,7 @@ impl Places {
         Self {
             conf_dir: env.get("NETCONFPATH").unwrap_or("/etc/cni/net.d").into(),
             plugin_path,
-            cache_dir: "/var/lib/cni".into(),
+            cache_dir: env.get("WEFT_CACHE_DIR").unwrap_or("/var/lib/cni").into(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The record of an ADD: addresses leased, everything named, before anything is made.
 
 use ipnetwork::IpNetwork;
+use weft_cni::phases::{Phase, measure};
 use weft_cni::{CniResult, Mac};
 use weft_firewall::policy::Policies;
 use weft_ipam::allocate;
@@ -30,6 +31,19 @@ pub(super) struct Recorded {
 /// Leases addresses and writes the record, complete, in one transaction. Another IPAM plugin's
 /// addresses are known only after it ran: its record is written before and completed after.
 pub(super) fn record(
+    host: &mut Host,
+    plan: &Plan,
+    inside: &mut Container,
+    link: &dyn PreparedLink,
+    policies: &Policies,
+    created: &mut Created,
+) -> Result<Recorded, WeftError> {
+    measure(Phase::Address, || {
+        recorded(host, plan, inside, link, policies, created)
+    })
+}
+
+fn recorded(
     host: &mut Host,
     plan: &Plan,
     inside: &mut Container,

@@ -1,5 +1,6 @@
 //! The result of an ADD, from its record.
 
+use weft_cni::phases::{Phase, measure};
 use weft_cni::result::{Interface, IpConfig};
 use weft_cni::{CniResult, Mac};
 use weft_store::{AttachmentRecord, ContainerLink};
@@ -41,10 +42,9 @@ pub(super) fn result(
         ips: ips.collect(),
         interfaces,
         routes: record.routes.clone(),
-        dns: if plan.settings.dns.is_empty() {
-            leased.dns
-        } else {
-            plan.settings.dns.clone()
-        },
+        dns: measure(Phase::Dns, || match plan.settings.dns.is_empty() {
+            true => leased.dns,
+            false => plan.settings.dns.clone(),
+        }),
     }
 }

@@ -65,13 +65,16 @@ const ROUTED: Set = set(NAT, "routed", &[Key::IfName, Key::Ether], SetKind::Hash
 /// Interfaces that containers are behind and that the administrator has in a group of his own.
 pub const INSIDE: Set = set(NAT, "inside", &[Key::IfName], SetKind::Hash);
 
+/// Interfaces of closed networks; each counts the packets that its mode has not let through.
+pub const REFUSED: Set = set(NAT, "refused", &[Key::IfName], SetKind::Counted);
+
 /// The digest of the rules in force: as long as an interface's name.
 pub const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
 
 /// All of them.
-pub(super) const SETS: [Set; 15] = [
+pub(super) const SETS: [Set; 16] = [
     NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, KNOWN4, KNOWN6, HOME4, HOME6, ENDS4, ENDS6,
-    IN_FORCE, APART, ROUTED, INSIDE,
+    IN_FORCE, APART, ROUTED, INSIDE, REFUSED,
 ];
 
 /// Five before filter (0), so that Weft decides before host-wide rules.
@@ -111,6 +114,8 @@ const FULL: Chain = chain("mode_full");
 const PEER: Chain = chain("mode_peer");
 const MODE_APART: Chain = chain("mode_apart");
 const ANSWERS: Chain = chain("answers");
+/// The end of what no mode has let through.
+const REFUSE: Chain = chain("refuse");
 
 fn jump(chain: &Chain) -> Expression {
     Expression::Verdict(Verdict::Jump(chain.name.clone()))
@@ -118,7 +123,6 @@ fn jump(chain: &Chain) -> Expression {
 
 /// The chains with their rules.
 pub(crate) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
-    let counted_drop = || vec![Expression::Counter, DROP];
     let connected = || {
         vec![
             input_name(FIRST),
@@ -139,18 +143,19 @@ pub(crate) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
         (USER_PRE, Vec::new()),
         (ADMITTED, admitted_rules()),
         (POLICY, Vec::new()),
-        (FULL, vec![vec![jump(&ADMITTED)], counted_drop()]),
+        (FULL, vec![vec![jump(&ADMITTED)], vec![jump(&REFUSE)]]),
         (
             PEER,
             [
                 apart_peers(&connected()),
-                vec![connected(), vec![jump(&ADMITTED)], counted_drop()],
+                vec![connected(), vec![jump(&ADMITTED)], vec![jump(&REFUSE)]],
             ]
             .concat(),
         ),
         (MODE_APART, apart_rules(connected())),
         errors::chain(),
         (ANSWERS, answer_rules()),
+        (REFUSE, refuse_rules()),
     ]
 }
 
@@ -227,6 +232,20 @@ fn answer_rules() -> Vec<Vec<Expression>> {
         rule
     };
     vec![back(&IPV4), back(&IPV6), vec![ACCEPT]]
+}
+
+/// Drops, and counts for the network that the packet was to, if that is closed, else for the one that it is from.
+fn refuse_rules() -> Vec<Vec<Expression>> {
+    vec![
+        vec![output_name(FIRST), is_in(&REFUSED)],
+        vec![
+            output_name(FIRST),
+            super::matching::is_not_in(&REFUSED),
+            input_name(FIRST),
+            is_in(&REFUSED),
+        ],
+        vec![Expression::Counter, DROP],
+    ]
 }
 
 /// A closed network that has no mode. The kernel takes the elements of a map out of force the moment that it takes the
@@ -413,8 +432,7 @@ fn apart_rules(connected: Vec<Expression>) -> Vec<Vec<Expression>> {
         is_in(&CLOSED),
         output_name(FIRST),
         is_in(&CLOSED),
-        Expression::Counter,
-        DROP,
+        jump(&REFUSE),
     ];
     let mut rules = apart_peers(&connected);
     rules.extend([connected, vec![jump(&ADMITTED)], between, vec![ACCEPT]]);
@@ -465,6 +483,7 @@ pub fn network_elements(link: &str, isolation: Isolation) -> Vec<NftRecord> {
             ..record(NETWORKS, &name)
         },
         record(CLOSED, &name),
+        record(REFUSED, &name),
     ];
     if isolation != Isolation::Full {
         records.push(connection(link, link));
@@ -486,7 +505,7 @@ pub fn mode_of(link: &str, element: &NftRecord) -> Option<Isolation> {
 
 /// Whether an element is one that closes a network.
 pub fn is_isolation(element: &NftRecord) -> bool {
-    [NETWORKS, CLOSED, CONNECTED, APART, ROUTED]
+    [NETWORKS, CLOSED, CONNECTED, APART, ROUTED, REFUSED]
         .iter()
         .any(|set| set.name == element.set)
 }

@@ -18,7 +18,7 @@ use super::{guard, isolation, limits, published};
 
 /// Bumped whenever the skeleton changes; kept in the tables' user data, for readers. Tables of
 /// an older one stay until `weft firewall reload`.
-const SCHEMA: &[u8] = b"weft 6";
+const SCHEMA: &[u8] = b"weft 7";
 
 /// The sets of the addresses' translation.
 const TRANSLATION: [Set; 6] = [MASQ4, MASQ6, SNAT4, SNAT6, LOCAL4, LOCAL6];
