@@ -83,7 +83,7 @@ release: deps ## the program as it is published: as build, with the functions th
 
 .PHONY: docs
 docs: build ## write the generated pages of docs/
-	@for page in configuration errors; do \
+	@for page in configuration errors commands; do \
 		$(OUT)/weft config reference $$page > docs/$$page.md; done
 	@WEFT_WRITE_DOCS=1 $(PRIVATELY) cargo test --locked --quiet -p weft-tests --test suite -- ruleset_page::
 

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# The main job, shown: two containers on a bridge, attached and detached by Weft's own commands,
-# and a host that is the same before and after. It happens on a host of its own (a network
-# namespace), so that nothing on this machine is touched.
+# The main job, shown: networks and containers by Weft's own commands, what may reach what and why, what was done and how
+# long it took, and a host that is the same before and after. It happens on a host of its own (a network namespace), so
+# that nothing on this machine is touched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-weft=$PWD/target/bin/weft
 
 if [ -z "${WEFT_DEMO_HOST:-}" ]; then
   exec env WEFT_DEMO_HOST=1 unshare --net --mount --propagation private "$0" "$@"
 fi
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-run() { printf '  $ %s\n' "$*"; "$@" | sed 's/^/    /'; }
+export PATH=$PWD/target/bin:$PATH CNI_PATH=$PWD/target/bin
+say() { if [ -t 1 ]; then printf "\n\033[1m# %s\033[0m\n" "$*"; else printf "\n# %s\n" "$*"; fi; }
+run() { printf '$ %s\n' "$*"; "$@" 2>&1; }
+# Its failure is what is to be seen.
+fails() { printf '$ %s\n' "$*"; if "$@" 2>&1; then echo "demo: should have failed" >&2; exit 1; fi; }
 # Links, addresses, routes, rules and sysctls: what a container could leave behind.
 host_state() {
   ip -br link; ip -br addr; ip route; ip -6 route
@@ -19,54 +21,62 @@ host_state() {
 }
 
 mount -t tmpfs tmpfs /run
+export NETCONFPATH=/run/net.d WEFT_STATE_DIR=/run/weft WEFT_DATA_DIR=/run/weft-data WEFT_CACHE_DIR=/run/cni
+export WEFT_POLICY_DIR=/run/policies.d WEFT_CONFIG=/run/weft.toml
+mkdir -p /run/policies.d
 ip link set lo up
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-export NETCONFPATH=$PWD/conflist-examples CNI_PATH=$PWD/target/bin
-export WEFT_STATE_DIR=/run/weft WEFT_DATA_DIR=/run/weft-data
-cni() { verb=$1 name=$2; shift 2; run "$weft" cni "$verb" weft-dual "/run/netns/$name" --cache-dir /run/cni "$@"; }
+for name in web db guest; do ip netns add $name; done
 host_state >/run/before
 
-say "Two containers (network namespaces), attached by conflist-examples/dual-stack.conflist"
-ip netns add blue
-ip netns add green
-cni add blue
-cni add green
+say "Two networks; any CNI runtime (Podman, containerd, CRI-O) can use them from now on"
+run weft network create --label tier=front shop
+run weft network create --isolation none --ipv6 open
 
-say "Their addresses"
-run ip -n blue -br addr show eth0
-run ip -n green -br addr show eth0
+say "Three containers, here as bare network namespaces"
+run weft network connect --label app=web shop /run/netns/web
+run weft network connect --label app=db shop /run/netns/db
+run weft network connect open /run/netns/guest
+run weft network ls
+run weft endpoint ls
 
-say "They reach each other and the host"
-run ip netns exec blue ping -n -q -c 3 -i 0.2 10.89.0.3
-run ip netns exec blue ping -n -q -c 3 -i 0.2 fd89::3
-run ip netns exec green ping -n -q -c 1 10.89.0.1
+say "In a network of isolation full no connection is allowed until a policy says so"
+fails ip netns exec web ping -n -q -c 1 -W 1 172.20.0.3
+run weft policy explain web db icmp
+cat >/run/policies.d/shop.toml <<'TOML'
+[[allow]]
+name = "web asks db"
+from = { label = { app = "web" } }
+to = { label = { app = "db" } }
+ports = ["icmp", "tcp/5432"]
+TOML
+run cat /run/policies.d/shop.toml
+run weft policy apply
+run weft policy explain web db icmp
+run ip netns exec web ping -n -q -c 1 172.20.0.3
 
-say "CHECK finds them as they should be; the rules name their owners"
-cni check blue
-run nft list set inet weft masq4
+say "What one of them is like at this moment"
+run weft endpoint inspect web
 
-say "What Weft remembers of it"
-run "$weft" store check
-"$weft" store dump | python3 -c '
-import json, sys
-dump = json.load(sys.stdin)
-for lease, holder in dump["leases"].items():
-    print("    lease", lease, "->", holder)
-for shared in dump["shared"]:
-    print("    shared by", shared["users"], "attachments:", shared["object"]["kind"])'
+say "What was done, with the time of each part in milliseconds; rules stand before the link is up"
+run weft ops --verb ADD --plugin weft-bridge
+say "And as metrics for Prometheus"
+printf '$ weft metrics | grep ...\n'
+weft metrics | grep -E '^(vnet_[a-z_]+_total|weft_firewall|weft_ipam.*shop)'
 
-say "Detached again"
-cni del blue
-cni del green
-ip netns del blue
-ip netns del green
+say "How the host stands"
+run weft status
+run weft doctor
 
-say "The host is as it was before"
+say "Removed again"
+fails weft network rm shop
+run weft network rm --force shop open
+for name in web db guest; do ip netns del $name; done
+for name in web db guest; do ip netns add $name; done
 host_state >/run/after
 if diff /run/before /run/after; then
-  echo "    no difference in links, addresses, routes, rules and sysctls"
+  echo "no difference in links, addresses, routes, rules and sysctls"
 else
   echo "demo: the host has changed" >&2
   exit 1
 fi
-run "$weft" store dump

@@ -17,6 +17,7 @@ mod chain;
 mod floor;
 mod leases;
 mod measure;
+mod operations;
 mod report;
 mod throughput;
 
@@ -25,13 +26,14 @@ use std::process::ExitCode;
 use report::Report;
 
 /// Some of the measurements alone.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "--parents",
     "--chain",
     "--chains-at-once",
     "--ports",
     "--among-elements",
     "--throughput",
+    "--operations",
 ];
 
 fn main() -> ExitCode {
@@ -60,6 +62,9 @@ fn main() -> ExitCode {
         chain::among_elements(&mut report, rounds);
     } else if is_asked("--throughput") {
         throughput::closed_and_open(&mut report, if is_short { 3 } else { 7 });
+    } else if is_asked("--operations") {
+        operations::line(&mut report, rounds * 4);
+        operations::read_meanwhile(&mut report, 400, if is_short { 3 } else { 9 });
     } else {
         everything(&mut report, rounds, is_short);
     }
@@ -74,6 +79,8 @@ fn everything(report: &mut Report, rounds: usize, is_short: bool) {
     cases::backends(report, rounds);
     attachments::present(report, if is_short { 60 } else { 300 }, rounds);
     attachments::go_at_once(report, if is_short { 60 } else { 500 });
+    operations::line(report, rounds);
+    operations::read_meanwhile(report, 400, 5);
     leases::many(report, if is_short { 5_000 } else { 60_000 }, rounds);
 }
 

@@ -66,6 +66,13 @@ check "policies are empty" weft policy apply
 check "remove demo" weft network rm demo
 leak_check "a network with its containers"
 
+# A container that Weft has no record of.
+must "run one without network" in_network none lone
+check "it is found by its runtime" weft network connect --interface net1 open lone
+check_soon "and reaches outside" pings lone $OUTSIDE4
+check "remove it" remove lone
+check_soon "what its runtime does not know of ends with gc" says 'ended open/' weft gc
+
 must "run c in open with a port" in_network open c -p 8080:80
 check_soon "port from outside" fetch_outside $HOST4:8080
 check "a container that Weft does not know by its runtime" weft network disconnect open c

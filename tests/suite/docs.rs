@@ -11,7 +11,7 @@ fn root() -> std::path::PathBuf {
 
 #[test]
 fn generated_pages_are_up_to_date() {
-    for page in ["configuration", "errors"] {
+    for page in ["configuration", "errors", "commands"] {
         let weft = Suite::weft().bin_dir.join("weft");
         let output = Command::new(weft)
             .args(["config", "reference", page])
@@ -111,4 +111,47 @@ fn links_between_pages_lead_somewhere() {
         }
     }
     assert!(links > 50, "{links}");
+}
+
+/// What shells and `man` are given is made from the commands there are, and the timers call some of them.
+#[test]
+fn commands_are_described_for_shells_man_and_systemd() {
+    let weft = |arguments: &[&str]| {
+        let weft = Suite::weft().bin_dir.join("weft");
+        let output = Command::new(weft).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let completions = weft(&["completions", "bash"]);
+    assert!(completions.contains("weft__subcmd__network__subcmd__create"));
+    let dir = tempfile::tempdir().unwrap();
+    weft(&["man", dir.path().to_str().unwrap()]);
+    let page = std::fs::read_to_string(dir.path().join("weft-network-create.1")).unwrap();
+    assert!(
+        page.contains("isolation") && page.contains("weft network create demo"),
+        "{page}"
+    );
+    let units = root().join("contrib/systemd");
+    let mut calls = 0;
+    for entry in std::fs::read_dir(units).unwrap().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        for line in text
+            .lines()
+            .filter_map(|line| line.strip_prefix("ExecStart="))
+        {
+            let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+            let help = weft(&[&words[..1], &["--help"]].concat());
+            let options = words.iter().filter(|word| word.starts_with("--"));
+            options.for_each(|option| assert!(help.contains(option), "{line}"));
+            calls += 1;
+        }
+        for page in text
+            .lines()
+            .filter_map(|line| line.strip_prefix("Documentation=man:"))
+        {
+            let name = page.trim_end_matches("(1)");
+            assert!(dir.path().join(format!("{name}.1")).exists(), "{page}");
+        }
+    }
+    assert_eq!(calls, 2);
 }

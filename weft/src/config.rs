@@ -32,6 +32,8 @@ pub(crate) enum Page {
     Configuration,
     /// docs/errors.md
     Errors,
+    /// docs/commands.md
+    Commands,
 }
 
 pub(crate) fn run(verb: &Verb) -> Result<()> {
@@ -48,6 +50,11 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
             page: Page::Configuration,
         } => {
             output::line(crate::reference::configuration().trim_end());
+        }
+        Verb::Reference {
+            page: Page::Commands,
+        } => {
+            output::line(crate::reference::commands().trim_end());
         }
         Verb::Reference { page: Page::Errors } => {
             output::line(crate::reference::errors().trim_end());

@@ -10,13 +10,12 @@ use weft_cni::CniError;
 use weft_firewall::differences::differences;
 use weft_firewall::policy::read_files;
 use weft_node::Host;
+use weft_vnet::counted;
 
 use crate::network::manager;
 use crate::output::{self, Format, Mood, coloured};
 
 /// Look for what keeps containers from working, and say what to do. The exit status is 1 if something is found.
-///
-/// Example: weft doctor
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
@@ -61,8 +60,7 @@ pub(crate) fn run(doctor: &Doctor) -> Result<ExitCode> {
     }
     match found.len() {
         0 => output::line("nothing found"),
-        1 => output::line("1 finding"),
-        count => output::line(&format!("{count} findings")),
+        count => output::line(&counted(count, "finding")),
     }
     Ok(code)
 }

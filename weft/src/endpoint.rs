@@ -18,8 +18,6 @@ pub(crate) enum Verb {
 }
 
 /// List endpoints.
-///
-/// Example: weft endpoint ls --network demo
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
     /// Only those of this network
@@ -33,8 +31,6 @@ pub(crate) struct Ls {
 }
 
 /// Show endpoints with their state: interface, counters, what CHECK says.
-///
-/// Example: weft endpoint inspect web
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// Ids, containers (by id or name), or addresses

@@ -9,8 +9,6 @@ use crate::output;
 /// End what dead containers have left, of every network, with or without its configuration.
 ///
 /// Runtimes rarely call GC themselves: contrib/systemd has a timer.
-///
-/// Example: weft gc --dry-run
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
     /// Only say what would end

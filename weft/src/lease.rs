@@ -14,8 +14,6 @@ pub(crate) enum Verb {
 }
 
 /// List leased addresses, and how full the pools are.
-///
-/// Example: weft lease ls --network demo
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
     /// Only those of this network

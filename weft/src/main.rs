@@ -10,6 +10,7 @@ mod config;
 mod container;
 mod doctor;
 mod endpoint;
+mod examples;
 mod firewall;
 mod gc;
 mod lease;
@@ -30,7 +31,7 @@ mod store;
 use std::process::ExitCode;
 
 use called::Program;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
 use weft_cni::env::Env;
 
@@ -105,8 +106,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line with everything that its help shows.
+fn described() -> clap::Command {
+    examples::added(Arguments::command())
+}
+
 fn command_line() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let matches = described().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let outcome = match arguments.command {
         Command::Cni(verb) => cni::run(&verb),
         Command::Config(verb) => config::run(&verb),
         Command::Policy(verb) => policy::run(&verb),

@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::{Arguments, output};
+use crate::{described, output};
 
 /// Print what a shell needs to complete commands.
-///
-/// Example: weft completions bash > /etc/bash_completion.d/weft
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// Which shell
@@ -18,8 +16,6 @@ pub(crate) struct Completions {
 }
 
 /// Write the manual pages of weft and its commands.
-///
-/// Example: weft man /usr/local/share/man/man1
 #[derive(Debug, Args)]
 pub(crate) struct Man {
     /// The directory
@@ -28,13 +24,13 @@ pub(crate) struct Man {
 
 pub(crate) fn completions(wanted: &Completions) {
     let mut text = Vec::new();
-    clap_complete::generate(wanted.shell, &mut Arguments::command(), "weft", &mut text);
+    clap_complete::generate(wanted.shell, &mut described(), "weft", &mut text);
     output::text(&String::from_utf8_lossy(&text));
 }
 
 pub(crate) fn man(wanted: &Man) -> Result<()> {
     let mut count = 0;
-    let mut command = Arguments::command().disable_help_subcommand(true);
+    let mut command = described().disable_help_subcommand(true);
     command.build();
     write(&wanted.directory, &command, "weft", &mut count)?;
     output::line(&format!("{count} pages in {}", wanted.directory.display()));

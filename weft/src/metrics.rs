@@ -10,12 +10,7 @@ use crate::network::manager;
 use crate::output;
 
 /// Print metrics in Prometheus' text format.
-///
-/// Examples:
-///   weft metrics
-///   weft metrics --textfile /var/lib/prometheus/node-exporter/weft.prom
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Metrics {
     /// Bytes and packets of each endpoint too: twelve lines for each
     #[arg(long)]

@@ -6,7 +6,7 @@ mod show;
 
 use anyhow::Result;
 use clap::Subcommand;
-use weft_vnet::{VNetError, VNetManager};
+use weft_vnet::{VNetError, VNetManager, counted};
 
 use crate::cni::environment;
 use crate::output;
@@ -34,8 +34,6 @@ pub(crate) enum Verb {
 }
 
 /// Remove networks.
-///
-/// Example: weft network rm demo
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rm {
     /// Names or ids
@@ -76,7 +74,7 @@ fn remove(vnet: &mut VNetManager, rm: &Rm) -> Result<()> {
         match vnet.remove_network(name, rm.force) {
             Ok(removed) => output::line(&match removed.endpoints {
                 0 => removed.name,
-                count => format!("{} with {count} endpoints", removed.name),
+                count => format!("{} with {}", removed.name, counted(count, "endpoint")),
             }),
             Err(error) => failures.push(error),
         }

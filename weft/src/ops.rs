@@ -11,13 +11,8 @@ use crate::cni::environment;
 use crate::output::{self, Format, Mood, Table, coloured};
 
 /// What plugins were called for, how long it took, and what failed.
-///
-/// Examples:
-///   weft ops
-///   weft ops slowest --verb ADD
-///   weft ops errors --network demo
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, verbatim_doc_comment)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Ops {
     #[command(subcommand)]
     verb: Option<Verb>,

@@ -9,15 +9,13 @@ use weft_api::operations::{counters, history};
 use weft_cni::CniError;
 use weft_firewall::differences::differences;
 use weft_firewall::policy::read_files;
-use weft_vnet::VNetManager;
+use weft_vnet::{VNetManager, counted};
 
 use crate::network::manager;
 use crate::output::{self, Format, Mood, coloured};
 use crate::plugins::ALL;
 
 /// How Weft stands on this host, a line for each part. The exit status is 1 if a part needs attention.
-///
-/// Example: weft status --brief
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     /// One word, ok or attention, for probes
@@ -155,7 +153,8 @@ fn networks(vnet: &VNetManager) -> Part {
     };
     match count() {
         Ok((networks, endpoints, 0)) => {
-            Part::well(NAME, format!("{networks} with {endpoints} endpoints"))
+            let endpoints = counted(endpoints, "endpoint");
+            Part::well(NAME, format!("{networks} with {endpoints}"))
         }
         Ok((networks, _, broken)) => Part::unwell(
             NAME,

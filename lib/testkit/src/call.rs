@@ -136,6 +136,7 @@ impl Call {
             .env("WEFT_STATE_DIR", host.state_dir())
             .env("WEFT_DATA_DIR", host.data_dir())
             .env("WEFT_POLICY_DIR", host.policy_dir())
+            .env("WEFT_CONFIG", host.dir().join("weft.toml"))
             .env("WEFT_CACHE_DIR", host.dir().join("cache"))
             .env("NETCONFPATH", host.dir().join("conf"));
         if host.backend() == BackendKind::Sled {

@@ -5,7 +5,7 @@ use std::path::Path;
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value, json};
 use weft_attach::del::{Target, detach_container};
-use weft_cni::runtime::{ConfList, Sandbox};
+use weft_cni::runtime::{ConfList, ResultCache, Sandbox};
 use weft_cni::{CniError, CniResult, Code, ContainerId, IfName, NetworkName};
 use weft_kernel::netlink::RouteSocket;
 use weft_kernel::{NetNs, link};
@@ -98,11 +98,10 @@ impl VNetManager {
                     netns: netns.as_deref(),
                     input: &[],
                 };
-                Ok(detach_container(
-                    &mut self.host,
-                    target,
-                    &CniResult::default(),
-                )?)
+                detach_container(&mut self.host, target, &CniResult::default())?;
+                let cache = ResultCache::new(&self.places.cache_dir);
+                cache.remove(network.as_str(), container.as_str(), ifname.as_str());
+                Ok(())
             }
             Err(error) => Err(error),
         }

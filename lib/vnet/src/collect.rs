@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use weft_attach::dead::{Patience, find_dead};
 use weft_attach::gc_all;
+use weft_cni::runtime::ResultCache;
 use weft_store::AttachmentRecord;
 
 use crate::error::VNetError;
@@ -17,6 +18,12 @@ impl VNetManager {
     pub fn collect_garbage(&mut self) -> Result<Vec<AttachmentRecord>, VNetError> {
         let start = Instant::now();
         let outcome = gc_all(&mut self.host).map_err(VNetError::from);
+        // The results of ADDs that no runtime asks for any more.
+        let cache = ResultCache::new(&self.places.cache_dir);
+        for AttachmentRecord { id, .. } in outcome.iter().flatten() {
+            let (network, container) = (id.network.as_str(), id.container_id.as_str());
+            cache.remove(network, container, id.ifname.as_str());
+        }
         self.note("GC", "", start, outcome.as_ref().err());
         outcome
     }

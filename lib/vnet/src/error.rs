@@ -83,7 +83,7 @@ pub enum VNetError {
         size: String,
     },
     /// The network has endpoints.
-    #[error("network {name} has {} endpoints ({}): {remedy}", endpoints.len(), listed(endpoints))]
+    #[error("network {name} has {} ({}): {remedy}", counted(endpoints.len(), "endpoint"), listed(endpoints))]
     InUse {
         /// The network.
         name: String,
@@ -118,6 +118,14 @@ pub enum VNetError {
     /// A plugin, the kernel or the store.
     #[error("{0}")]
     Cni(#[from] CniError),
+}
+
+/// A number with its word.
+pub fn counted(count: usize, word: &str) -> String {
+    match count {
+        1 => format!("1 {word}"),
+        _ => format!("{count} {word}s"),
+    }
 }
 
 /// The first few of them.

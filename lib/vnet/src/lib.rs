@@ -42,7 +42,7 @@ pub use config::VNetConfig;
 pub use create::Made;
 pub use driver::DriverType;
 pub use endpoint::Endpoint;
-pub use error::VNetError;
+pub use error::{VNetError, counted};
 pub use isolation::IsolationMode;
 pub use live::{EndpointState, InterfaceState, Traffic, Verdict};
 pub use metrics::Detail;

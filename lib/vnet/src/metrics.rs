@@ -107,10 +107,10 @@ impl VNetManager {
         text.family(
             "weft_firewall_dropped_packets_total",
             Kind::Counter,
-            "Packets that a closed network has not let through (reason isolation), and forged frames of its \
-             containers (reason spoofing).",
+            "Packets that a closed network has not let through (reason isolation), and frames of its \
+             containers that are not theirs to send (reason guard).",
         );
-        for (reason, counts) in [("isolation", &refused), ("spoofing", &frames)] {
+        for (reason, counts) in [("isolation", &refused), ("guard", &frames)] {
             for (network, packets) in counts {
                 text.sample(&[("network", network), ("reason", reason)], packets);
             }

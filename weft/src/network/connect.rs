@@ -11,13 +11,7 @@ use crate::container::{self, Running};
 use crate::output;
 
 /// Attach a running container to a network, or let two networks of isolation mesh reach each other.
-///
-/// Examples:
-///   weft network connect demo web
-///   weft network connect --ip 172.20.0.9 demo /run/netns/web
-///   weft network connect front back
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Connect {
     /// A network, by name or id
     network: String,
@@ -46,12 +40,7 @@ pub(crate) struct Connect {
 }
 
 /// Detach a container from a network, or take back that two networks reach each other.
-///
-/// Examples:
-///   weft network disconnect demo web
-///   weft network disconnect front back
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Disconnect {
     /// A network, by name or id
     network: String,

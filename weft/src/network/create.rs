@@ -14,14 +14,7 @@ use weft_vnet::{
 use crate::output::{self, Format};
 
 /// Make a network: a configuration that every CNI runtime reads.
-///
-/// Examples:
-///   weft network create demo
-///   weft network create --isolation none --subnet 10.8.0.0/24 --ip-range 10.8.0.128/25 web
-///   weft network create --driver macvlan --uplink eth0 --subnet 192.168.1.0/24 --gateway 192.168.1.1
-///     --ip-range 192.168.1.200-192.168.1.250 lan
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Create {
     /// Its name
     name: String,
@@ -71,8 +64,6 @@ pub(crate) struct Create {
 }
 
 /// Change a network's labels, options or isolation.
-///
-/// Example: weft network update --label tier=front --label old- --option hairpinMode=true demo
 #[derive(Debug, Args)]
 pub(crate) struct Update {
     /// Its name or id

@@ -10,8 +10,6 @@ use weft_vnet::{Endpoint, Reach, VNetManager, VirtualNetwork};
 use crate::output::{self, Format, Table};
 
 /// List networks, with their endpoints and what they reach.
-///
-/// Example: weft network ls --filter driver=bridge --filter label=tier=front
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
     /// Only those for which it holds: name=PART, driver=NAME, isolation=NAME, label=KEY or label=KEY=VALUE
@@ -25,8 +23,6 @@ pub(crate) struct Ls {
 }
 
 /// Show networks with everything that is known of them.
-///
-/// Example: weft network inspect demo
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// Names or ids
