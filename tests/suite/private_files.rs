@@ -53,7 +53,7 @@ fn a_umask_of_zero_opens_nothing() {
         call(&suite, &host, "DEL", &first).ok();
         let umask = ["sh", "-c", "umask 0; exec \"$@\"", "sh"].map(str::to_owned);
         for arguments in [
-            ["network", "connect", "net1", "net2"].as_slice(),
+            ["network", "connect", "--network", "net1", "net2"].as_slice(),
             &["gc"],
             &["store", "rebuild"],
         ] {
@@ -111,7 +111,7 @@ fn nothing_is_waited_for_and_no_link_is_followed() {
     let container = host.container();
     call(&suite, &host, "ADD", &container).ok();
     call(&suite, &host, "DEL", &container).ok();
-    Call::weft(&suite, &["network", "connect", "net1", "net2"]).on(&host);
+    Call::weft(&suite, &["network", "connect", "--network", "net1", "net2"]).on(&host);
     let mut files = Vec::new();
     everything_below(&host.state_dir(), &mut files);
     everything_below(&host.data_dir(), &mut files);
