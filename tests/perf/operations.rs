@@ -1,10 +1,10 @@
-//! What it costs that calls are counted, and that somebody reads the counters.
+//! What it costs that calls are counted, and that the counters are read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weft_testkit::{Call, Container, Host, Suite};
+use weft_testkit::{AtEnd, Call, Container, Host, Suite};
 
 use super::measure::{Side, leave, median, millis};
 use super::report::Report;
@@ -42,7 +42,7 @@ pub(crate) fn line(report: &mut Report, rounds: usize) {
     );
 }
 
-/// ADDs, eight at a time, while somebody reads the metrics once a second, against the same by themselves.
+/// ADDs, eight at a time, while the metrics are read once a second, against the same by themselves.
 pub(crate) fn read_meanwhile(report: &mut Report, count: usize, rounds: usize) {
     let side = side(true);
     let mut times: [Vec<f64>; 2] = Default::default();
@@ -84,8 +84,9 @@ fn storm(side: &Side, count: usize, is_read: bool) -> f64 {
                 })
             })
             .collect();
+        let end = AtEnd(&is_over);
         running.into_iter().for_each(|one| one.join().unwrap());
-        is_over.store(true, Ordering::Relaxed);
+        drop(end);
         millis(start.elapsed())
     });
     for container in &containers {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use weft_store::{Change, Position, Store, StoreError};
+use weft_testkit::AtEnd;
 
 use crate::bridge::Net;
 use crate::commands::{ok, weft};
 
-/// The attachments as somebody knows them who follows the log.
+/// The attachments as a process knows them that follows the log.
 struct Reader {
     store: Store,
     seen: Position,
@@ -60,7 +61,7 @@ fn a_reader_misses_nothing_though_the_store_is_made_anew() {
     };
     let rebuild_often = || {
         let mut count = 0;
-        while !is_calm.load(Ordering::Relaxed) {
+        while !is_calm.load(Ordering::Relaxed) || count < 4 {
             ok(&weft(&net.suite, &net.host, &["store", "rebuild"]));
             count += 1;
             std::thread::sleep(PAUSE);
@@ -85,10 +86,11 @@ fn a_reader_misses_nothing_though_the_store_is_made_anew() {
         let storms = [(); 3].map(|()| scope.spawn(storm));
         let rebuilds = scope.spawn(rebuild_often);
         let reader = scope.spawn(follow);
+        let [calm, over] = [AtEnd(&is_calm), AtEnd(&is_over)];
         let alive = storms.map(|one| one.join().unwrap());
-        is_calm.store(true, Ordering::Relaxed);
+        drop(calm);
         let rebuilds = rebuilds.join().unwrap();
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         let reader = reader.join().unwrap();
         let recorded = net.host.store().read(|t| t.attachments()).unwrap();
         let recorded: BTreeSet<String> = recorded.iter().map(|one| one.id.to_string()).collect();

@@ -11,6 +11,7 @@ pub(crate) fn weft(suite: &Suite, host: &Host, arguments: &[&str]) -> Output {
         .env("WEFT_STATE_DIR", host.state_dir())
         .env("WEFT_DATA_DIR", host.data_dir())
         .env("WEFT_POLICY_DIR", host.policy_dir())
+        .env("WEFT_CONFIG", host.dir().join("weft.toml"))
         .env("WEFT_CACHE_DIR", host.dir().join("cache"))
         .env("NETCONFPATH", host.dir().join("conf"))
         .env("CNI_PATH", &suite.bin_dir);

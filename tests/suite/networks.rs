@@ -164,13 +164,16 @@ fn without_isolation_the_outside_is_reached() {
         "network",
         "create",
         "--isolation",
-        "none",
+        "peer",
         "--internal",
         "inner",
     ]);
     let (open, inner) = (vnet.connect("open", "a"), vnet.connect("inner", "b"));
     assert!(open.reaches("192.0.2.1"));
-    assert!(inner.cannot_reach("192.0.2.1") && inner.reaches("172.20.0.65"));
+    assert!(inner.cannot_reach("192.0.2.1"));
+    // Not by a route that a container sets itself either.
+    inner.sh("ip route add default via 172.20.0.65");
+    assert!(inner.cannot_reach("192.0.2.1"));
     drop(outside);
 }
 
@@ -359,21 +362,20 @@ fn the_documented_example_runs() {
     let vnet = Vnet::new();
     let host = &vnet.net.host;
     let container = host.container();
+    // Built with the tests, beside them.
+    let program = std::env::current_exe().unwrap();
+    let program = program
+        .parent()
+        .unwrap()
+        .with_file_name("examples")
+        .join("connect");
     let output = host.run(|| {
-        Command::new(env!("CARGO"))
-            .args([
-                "run",
-                "--quiet",
-                "--locked",
-                "-p",
-                "weft-vnet",
-                "--example",
-                "connect",
-                "--",
-            ])
+        Command::new(&program)
             .arg(container.path())
             .env("WEFT_STATE_DIR", host.state_dir())
             .env("WEFT_DATA_DIR", host.data_dir())
+            .env("WEFT_POLICY_DIR", host.policy_dir())
+            .env("WEFT_CONFIG", host.dir().join("weft.toml"))
             .env("WEFT_CACHE_DIR", host.dir().join("cache"))
             .env("NETCONFPATH", vnet.conf_dir())
             .env("CNI_PATH", &vnet.net.suite.bin_dir)
@@ -446,4 +448,120 @@ fn a_thousand_networks_and_five_thousand_endpoints_are_listed_in_a_second() {
         println!("weft {what} ls with {count}: {fastest:?}");
         assert!(fastest < Duration::from_secs(1), "{what}: {fastest:?}");
     }
+}
+
+/// What is attached stays attached, whatever is asked for then.
+#[test]
+fn a_connection_that_is_refused_leaves_the_first_one() {
+    let vnet = Vnet::new();
+    vnet.ok(&["network", "create", "--isolation", "none", "demo"]);
+    let container = vnet.connect("demo", "a");
+    let path = container.path().display().to_string();
+    for arguments in [
+        &["network", "connect", "demo", &path][..],
+        &["network", "connect", "--interface", "eth0", "demo", &path],
+    ] {
+        let text = vnet.error(arguments);
+        assert!(
+            text.contains("is in network demo already, by eth0"),
+            "{text}"
+        );
+        assert!(container.has_interface("eth0"));
+    }
+    vnet.ok(&["network", "connect", "--interface", "eth1", "demo", &path]);
+    // Several at once: one of them counts, and none undoes it.
+    let other = vnet.net.host.container();
+    let path = other.path().display().to_string();
+    let connected: usize = std::thread::scope(|scope| {
+        let connect = || {
+            vnet.run(&["network", "connect", "demo", &path])
+                .status
+                .success()
+        };
+        let all = [(); 4].map(|()| scope.spawn(connect));
+        all.map(|one| usize::from(one.join().unwrap())).iter().sum()
+    });
+    assert_eq!(connected, 1);
+    assert!(other.has_interface("eth0"));
+    assert_eq!(vnet.json(&["endpoint", "ls"]).as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_word_for_several_containers_disconnects_none() {
+    let vnet = Vnet::new();
+    vnet.ok(&["network", "create", "--isolation", "none", "demo"]);
+    let containers = [vnet.connect("demo", "web"), vnet.connect("demo", "web")];
+    for word in ["web", "cnitool-"] {
+        let text = vnet.error(&["network", "disconnect", "demo", word]);
+        assert!(text.contains("give an id"), "{text}");
+    }
+    assert!(containers.iter().all(|one| one.has_interface("eth0")));
+    let path = containers[0].path().display().to_string();
+    vnet.ok(&["network", "disconnect", "demo", &path]);
+    assert!(!containers[0].has_interface("eth0") && containers[1].has_interface("eth0"));
+}
+
+/// A configuration that somebody else has written under the name of a network of Weft's is theirs.
+#[test]
+fn only_weft_s_own_files_are_removed() {
+    let vnet = Vnet::new();
+    vnet.ok(&["network", "create", "pod"]);
+    std::fs::remove_file(vnet.conf_dir().join("zz-weft-pod.conflist")).unwrap();
+    let theirs = json!({"cniVersion": "1.0.0", "name": "pod", "plugins": [{"type": "bridge", "bridge": "p0"}]});
+    std::fs::write(vnet.conf_dir().join("10-pod.conflist"), theirs.to_string()).unwrap();
+    vnet.ok(&["network", "prune"]);
+    let text = vnet.error(&["network", "rm", "pod"]);
+    assert!(text.contains("was not made by weft"), "{text}");
+    assert_eq!(vnet.files(), ["10-pod.conflist"]);
+}
+
+/// What is left when a configuration is gone can be seen and removed.
+#[test]
+fn a_network_without_a_configuration_is_removed_by_force() {
+    let vnet = Vnet::new();
+    vnet.ok(&["network", "create", "--isolation", "none", "demo"]);
+    vnet.ok(&["network", "create", "unused"]);
+    let container = vnet.connect("demo", "a");
+    for name in ["demo", "unused"] {
+        std::fs::remove_file(vnet.conf_dir().join(format!("zz-weft-{name}.conflist"))).unwrap();
+    }
+    let text = vnet.error(&["network", "create", "demo"]);
+    assert!(text.contains("weft network rm --force"), "{text}");
+    assert!(
+        vnet.error(&["network", "rm", "demo"])
+            .contains("has 1 endpoint (a)")
+    );
+    vnet.ok(&["network", "rm", "--force", "demo"]);
+    assert!(!container.has_interface("eth0"));
+    // As doctor says.
+    let doctor = vnet.run(&["doctor"]);
+    let doctor = String::from_utf8_lossy(&doctor.stdout);
+    assert!(doctor.contains("weft network rm unused"), "{doctor}");
+    vnet.ok(&["network", "rm", "unused"]);
+    assert_eq!(vnet.ok(&["doctor"]).trim(), "nothing found");
+}
+
+/// Nothing is lost with it but labels, and doctor says so.
+#[test]
+fn a_damaged_state_is_no_obstacle() {
+    let vnet = Vnet::new();
+    vnet.ok(&["network", "create", "demo"]);
+    let state = vnet.net.host.data_dir().join("networks/demo.json");
+    let late = r#"{"file":"zz-weft-demo.conflist","createdAt":18446744073709551615,"updatedAt":1}"#;
+    std::fs::write(&state, late).unwrap();
+    let demo = vnet.json(&["network", "inspect", "demo"])[0].clone();
+    assert_eq!(demo["created_at"], "9999-12-31T23:59:59Z");
+    let strange =
+        json!({"cniVersion": "1.0.0", "name": "n".repeat(300), "plugins": [{"type": "bridge"}]});
+    std::fs::write(vnet.conf_dir().join("s.conflist"), strange.to_string()).unwrap();
+    for text in ["", "{"] {
+        std::fs::write(&state, text).unwrap();
+        assert!(vnet.ok(&["network", "ls"]).contains("demo"));
+        vnet.ok(&["metrics"]);
+        let doctor = vnet.run(&["doctor"]);
+        let said = String::from_utf8_lossy(&doctor.stdout);
+        assert!(said.contains("demo.json"), "{said}");
+    }
+    vnet.ok(&["network", "rm", "--force", "demo"]);
+    assert!(!state.exists());
 }

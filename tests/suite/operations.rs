@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weft_testkit::Call;
+use weft_testkit::{AtEnd, Call};
 
 use crate::bridge::Net;
 use crate::commands::{ok, weft};
@@ -65,7 +65,7 @@ fn calls_are_counted_with_their_parts() {
     );
     let whole = add["us"].as_u64().unwrap();
     let parts: u64 = phases.iter().map(|one| one[1].as_u64().unwrap()).sum();
-    assert!(parts <= whole + 1000 && parts * 2 > whole, "{add}");
+    assert!(parts > 0 && parts <= whole + 100_000, "{add}");
     assert_eq!(all[2]["code"], 106, "{}", all[2]);
     let failed = operations(&net, &["errors"]);
     assert_eq!(failed.len(), 1);
@@ -166,8 +166,9 @@ fn counters_do_not_fall_in_a_storm() {
                 })
             })
             .collect();
+        let end = AtEnd(&is_over);
         storm.into_iter().for_each(|one| one.join().unwrap());
-        is_over.store(true, Ordering::Relaxed);
+        drop(end);
         reader.join().unwrap();
     });
     let made = f64::from(u16::try_from(EACH * AT_ONCE).unwrap());
@@ -196,7 +197,7 @@ fn promtool_is_content_with_the_metrics() {
     vnet.ok(&["network", "create", "demo"]);
     vnet.ok(&["network", "create", "--isolation", "none", "--ipv6", "open"]);
     let (a, _b) = (vnet.connect("demo", "a"), vnet.connect("demo", "b"));
-    let _c = vnet.connect("open", "c\"\\");
+    let _c = vnet.connect("open", "c\"\\ä");
     vnet.error(&["network", "create", "demo"]);
     assert!(a.cannot_reach("172.20.0.3"));
     let text = vnet.ok(&["metrics", "--endpoints"]);
@@ -216,7 +217,7 @@ fn promtool_is_content_with_the_metrics() {
             "vnet_operation_duration_seconds_count{operation=\"add\"}"
         ) >= 3.0
     );
-    let refused = "weft_firewall_dropped_packets_total{network=\"demo\",reason=\"isolation\"}";
+    let refused = "weft_firewall_refused_packets_total{network=\"demo\"}";
     assert!(sample(&text, refused) >= 1.0);
     assert_eq!(
         sample(

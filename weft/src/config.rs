@@ -10,6 +10,8 @@ use clap::Subcommand;
 
 use crate::output;
 
+pub(crate) use check::problems;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Report every problem of network configuration files: unknown keys, missing plugins, their order, capabilities
@@ -39,7 +41,7 @@ pub(crate) enum Page {
 pub(crate) fn run(verb: &Verb) -> Result<()> {
     match verb {
         Verb::Check { files } => {
-            let found = check::problems(files)?;
+            let found = problems(files)?;
             found.iter().for_each(|text| output::line(text));
             if !found.is_empty() {
                 bail!("{} problems", found.len());

@@ -1,5 +1,6 @@
 //! Running containers by what people call them: Weft's own records, then the runtimes of the host.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -21,15 +22,18 @@ pub(crate) struct Running {
 
 /// The containers that a text can mean: the path of a network namespace, or a name or id. Empty if there is none.
 pub(crate) fn find(vnet: &VNetManager, text: &str) -> Result<Vec<Running>> {
-    let mut known: Vec<Running> = Vec::new();
-    for endpoint in vnet.endpoints()? {
-        let running = endpoint.netns.map(|netns| Running {
-            id: endpoint.container_id,
-            netns,
-            name: endpoint.name,
-        });
-        known.extend(running.filter(|one| !known.contains(one)));
+    let mut known: BTreeMap<(String, PathBuf), Running> = BTreeMap::new();
+    for endpoint in vnet.living_endpoints()? {
+        if let Some(netns) = endpoint.netns {
+            let key = (endpoint.container_id.clone(), netns.clone());
+            known.entry(key).or_insert(Running {
+                id: endpoint.container_id,
+                netns,
+                name: endpoint.name,
+            });
+        }
     }
+    let known: Vec<Running> = known.into_values().collect();
     if text.contains('/') {
         let path = Path::new(text);
         if !path.exists() {
@@ -54,7 +58,13 @@ pub(crate) fn find(vnet: &VNetManager, text: &str) -> Result<Vec<Running>> {
     }
     let mut found: Vec<Running> = known.iter().filter(begins).cloned().collect();
     if found.is_empty() {
-        found.extend(RUNTIMES.iter().filter_map(|ask| ask(text)));
+        let answers = RUNTIMES.iter().filter_map(|ask| ask(text));
+        for one in answers {
+            // podman may answer for docker too.
+            if found.iter().all(|there| there.id != one.id) {
+                found.push(one);
+            }
+        }
     }
     Ok(found)
 }
@@ -81,7 +91,10 @@ const RUNTIMES: [fn(&str) -> Option<Running>; 4] = [
 
 fn inspected(program: &str, text: &str) -> Option<Running> {
     const FORMAT: &str = "{{.Id}} {{.State.Pid}} {{.Name}}";
-    let answer = ask(program, &["container", "inspect", "--format", FORMAT, text])?;
+    let answer = ask(
+        program,
+        &["container", "inspect", "--format", FORMAT, "--", text],
+    )?;
     let mut words = answer.split_whitespace();
     let (id, pid, name) = (words.next()?, words.next()?, words.next());
     let pid: u32 = pid.parse().ok().filter(|pid| *pid != 0)?;
@@ -93,7 +106,7 @@ fn inspected(program: &str, text: &str) -> Option<Running> {
 }
 
 fn lxc(text: &str) -> Option<Running> {
-    let answer = ask("lxc-info", &["-n", text, "-p", "-H"])?;
+    let answer = ask("lxc-info", &["-p", "-H", "-n", text])?;
     let pid: u32 = answer.trim().parse().ok()?;
     Some(Running {
         id: format!("lxc-{text}"),

@@ -12,6 +12,7 @@ use weft_firewall::policy::read_files;
 use weft_node::Host;
 use weft_vnet::counted;
 
+use crate::config::problems;
 use crate::network::manager;
 use crate::output::{self, Format, Mood, coloured};
 
@@ -30,11 +31,9 @@ pub(crate) fn run(doctor: &Doctor) -> Result<ExitCode> {
         Ok(list) => found.extend(list),
         Err(error) => found.push(Finding::new(Symptom::State, CniError::from(error).msg)),
     }
-    match vnet.findings() {
-        Ok(list) => found.extend(list),
-        Err(error) => found.push(Finding::new(Symptom::State, error.to_string())),
-    }
-    found.sort_by_key(|one| one.symptom);
+    found.extend(vnet.findings());
+    found.extend(configurations());
+    found.sort_by(|one, other| (one.symptom, &one.text).cmp(&(other.symptom, &other.text)));
     found.dedup();
     let code = match found.is_empty() {
         true => ExitCode::SUCCESS,
@@ -63,6 +62,19 @@ pub(crate) fn run(doctor: &Doctor) -> Result<ExitCode> {
         count => output::line(&counted(count, "finding")),
     }
     Ok(code)
+}
+
+/// What every ADD of a network would fail for.
+fn configurations() -> Vec<Finding> {
+    match problems(&[]) {
+        Ok(list) => {
+            let found = list.into_iter();
+            found
+                .map(|text| Finding::new(Symptom::Attachment, text))
+                .collect()
+        }
+        Err(error) => vec![Finding::new(Symptom::Attachment, format!("{error:#}"))],
+    }
 }
 
 /// The store, the rules of the host, the rules in the kernel.

@@ -152,10 +152,7 @@ fn show(whole: &Whole) {
     let netns = one.netns.as_ref().map(|path| path.display().to_string());
     field("namespace", &netns.unwrap_or_default());
     field("plugin", &one.plugin);
-    field(
-        "created",
-        &humantime::format_rfc3339_seconds(one.created_at).to_string(),
-    );
+    field("created", &output::date(one.created_at));
     match &state.interface {
         Some(interface) => {
             let word = |is: bool, yes: &'static str, no: &'static str| match is {

@@ -52,6 +52,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("network rm", "weft network rm demo"),
     ("network prune", "weft network prune"),
     (
+        "network exists",
+        "weft network exists demo || weft network create demo",
+    ),
+    (
         "network connect",
         "weft network connect demo web\n\
          weft network connect --ip 172.20.0.9 demo /run/netns/web\n\

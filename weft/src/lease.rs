@@ -29,7 +29,9 @@ pub(crate) struct Ls {
 pub(crate) fn run(verb: &Verb) -> Result<()> {
     let Verb::Ls(ls) = verb;
     let vnet = manager()?;
-    let is_meant = |network: &str| ls.network.as_ref().is_none_or(|wanted| wanted == network);
+    let wanted = ls.network.as_ref();
+    let wanted = wanted.map(|text| vnet.network(text)).transpose()?;
+    let is_meant = |network: &str| wanted.as_ref().is_none_or(|wanted| wanted.name == network);
     let mut pools = vnet.pools()?;
     pools.retain(|one| is_meant(&one.network));
     if ls.pools {

@@ -140,7 +140,8 @@ fn command_line() -> ExitCode {
 
 fn finish(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
-        Ok(code) => code,
+        Ok(code) if output::is_written() => code,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             output::failure(&error);
             ExitCode::FAILURE

@@ -12,7 +12,7 @@ use crate::output;
 /// Print metrics in Prometheus' text format.
 #[derive(Debug, Args)]
 pub(crate) struct Metrics {
-    /// Bytes and packets of each endpoint too: twelve lines for each
+    /// Bytes and packets of each endpoint too: six lines for each
     #[arg(long)]
     endpoints: bool,
     /// Write them to this file, whole or not at all, for node_exporter's textfile collector

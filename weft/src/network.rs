@@ -6,7 +6,7 @@ mod show;
 
 use anyhow::Result;
 use clap::Subcommand;
-use weft_vnet::{VNetError, VNetManager, counted};
+use weft_vnet::{Removed, VNetError, VNetManager, counted};
 
 use crate::cni::environment;
 use crate::output;
@@ -26,7 +26,12 @@ pub(crate) enum Verb {
     #[command(visible_alias = "remove")]
     Rm(Rm),
     /// Remove the networks that weft has made and that have no endpoints
-    Prune,
+    Prune(Prune),
+    /// Fail if there is no network of this name or id
+    Exists {
+        /// Its name or id
+        network: String,
+    },
     /// Attach a running container to a network, or let two networks of isolation mesh reach each other
     Connect(connect::Connect),
     /// Take that back
@@ -44,6 +49,14 @@ pub(crate) struct Rm {
     force: bool,
 }
 
+/// Remove the networks that weft has made and that have no endpoints.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// Accepted; there is no question
+    #[arg(long, short)]
+    force: bool,
+}
+
 pub(crate) fn manager() -> Result<VNetManager> {
     Ok(VNetManager::of_environment(&environment())?)
 }
@@ -56,12 +69,12 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
         Verb::Ls(ls) => show::list(&vnet, ls),
         Verb::Inspect(inspect) => show::inspect(&mut vnet, inspect),
         Verb::Rm(rm) => remove(&mut vnet, rm),
-        Verb::Prune => {
-            for name in vnet.prune_networks()? {
-                output::line(&name);
-            }
-            Ok(())
+        Verb::Prune(_) => {
+            let pruned = vnet.prune_networks()?;
+            pruned.removed.iter().for_each(|name| output::line(name));
+            all_failures(pruned.failures)
         }
+        Verb::Exists { network } => Ok(vnet.network(network).map(drop)?),
         Verb::Connect(connect) => connect::connect(&mut vnet, connect),
         Verb::Disconnect(disconnect) => connect::disconnect(&mut vnet, disconnect),
     }
@@ -72,13 +85,26 @@ fn remove(vnet: &mut VNetManager, rm: &Rm) -> Result<()> {
     let mut failures: Vec<VNetError> = Vec::new();
     for name in &rm.networks {
         match vnet.remove_network(name, rm.force) {
-            Ok(removed) => output::line(&match removed.endpoints {
-                0 => removed.name,
-                count => format!("{} with {}", removed.name, counted(count, "endpoint")),
-            }),
+            Ok(removed) => report(removed),
             Err(error) => failures.push(error),
         }
     }
+    all_failures(failures)
+}
+
+fn report(removed: Removed) {
+    removed
+        .warnings
+        .iter()
+        .for_each(|text| output::warning(text));
+    output::line(&match removed.endpoints {
+        0 => removed.name,
+        count => format!("{} with {}", removed.name, counted(count, "endpoint")),
+    });
+}
+
+/// The first failure is returned, the others are printed here.
+fn all_failures(failures: Vec<VNetError>) -> Result<()> {
     let mut failures = failures.into_iter();
     let Some(first) = failures.next() else {
         return Ok(());

@@ -10,7 +10,7 @@ use weft_node::HostConfig;
 /// Verbs that are counted. Runtimes ask for the others every few seconds.
 const COUNTED: [&str; 4] = ["ADD", "DEL", "CHECK", "GC"];
 
-/// Adds a line for a call that has been answered. What goes wrong with it is nobody's obstacle: the log says so.
+/// Adds a line for a call that has been answered. A failure to do so is no failure of the call: the log has it.
 pub(crate) fn note(plugin: &str, env: &Env, completed: Completed) {
     if !COUNTED.contains(&completed.verb.as_str()) {
         return;

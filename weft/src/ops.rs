@@ -73,7 +73,7 @@ pub(crate) fn state_dir() -> Result<PathBuf> {
 
 pub(crate) fn run(ops: &Ops) -> Result<()> {
     let dir = state_dir()?;
-    // An empty list is not what somebody means who may not read it.
+    // A directory that may not be read is no empty list.
     match std::fs::read_dir(&dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             bail!("{}: {error}", dir.display());
@@ -121,7 +121,7 @@ pub(crate) fn run(ops: &Ops) -> Result<()> {
 }
 
 fn time(one: &Operation) -> String {
-    humantime::format_rfc3339_millis(one.began()).to_string()
+    output::date(one.began())
 }
 
 /// As milliseconds.

@@ -1,18 +1,37 @@
 //! Writing to the terminal. A reader that has gone away (`weft … | head`) is no error.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+/// Whether something could not be written, other than for a reader that has gone away.
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Whether everything has been written.
+pub(crate) fn is_written() -> bool {
+    !HAS_FAILED.load(Ordering::Relaxed)
+}
+
+fn note(outcome: std::io::Result<()>) {
+    if let Err(error) = outcome
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        HAS_FAILED.store(true, Ordering::Relaxed);
+        let _ = writeln!(std::io::stderr(), "weft: standard output: {error}");
+    }
+}
+
 /// Writes a line to standard output.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    note(writeln!(std::io::stdout(), "{text}"));
 }
 
 /// Writes a text that ends by itself.
 pub(crate) fn text(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    note(std::io::stdout().write_all(text.as_bytes()));
 }
 
 /// Writes a line to standard error that is no failure.
@@ -88,6 +107,28 @@ pub(crate) fn coloured(text: &str, mood: Mood) -> String {
     format!("\x1b[{code}m{text}\x1b[0m")
 }
 
+/// A cell of a table: what others have named is cut where it is endless, and cannot move a terminal's cursor.
+fn plain(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let mut shown: String = text.escape_debug().to_string();
+    if shown.len() == text.len() {
+        shown = text.to_owned();
+    }
+    if let Some((end, _)) = shown.char_indices().nth(LONGEST) {
+        shown.truncate(end);
+        shown.push_str("...");
+    }
+    shown
+}
+
+/// A time as tables and JSON have it. What cannot be written is the last time that can.
+pub(crate) fn date(time: SystemTime) -> String {
+    /// 9999-12-31T23:59:59Z.
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    let time = time.min(SystemTime::UNIX_EPOCH + LAST);
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
 /// Rows with columns as wide as they need to be.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -103,6 +144,7 @@ impl Table {
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let shown = |cell: String| {
+            let cell = plain(&cell);
             if cell.is_empty() {
                 "-".to_owned()
             } else {
@@ -121,9 +163,11 @@ impl Table {
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for (number, row) in self.rows.iter().enumerate() {
             let cells = row.iter().zip(&widths);
-            let text: String = cells
-                .map(|(cell, width)| format!("{cell:<width$}  "))
-                .collect();
+            let padded = |(cell, width): (&String, &usize)| {
+                let missing = width.saturating_sub(cell.chars().count());
+                format!("{cell}{}  ", " ".repeat(missing))
+            };
+            let text: String = cells.map(padded).collect();
             match number {
                 0 => line(&coloured(text.trim_end(), Mood::Title)),
                 _ => line(text.trim_end()),

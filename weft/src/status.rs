@@ -71,6 +71,7 @@ pub(crate) fn run(status: &Status) -> Result<ExitCode> {
         policies(&vnet),
         operations(&vnet),
         connections(),
+        links(&mut vnet),
     ];
     let whole = Whole {
         version: env!("CARGO_PKG_VERSION"),
@@ -164,9 +165,6 @@ fn networks(vnet: &VNetManager) -> Part {
     }
 }
 
-/// From this share of its addresses on a pool needs attention.
-pub(crate) const FULL: f64 = 0.9;
-
 fn pools(vnet: &VNetManager) -> Part {
     const NAME: &str = "addresses";
     let pools = match vnet.pools() {
@@ -183,7 +181,7 @@ fn pools(vnet: &VNetManager) -> Part {
         "fullest pool: {} {} with {} of {}",
         pool.network, pool.family, pool.used, pool.capacity
     );
-    match pool.share() >= FULL {
+    match pool.is_nearly_full() {
         true => Part::unwell(NAME, text),
         false => Part::well(NAME, text),
     }
@@ -199,6 +197,19 @@ fn firewall(vnet: &mut VNetManager) -> Part {
             let count = found.len();
             Part::unwell(NAME, format!("{count} differences: weft firewall diff"))
         }
+        Err(error) => Part::unwell(NAME, error),
+    }
+}
+
+/// What doctor finds on the host's interfaces and in its settings.
+fn links(vnet: &mut VNetManager) -> Part {
+    const NAME: &str = "links";
+    match weft_attach::doctor::findings(&mut vnet.host) {
+        Ok(found) if found.is_empty() => Part::well(
+            NAME,
+            "bridges, ports, routes and forwarding are as they should be".to_owned(),
+        ),
+        Ok(found) => Part::unwell(NAME, counted(found.len(), "finding")),
         Err(error) => Part::unwell(NAME, error),
     }
 }
@@ -225,7 +236,7 @@ fn operations(vnet: &VNetManager) -> Part {
                 .into_iter()
                 .rfind(|one| one.has_failed());
             let last = last.map_or_else(String::new, |one| {
-                let time = humantime::format_rfc3339_seconds(one.began());
+                let time = output::date(one.began());
                 format!(", the last at {time}: weft ops errors")
             });
             Part::well(NAME, format!("{calls} calls, {errors} errors{last}"))

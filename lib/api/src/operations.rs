@@ -23,6 +23,8 @@ pub use totals::{BUCKETS, Count, Key, PhaseTotal, Totals};
 pub const ROTATE_AT: u64 = 1 << 20;
 /// A line is one write of no more bytes than this.
 const LONGEST_LINE: usize = 4096;
+/// A name is cut to this length, in bytes: what a runtime says may be no name at all.
+const LONGEST_WORD: usize = 256;
 /// The message of an error is cut to this length, in bytes.
 const LONGEST_ERROR: usize = 1024;
 
@@ -52,7 +54,7 @@ pub struct Operation {
     /// The error's message.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
-    /// Its parts in the order in which they began, each with its time in microseconds.
+    /// Its parts in the order in which they ended, each with its time in microseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<(String, u64)>,
 }
@@ -63,6 +65,14 @@ pub struct Operation {
 )]
 fn is_zero(code: &u32) -> bool {
     *code == 0
+}
+
+fn cut(text: &mut String, length: usize) {
+    let mut end = length.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
 }
 
 impl Operation {
@@ -90,11 +100,12 @@ impl Operation {
     /// The line, its end included. A message that makes it too long for one write is left out.
     fn to_line(&self) -> Vec<u8> {
         let mut short = self.clone();
-        let mut end = LONGEST_ERROR.min(short.error.len());
-        while !short.error.is_char_boundary(end) {
-            end -= 1;
+        cut(&mut short.error, LONGEST_ERROR);
+        let words = [&mut short.plugin, &mut short.verb, &mut short.network];
+        let others = [&mut short.container, &mut short.ifname];
+        for word in words.into_iter().chain(others) {
+            cut(word, LONGEST_WORD);
         }
-        short.error.truncate(end);
         let line = |operation: &Self| {
             let mut line = serde_json::to_vec(operation).unwrap_or_default();
             line.push(b'\n');
@@ -174,7 +185,10 @@ mod tests {
     #[test]
     fn a_line_is_one_write_whatever_the_error_says() {
         let long = Operation {
-            error: "ä".repeat(9000),
+            error: "\u{1}".repeat(9000),
+            container: "ä".repeat(9000),
+            network: "\\".repeat(9000),
+            ifname: "x".repeat(90000),
             phases: (0..400).map(|n| (format!("phase{n}"), n)).collect(),
             ..Operation::default()
         };

@@ -10,6 +10,7 @@ pub(crate) mod users;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use weft_cni::phases::{Phase, measure};
 use weft_cni::{AttachmentId, CniResult, ContainerId, IfName, NetworkName, Request};
 use weft_firewall::{connections, ruleset};
 use weft_kernel::NetNs;
@@ -236,10 +237,12 @@ pub(crate) fn detach(host: &mut Host, records: &[&AttachmentRecord]) -> Result<(
                 host_routes,
             } => {
                 errors.extend(host_access::remove_routes(host, host_routes).err());
-                errors.extend(child::delete(record, own, parent).err());
+                let deleted = measure(Phase::Link, || child::delete(record, own, parent));
+                errors.extend(deleted.err());
             }
             LinkRecord::Moved { device, .. } => {
-                errors.extend(device::give_back(host, record, device).err());
+                let given = measure(Phase::Link, || device::give_back(host, record, device));
+                errors.extend(given.err());
             }
         }
     }
@@ -267,6 +270,6 @@ fn take_back(
     match addition {
         Addition::Settings(settings) => tuning::restore(host, record, settings),
         Addition::Limits(limits) => bandwidth::remove(host, record, limits, going),
-        Addition::Ports(_) | Addition::Apart(_) => Ok(()),
+        Addition::Ports(_) | Addition::Apart(_) | Addition::Names(_) => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! What on the host keeps containers from working that no single call would notice.
 
 mod bridges;
+mod inside;
 mod ports;
 mod routes;
 
@@ -139,6 +140,7 @@ pub fn findings(host: &mut Host) -> Result<Vec<Finding>, WeftError> {
     }
     found.extend(bridges::findings(host, &records)?);
     found.extend(routes::findings(host, &records)?);
+    found.extend(inside::findings(&records)?);
     found.extend(ports::findings(&records));
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! How long the parts of a verb take: measured where they happen, collected by [`crate::run()`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 /// A part of a verb, as the operations file names it.
@@ -42,21 +42,41 @@ impl Phase {
 
 thread_local! {
     static MEASURED: RefCell<Vec<(Phase, Duration)>> = const { RefCell::new(Vec::new()) };
+    /// How many parts are being measured, one within the other.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A part that is being measured; also a panic ends it.
+struct Running;
+
+impl Running {
+    fn new() -> Self {
+        DEPTH.set(DEPTH.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get().saturating_sub(1));
+    }
 }
 
 /// Does something that is a part of the verb. A part of a part is not counted by itself.
 pub fn measure<T>(phase: Phase, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
-    let before = MEASURED.with_borrow(Vec::len);
+    let running = Running::new();
     let outcome = work();
-    let duration = start.elapsed();
-    MEASURED.with_borrow_mut(|measured| {
-        measured.truncate(before);
-        match measured.iter_mut().find(|(name, _)| *name == phase) {
-            Some((_, sum)) => *sum += duration,
-            None => measured.push((phase, duration)),
-        }
-    });
+    drop(running);
+    if DEPTH.get() == 0 {
+        let duration = start.elapsed();
+        MEASURED.with_borrow_mut(|measured| {
+            match measured.iter_mut().find(|(name, _)| *name == phase) {
+                Some((_, sum)) => *sum += duration,
+                None => measured.push((phase, duration)),
+            }
+        });
+    }
     outcome
 }
 
@@ -72,14 +92,16 @@ mod tests {
     #[test]
     fn parts_are_in_order_and_repeated_ones_add_up() {
         measure(Phase::Firewall, || ());
-        measure(Phase::Bridge, || measure(Phase::Firewall, || ()));
+        let slow = || std::thread::sleep(Duration::from_millis(20));
+        measure(Phase::Bridge, || measure(Phase::Firewall, slow));
         measure(Phase::Firewall, || {
             std::thread::sleep(Duration::from_millis(2));
         });
         let taken = take();
         let names: Vec<_> = taken.iter().map(|(phase, _)| phase.name()).collect();
         assert_eq!(names, ["firewall", "bridge"]);
-        assert!(taken[0].1 >= Duration::from_millis(2));
+        assert!(taken[0].1 >= Duration::from_millis(2) && taken[0].1 < Duration::from_millis(20));
+        assert!(taken[1].1 >= Duration::from_millis(20));
         assert!(take().is_empty());
     }
 }

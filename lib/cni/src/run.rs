@@ -17,7 +17,7 @@ use crate::phases::{self, Phase};
 use crate::plugin::{Plugin, Request};
 use crate::version::SpecVersion;
 
-/// A verb that has been answered, for whoever keeps account of them.
+/// A verb that has been answered, for an account of calls.
 #[derive(Debug)]
 pub struct Completed {
     /// `CNI_COMMAND`.

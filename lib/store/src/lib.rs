@@ -42,7 +42,8 @@ pub use range::{Range, RangeError};
 pub use record::{
     Addition, AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate,
     DeviceIdentity, DevicePeer, DeviceRecord, Ending, FirewallRecord, HostLink, HostRoute,
-    LinkRecord, NetnsRecord, ParentRecord, PortRecord, TuningRecord, segment_of_bridge,
+    LinkRecord, NamesRecord, NetnsRecord, ParentRecord, PortRecord, TuningRecord,
+    segment_of_bridge,
 };
 pub use shared::{SharedObject, SharedState};
 pub use sticky::StickyLeases;

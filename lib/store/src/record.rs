@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use weft_cni::AttachmentId;
 use weft_cni::result::Route;
 
-pub use addition::{Addition, BandwidthRecord, Ending, FirewallRecord, TuningRecord};
+pub use addition::{Addition, BandwidthRecord, Ending, FirewallRecord, NamesRecord, TuningRecord};
 pub use address::{AddressRecord, PortRecord};
 pub use link::{
     ContainerLink, DeviceIdentity, DevicePeer, DeviceRecord, HostLink, HostRoute, LinkRecord,
@@ -145,7 +145,10 @@ impl AttachmentRecord {
     pub fn ports(&self) -> &[PortRecord] {
         let found = self.additions.iter().find_map(|one| match one {
             Addition::Ports(ports) => Some(ports.as_slice()),
-            Addition::Settings(_) | Addition::Limits(_) | Addition::Apart(_) => None,
+            Addition::Settings(_)
+            | Addition::Limits(_)
+            | Addition::Apart(_)
+            | Addition::Names(_) => None,
         });
         found.unwrap_or_default()
     }
@@ -154,7 +157,9 @@ impl AttachmentRecord {
     pub fn settings(&self) -> Option<&TuningRecord> {
         self.additions.iter().find_map(|one| match one {
             Addition::Settings(settings) => Some(settings),
-            Addition::Ports(_) | Addition::Limits(_) | Addition::Apart(_) => None,
+            Addition::Ports(_) | Addition::Limits(_) | Addition::Apart(_) | Addition::Names(_) => {
+                None
+            }
         })
     }
 
@@ -162,7 +167,10 @@ impl AttachmentRecord {
     pub fn limits(&self) -> Option<&BandwidthRecord> {
         self.additions.iter().find_map(|one| match one {
             Addition::Limits(limits) => Some(limits),
-            Addition::Settings(_) | Addition::Ports(_) | Addition::Apart(_) => None,
+            Addition::Settings(_)
+            | Addition::Ports(_)
+            | Addition::Apart(_)
+            | Addition::Names(_) => None,
         })
     }
 
@@ -170,7 +178,21 @@ impl AttachmentRecord {
     pub fn apart(&self) -> Option<&FirewallRecord> {
         self.additions.iter().find_map(|one| match one {
             Addition::Apart(apart) => Some(apart),
-            Addition::Settings(_) | Addition::Ports(_) | Addition::Limits(_) => None,
+            Addition::Settings(_)
+            | Addition::Ports(_)
+            | Addition::Limits(_)
+            | Addition::Names(_) => None,
+        })
+    }
+
+    /// By which names it is found, if weft-dns has said so.
+    pub fn names(&self) -> Option<&NamesRecord> {
+        self.additions.iter().find_map(|one| match one {
+            Addition::Names(names) => Some(names),
+            Addition::Settings(_)
+            | Addition::Ports(_)
+            | Addition::Limits(_)
+            | Addition::Apart(_) => None,
         })
     }
 
@@ -214,5 +236,13 @@ impl AttachmentRecord {
         self.additions
             .retain(|one| !matches!(one, Addition::Apart(_)));
         apart
+    }
+
+    /// Takes the names out.
+    pub fn take_names(&mut self) -> Option<NamesRecord> {
+        let names = self.names().cloned();
+        self.additions
+            .retain(|one| !matches!(one, Addition::Names(_)));
+        names
     }
 }

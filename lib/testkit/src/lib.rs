@@ -13,6 +13,7 @@
     reason = "a failing helper is a failing test"
 )]
 
+mod at_end;
 mod call;
 mod container;
 mod fault;
@@ -22,6 +23,7 @@ mod require;
 mod snapshot;
 mod suite;
 
+pub use at_end::AtEnd;
 pub use call::{Call, Outcome};
 pub use container::Container;
 pub use fault::{SystemCall, kill_at, stopped_at, system_calls};

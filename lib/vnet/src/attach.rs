@@ -11,6 +11,7 @@ use weft_kernel::netlink::RouteSocket;
 use weft_kernel::{NetNs, link};
 use weft_node::WeftError;
 
+use crate::catalogue::NetworkFile;
 use crate::endpoint::Endpoint;
 use crate::error::VNetError;
 use crate::network::VirtualNetwork;
@@ -21,40 +22,78 @@ impl VNetManager {
     /// Attaches a container to a network, given by name or id.
     ///
     /// # Errors
-    /// A plugin's; everything that the others have done is undone then.
+    /// The container is in the network already by an interface of this name, or, without a name, by any; a plugin's:
+    /// everything that the others have done is undone then.
     pub fn create_endpoint(
         &mut self,
         network: &str,
         request: &EndpointRequest,
     ) -> Result<Endpoint, VNetError> {
+        let _locks = self.lock_for_endpoint()?;
         let network = self.network(network)?;
         let mut file = self.find_file(&network.name)?;
+        refuse_strange_words(request)?;
+        self.refuse_attached(&network.name, request)?;
         let interface_name = match &request.interface_name {
             Some(name) => name.clone(),
             None => free_interface(&request.netns)?,
         };
-        let sandbox = sandbox(request, interface_name, &network, &file.list);
+        let sandbox = sandbox(request, interface_name, &network, &file.list)?;
         if !request.labels.is_empty() {
             put_labels(&mut file.list, request);
         }
         let chain = self.chain(&file);
+        // What one of them has done could not be undone without the others.
+        chain.require_plugins()?;
         if let Err(error) = chain.add(&sandbox) {
             let undone = chain.del(&sandbox);
             return Err(with_failure_of_undoing(error, undone.err()).into());
         }
-        let all = self.endpoints()?.into_iter();
+        let mut all = self.endpoints()?.into_iter();
         let is_new = |one: &Endpoint| {
             one.network == network.name
                 && one.container_id == sandbox.container_id
                 && one.interface_name == sandbox.ifname
         };
-        all.into_iter().find(is_new).ok_or_else(|| {
+        all.find(is_new).ok_or_else(|| {
             let text = format!(
                 "{} is attached to {}, whose plugins keep no record in Weft's store: weft cni check {} shows it",
                 sandbox.container_id, network.name, network.name
             );
             CniError::new(Code::UnknownContainer, text).into()
         })
+    }
+
+    /// What is attached already is not attached again, and above all not detached because that fails.
+    fn refuse_attached(&self, network: &str, request: &EndpointRequest) -> Result<(), VNetError> {
+        let all = self.endpoints()?;
+        let is_its = |one: &&Endpoint| {
+            let is_same = |name: &String| *name == one.interface_name;
+            one.network == network
+                && one.container_id == request.container_id
+                && request.interface_name.as_ref().is_none_or(is_same)
+        };
+        if let Some(there) = all.iter().find(is_its) {
+            return Err(VNetError::Invalid {
+                what: format!("container {}", there.container()),
+                why: format!(
+                    "is in network {network} already, by {}: weft network disconnect comes first; a second interface \
+                     there needs another name (--interface)",
+                    there.interface_name
+                ),
+            });
+        }
+        let cache = ResultCache::new(&self.places.cache_dir);
+        let ifname = request.interface_name.as_deref().unwrap_or_default();
+        match cache.read(network, &request.container_id, ifname) {
+            Some(_) => Err(VNetError::Invalid {
+                what: format!("container {}", request.container_id),
+                why: format!(
+                    "is in network {network} already by {ifname}, which its runtime has made"
+                ),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Detaches an endpoint, given as in [`Self::endpoint`].
@@ -69,42 +108,63 @@ impl VNetManager {
 
     /// Detaches by the network's plugins; where its configuration is gone, by the record.
     pub(crate) fn detach(&mut self, endpoint: &Endpoint) -> Result<(), VNetError> {
+        match self.find_file(&endpoint.network) {
+            Ok(file) => self.detach_by(endpoint, Some(&file)),
+            Err(VNetError::UnknownNetwork { .. }) => self.detach_by(endpoint, None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same by a configuration that is known. One that lacks a plugin is none.
+    pub(crate) fn detach_by(
+        &mut self,
+        endpoint: &Endpoint,
+        file: Option<&NetworkFile>,
+    ) -> Result<(), VNetError> {
         let netns = endpoint
             .netns
             .as_ref()
             .map(|path| path.display().to_string());
-        match self.find_file(&endpoint.network) {
-            Ok(file) => {
-                let sandbox = Sandbox {
-                    container_id: endpoint.container_id.clone(),
-                    netns: netns.unwrap_or_default(),
-                    ifname: endpoint.interface_name.clone(),
-                    ..Sandbox::default()
-                };
-                Ok(self.chain(&file).del(&sandbox)?)
-            }
-            Err(VNetError::UnknownNetwork { .. }) => {
-                let invalid = |error: weft_cni::id::InvalidName| {
-                    CniError::new(Code::InvalidConfig, error.to_string())
-                };
-                let network = NetworkName::try_from(endpoint.network.as_str()).map_err(invalid)?;
-                let container =
-                    ContainerId::try_from(endpoint.container_id.as_str()).map_err(invalid)?;
-                let ifname = IfName::try_from(endpoint.interface_name.as_str()).map_err(invalid)?;
-                let target = Target {
-                    network: &network,
-                    container: &container,
-                    ifname: Some(&ifname),
-                    netns: netns.as_deref(),
-                    input: &[],
-                };
-                detach_container(&mut self.host, target, &CniResult::default())?;
-                let cache = ResultCache::new(&self.places.cache_dir);
-                cache.remove(network.as_str(), container.as_str(), ifname.as_str());
-                Ok(())
-            }
-            Err(error) => Err(error),
+        let chain = file.map(|file| self.chain(file));
+        if let Some(chain) = chain.filter(|chain| chain.require_plugins().is_ok()) {
+            let sandbox = Sandbox {
+                container_id: endpoint.container_id.clone(),
+                netns: netns.unwrap_or_default(),
+                ifname: endpoint.interface_name.clone(),
+                ..Sandbox::default()
+            };
+            return Ok(chain.del(&sandbox)?);
         }
+        let invalid = |error: weft_cni::id::InvalidName| {
+            CniError::new(Code::InvalidConfig, error.to_string())
+        };
+        let network = NetworkName::try_from(endpoint.network.as_str()).map_err(invalid)?;
+        let container = ContainerId::try_from(endpoint.container_id.as_str()).map_err(invalid)?;
+        let ifname = IfName::try_from(endpoint.interface_name.as_str()).map_err(invalid)?;
+        let target = Target {
+            network: &network,
+            container: &container,
+            ifname: Some(&ifname),
+            netns: netns.as_deref(),
+            input: &[],
+        };
+        detach_container(&mut self.host, target, &CniResult::default())?;
+        let cache = ResultCache::new(&self.places.cache_dir);
+        cache.remove(network.as_str(), container.as_str(), ifname.as_str());
+        Ok(())
+    }
+}
+
+/// The container's name goes into a list of pairs, and to terminals.
+fn refuse_strange_words(request: &EndpointRequest) -> Result<(), VNetError> {
+    let is_strange =
+        |text: &String| text.contains([';', '=']) || text.chars().any(char::is_control);
+    match request.name.as_ref().filter(|name| is_strange(name)) {
+        Some(name) => Err(VNetError::Invalid {
+            what: format!("name {name:?}"),
+            why: "cannot have ';', '=' or control characters".to_owned(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -114,7 +174,7 @@ fn sandbox(
     ifname: String,
     network: &VirtualNetwork,
     list: &ConfList,
-) -> Sandbox {
+) -> Result<Sandbox, VNetError> {
     let mut args = vec!["IgnoreUnknown=1".to_owned()];
     args.extend(
         request
@@ -137,6 +197,13 @@ fn sandbox(
                 let ips: Vec<String> = request.ip_addresses.iter().map(with_prefix).collect();
                 capability_args.insert("ips".to_owned(), json!(ips));
             }
+            false if request.ip_addresses.len() > 1 => {
+                return Err(VNetError::Invalid {
+                    what: format!("network {}", network.name),
+                    why: "takes one address only: its configuration has not the capability ips"
+                        .to_owned(),
+                });
+            }
             false => args.extend(request.ip_addresses.iter().map(|ip| format!("IP={ip}"))),
         }
     }
@@ -148,13 +215,13 @@ fn sandbox(
             false => args.push(format!("MAC={mac}")),
         }
     }
-    Sandbox {
+    Ok(Sandbox {
         container_id: request.container_id.clone(),
         netns: request.netns.display().to_string(),
         ifname,
         args: args.join(";"),
         capability_args,
-    }
+    })
 }
 
 fn takes(list: &ConfList, capability: &str) -> bool {

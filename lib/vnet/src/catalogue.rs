@@ -1,5 +1,6 @@
 //! The networks of a host: the configurations that its runtimes read.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -44,6 +45,7 @@ impl Catalogue {
     /// Reads a directory. One that is missing is empty.
     pub(crate) fn read(dir: &Path) -> Result<Self, VNetError> {
         let mut found = Self::default();
+        let mut names = HashSet::new();
         if !dir.exists() {
             return Ok(found);
         }
@@ -54,7 +56,7 @@ impl Catalogue {
                 found.last_foreign_name = name.into_owned();
             }
             match NetworkFile::read(&path) {
-                Ok(file) if found.find(&file.list.name).is_none() => found.files.push(file),
+                Ok(file) if names.insert(file.list.name.clone()) => found.files.push(file),
                 Ok(file) => found.broken.push(format!(
                     "{}: another file has a network of the name {}, and only the first counts",
                     path.display(),
@@ -81,6 +83,12 @@ impl NetworkFile {
             modified: modified.unwrap_or(UNIX_EPOCH),
             list: ConfList::read(path, SpecVersion::NEWEST)?,
         })
+    }
+
+    /// The name of the file.
+    pub(crate) fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     /// The type of the plugin that makes the interface.

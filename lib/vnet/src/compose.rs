@@ -9,7 +9,8 @@ use crate::driver::DriverType;
 use crate::error::VNetError;
 use crate::isolation::IsolationMode;
 use crate::network::id_of;
-use crate::request::{IpRange, NetworkRequest};
+use crate::options::by_key;
+use crate::request::NetworkRequest;
 
 /// Versions of the specification that the configuration can be read in; runtimes that do not choose take the first.
 const VERSION: &str = "1.0.0";
@@ -22,22 +23,12 @@ pub(crate) struct Chosen<'a> {
     pub(crate) driver: DriverType,
     pub(crate) isolation: IsolationMode,
     pub(crate) subnets: Vec<IpNetwork>,
-}
-
-/// Names that users of Docker know options by.
-fn option_key(key: &str) -> &str {
-    match key {
-        "com.docker.network.bridge.name" => "bridge",
-        "com.docker.network.driver.mtu" => "mtu",
-        "parent" => "master",
-        "macvlan_mode" | "ipvlan_mode" => "mode",
-        "ipvlan_flag" => "flag",
-        other => other,
-    }
+    /// Addresses in them that machines have already.
+    pub(crate) excluded: Vec<IpAddr>,
 }
 
 /// The bridge of a network: with its name in it, as far as there is room.
-fn bridge_name(network: &str) -> String {
+pub(crate) fn bridge_name(network: &str) -> String {
     const LONGEST: usize = 15;
     const MARK: &str = "weft-";
     let short = format!("{MARK}{network}");
@@ -50,10 +41,8 @@ fn bridge_name(network: &str) -> String {
 impl Chosen<'_> {
     /// The configuration.
     pub(crate) fn conflist(&self) -> Result<Value, VNetError> {
-        let mut first = self.interface_plugin()?;
-        for (key, value) in &self.request.options {
-            first.insert(option_key(key).to_owned(), value.clone());
-        }
+        let mut first = self.interface_plugin();
+        first.extend(by_key(&self.request.options, &self.driver)?);
         let mut plugins = vec![Value::Object(first)];
         if self.driver == DriverType::Bridge {
             plugins.push(json!({"type": "weft-portmap", "capabilities": {"portMappings": true}}));
@@ -69,7 +58,7 @@ impl Chosen<'_> {
         }))
     }
 
-    fn interface_plugin(&self) -> Result<Map<String, Value>, VNetError> {
+    fn interface_plugin(&self) -> Map<String, Value> {
         let request = self.request;
         let mut plugin = Map::new();
         let mut put = |key: &str, value: Value| plugin.insert(key.to_owned(), value);
@@ -117,13 +106,12 @@ impl Chosen<'_> {
         }
         request.mtu.map(|mtu| put("mtu", mtu.into()));
         if !self.subnets.is_empty() {
-            let ipam = self.ipam()?;
-            plugin.insert("ipam".to_owned(), ipam);
+            plugin.insert("ipam".to_owned(), self.ipam());
         }
-        Ok(plugin)
+        plugin
     }
 
-    fn ipam(&self) -> Result<Value, VNetError> {
+    fn ipam(&self) -> Value {
         let mut ranges = Vec::new();
         for subnet in &self.subnets {
             let mut range = Map::new();
@@ -134,9 +122,13 @@ impl Chosen<'_> {
             }
             let part = self.request.ip_ranges.iter();
             if let Some(part) = part.clone().find(|part| subnet.contains(part.start)) {
-                let (start, end) = usable(part, subnet)?;
-                put("rangeStart", start.to_string());
-                put("rangeEnd", end.to_string());
+                put("rangeStart", part.start.to_string());
+                put("rangeEnd", part.end.to_string());
+            }
+            let own = self.excluded.iter().filter(|one| subnet.contains(**one));
+            let excluded: Vec<String> = own.map(|one| IpNetwork::from(*one).to_string()).collect();
+            if !excluded.is_empty() {
+                range.insert("exclude".to_owned(), excluded.into());
             }
             ranges.push(json!([range]));
         }
@@ -155,39 +147,12 @@ impl Chosen<'_> {
             });
             ipam.insert("routes".to_owned(), routes.collect());
         }
-        Ok(ipam.into())
+        ipam.into()
     }
 }
 
 fn in_subnet(addresses: &[IpAddr], subnet: &IpNetwork) -> Option<IpAddr> {
     addresses.iter().copied().find(|one| subnet.contains(*one))
-}
-
-/// A range without the addresses of its subnet that stand for the network and for all of its machines.
-fn usable(range: &IpRange, subnet: &IpNetwork) -> Result<(IpAddr, IpAddr), VNetError> {
-    let (mut start, mut end) = (range.start, range.end);
-    if !subnet.contains(end) {
-        return Err(VNetError::Invalid {
-            what: format!("range {range}"),
-            why: format!("must be within {subnet}"),
-        });
-    }
-    if start == subnet.network() {
-        start = next(start, 1);
-    }
-    if let IpNetwork::V4(v4) = subnet
-        && end == v4.broadcast()
-    {
-        end = next(end, -1);
-    }
-    Ok((start, end))
-}
-
-fn next(address: IpAddr, step: i32) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => IpAddr::V4(u32::from(v4).wrapping_add_signed(step).into()),
-        IpAddr::V6(v6) => IpAddr::V6(u128::from(v6).wrapping_add_signed(step.into()).into()),
-    }
 }
 
 #[cfg(test)]
@@ -202,6 +167,7 @@ mod tests {
             driver,
             isolation,
             subnets,
+            excluded: Vec::new(),
         };
         chosen.conflist().unwrap()["plugins"][0].clone()
     }
@@ -226,7 +192,7 @@ mod tests {
             (&json!(1400), &json!("full"))
         );
         let ranges = &plugin["ipam"]["ranges"];
-        assert_eq!(ranges[0][0]["rangeStart"], "10.1.0.1");
+        assert_eq!(ranges[0][0]["rangeStart"], "10.1.0.0");
         assert_eq!(ranges[0][0]["rangeEnd"], "10.1.0.127");
         assert_eq!(ranges[1][0]["rangeEnd"], "fd00::20");
         assert!(ranges[0][0].get("gateway").is_none());

@@ -6,14 +6,17 @@ use std::time::{Instant, SystemTime};
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 use weft_cni::{IpFamily, NetworkName};
-use weft_kernel::link;
+use weft_kernel::{address, link};
+use weft_node::default_route;
+use weft_node::names::BRIDGE_ALIAS;
 
 use crate::catalogue::{Catalogue, NetworkFile};
-use crate::compose::Chosen;
+use crate::compose::{Chosen, bridge_name};
 use crate::driver::DriverType;
 use crate::error::VNetError;
 use crate::isolation::IsolationMode;
 use crate::network::VirtualNetwork;
+use crate::options::bridge_of;
 use crate::request::NetworkRequest;
 use crate::state::NetworkState;
 use crate::subnets::{free, refuse_overlap, taken};
@@ -71,18 +74,33 @@ impl VNetManager {
         if count >= max {
             return Err(VNetError::TooManyNetworks { count, max });
         }
+        let endpoints = self.names_of_endpoints(name)?;
+        if !endpoints.is_empty() {
+            return Err(VNetError::InUse {
+                name: name.clone(),
+                endpoints,
+                remedy: "its configuration is gone, and they are of that one; weft network rm --force removes them",
+            });
+        }
         let chosen = self.choose(request, &catalogue)?;
         let conflist = chosen.conflist()?;
-        refuse_same_bridge(&conflist, &catalogue)?;
+        let first = conflist.pointer("/plugins/0").and_then(Value::as_object);
+        refuse_same_bridge(name, bridge_of(first), &catalogue)?;
+        self.refuse_foreign_bridge(request, bridge_of(first))?;
+        let path = last_name(&self.places.conf_dir, name, &catalogue)?;
         let now = SystemTime::now();
         let state = NetworkState {
+            file: path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             labels: request.labels.clone(),
             created_at: now,
             updated_at: now,
         };
-        let path = last_name(&self.places.conf_dir, name, &catalogue)?;
         let warnings = self.write(&path, name, &conflist, &state)?;
-        let network = self.describe(&NetworkFile::read(&path)?)?;
+        let network = self.describe(&NetworkFile::read(&path)?);
         Ok(Made { network, warnings })
     }
 
@@ -105,18 +123,66 @@ impl VNetManager {
             }
         }
         let subnets = self.choose_subnets(request, &driver, catalogue)?;
+        refuse_second("gateway", &request.gateways, IpAddr::is_ipv4)?;
         for gateway in &request.gateways {
             refuse_outside(*gateway, "gateway", &subnets)?;
         }
+        refuse_second("range", &request.ip_ranges, |range| range.start.is_ipv4())?;
         for range in &request.ip_ranges {
             refuse_outside(range.start, "range", &subnets)?;
+            refuse_outside(range.end, "range", &subnets)?;
         }
+        let excluded = match driver.is_on_lan() {
+            true => self.own_addresses(&subnets)?,
+            false => Vec::new(),
+        };
         Ok(Chosen {
             request,
             driver,
             isolation,
             subnets,
+            excluded,
         })
+    }
+
+    /// The host's own addresses in the subnets: no container is to have them too.
+    fn own_addresses(&mut self, subnets: &[IpNetwork]) -> Result<Vec<IpAddr>, VNetError> {
+        let assigned = address::list_all(self.host.route()?).map_err(weft_node::WeftError::from)?;
+        let own = assigned.into_iter().map(|one| one.address.ip());
+        Ok(own
+            .filter(|ip| subnets.iter().any(|subnet| subnet.contains(*ip)))
+            .collect())
+    }
+
+    /// The interface of the host that a macvlan or ipvlan is on.
+    fn lan(&mut self, request: &NetworkRequest) -> Result<Option<String>, VNetError> {
+        if let Some(uplink) = &request.uplink {
+            return Ok(Some(uplink.clone()));
+        }
+        let found = default_route::interface(self.host.route()?)?;
+        Ok(found.map(|link| link.name))
+    }
+
+    /// A bridge that is there already and is not Weft's is used only if it is named.
+    fn refuse_foreign_bridge(
+        &mut self,
+        request: &NetworkRequest,
+        bridge: Option<&str>,
+    ) -> Result<(), VNetError> {
+        let Some(name) = bridge.filter(|name| *name == bridge_name(&request.name)) else {
+            return Ok(());
+        };
+        let found = link::find(self.host.route()?, name).map_err(weft_node::WeftError::from)?;
+        match found {
+            Some(there)
+                if there.alias != BRIDGE_ALIAS && !request.options.contains_key("bridge") =>
+            {
+                let why = "the host has an interface of this name that Weft has not made: give another bridge by \
+                           --option bridge=NAME, or name this one by it";
+                Err(invalid(format!("bridge {name}"), why))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn isolation(
@@ -156,18 +222,11 @@ impl VNetManager {
                 );
                 return Err(invalid(format!("subnet {given}"), why));
             }
-            if subnets
-                .iter()
-                .any(|one: &IpNetwork| one.is_ipv4() == given.is_ipv4())
-            {
-                return Err(invalid(
-                    format!("subnet {given}"),
-                    "is the second of its family: a network has one IPv4 and one IPv6 subnet at most",
-                ));
-            }
+            refuse_unusable(given, driver)?;
             subnets.push(*given);
         }
-        if *driver == DriverType::Host || request.options.contains_key("ipam") {
+        refuse_second("subnet", &request.subnets, IpNetwork::is_ipv4)?;
+        if *driver == DriverType::Host {
             return Ok(subnets);
         }
         if driver.is_on_lan() && subnets.is_empty() {
@@ -178,11 +237,15 @@ impl VNetManager {
             ));
         }
         let taken = taken(&mut self.host, catalogue)?;
+        let lan = match driver.is_on_lan() {
+            true => self.lan(request)?,
+            false => None,
+        };
         for subnet in &subnets {
-            refuse_overlap(*subnet, driver, &taken)?;
+            refuse_overlap(*subnet, lan.as_deref(), &taken)?;
         }
         if !driver.is_on_lan() {
-            if !subnets.iter().any(IpNetwork::is_ipv4) && subnets.is_empty() {
+            if subnets.is_empty() {
                 subnets.push(free(IpFamily::V4, &self.config, &taken)?);
             }
             let wants_v6 = request.ipv6.unwrap_or(self.config.ipv6_enabled);
@@ -211,6 +274,12 @@ fn refuse_strange_parts(
             return Err(invalid(format!("{key} {value:?}"), why));
         }
     }
+    if request.is_internal && *driver == DriverType::Bridge && isolation == IsolationMode::None {
+        return Err(invalid(
+            "an internal network of isolation none",
+            "a container that sets itself a route would reach the outside: use isolation peer, mesh or full",
+        ));
+    }
     match driver {
         DriverType::Host if !request.subnets.is_empty() || request.ipv6 == Some(true) => {
             let why = "has the addresses of the host: leave --subnet and --ipv6 out";
@@ -237,19 +306,17 @@ fn refuse_outside(address: IpAddr, what: &str, subnets: &[IpNetwork]) -> Result<
     Err(invalid(format!("{what} {address}"), why))
 }
 
-/// Two networks on one bridge are not what somebody means who has asked for two networks.
-fn refuse_same_bridge(conflist: &Value, catalogue: &Catalogue) -> Result<(), VNetError> {
-    let bridge = conflist
-        .pointer("/plugins/0/bridge")
-        .and_then(Value::as_str);
-    // VLANs of one bridge are apart.
-    let has_vlan = conflist.pointer("/plugins/0/vlan").is_some();
-    let Some(bridge) = bridge.filter(|_| !has_vlan) else {
+/// Two networks on one bridge are no two networks, unless each has a VLAN of it.
+pub(crate) fn refuse_same_bridge(
+    network: &str,
+    bridge: Option<&str>,
+    catalogue: &Catalogue,
+) -> Result<(), VNetError> {
+    let Some(bridge) = bridge else {
         return Ok(());
     };
     let has = |file: &&NetworkFile| {
-        let first = file.list.plugins.first();
-        first.is_some_and(|plugin| plugin.get("bridge").and_then(Value::as_str) == Some(bridge))
+        file.list.name != network && bridge_of(file.list.plugins.first()) == Some(bridge)
     };
     match catalogue.files.iter().find(has) {
         Some(other) => Err(invalid(
@@ -258,4 +325,40 @@ fn refuse_same_bridge(conflist: &Value, catalogue: &Catalogue) -> Result<(), VNe
         )),
         None => Ok(()),
     }
+}
+
+/// Each family has one.
+fn refuse_second<T>(what: &str, all: &[T], family: impl Fn(&T) -> bool) -> Result<(), VNetError>
+where
+    T: std::fmt::Display,
+{
+    for is_v4 in [true, false] {
+        if let Some(second) = all.iter().filter(|one| family(one) == is_v4).nth(1) {
+            return Err(invalid(
+                format!("{what} {second}"),
+                "is the second of its family: a network has one for IPv4 and one for IPv6",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Prefixes that no network can have: of no machine, of this machine alone, of groups, or too small for a gateway and a
+/// container.
+fn refuse_unusable(subnet: &IpNetwork, driver: &DriverType) -> Result<(), VNetError> {
+    let ip = subnet.ip();
+    let is_special = ip.is_loopback() || ip.is_multicast() || ip.is_unspecified();
+    let is_link_local = match subnet {
+        IpNetwork::V4(v4) => v4.ip().is_link_local() || v4.ip().octets()[0] >= 240,
+        IpNetwork::V6(v6) => v6.ip().is_unicast_link_local(),
+    };
+    let smallest = if subnet.is_ipv4() { 30 } else { 126 };
+    let why = match () {
+        () if is_special || is_link_local => "is not for networks of containers",
+        () if !driver.is_on_lan() && subnet.prefix() > smallest => {
+            "has no room for a gateway and a container"
+        }
+        () => return Ok(()),
+    };
+    Err(invalid(format!("subnet {subnet}"), why))
 }

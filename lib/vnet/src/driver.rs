@@ -46,13 +46,11 @@ impl DriverType {
 
     /// The type of the plugin.
     pub fn plugin(&self) -> &str {
-        match self {
-            Self::Bridge => "weft-bridge",
-            Self::Overlay => "weft-overlay",
-            Self::Macvlan => "weft-macvlan",
-            Self::Ipvlan => "weft-ipvlan",
-            Self::Host => "weft-host",
-            Self::Other(plugin) => plugin,
+        let known = Self::KNOWN.iter().find(|(driver, _, _)| driver == self);
+        match (known, self) {
+            (Some((_, plugin, _)), _) => plugin,
+            (None, Self::Other(plugin)) => plugin,
+            (None, _) => "",
         }
     }
 

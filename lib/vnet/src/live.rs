@@ -58,6 +58,15 @@ pub enum Verdict {
     Unknown(String),
 }
 
+/// Errors of CHECK that say nothing of the attachment.
+const UNASKED: [Code; 5] = [
+    Code::UnknownContainer,
+    Code::DelegateFailed,
+    Code::TryAgainLater,
+    Code::Io,
+    Code::Store,
+];
+
 impl VNetManager {
     /// What an endpoint is like now.
     ///
@@ -87,7 +96,8 @@ impl VNetManager {
         };
         match self.chain(&file).check(&sandbox) {
             Ok(()) => Verdict::Right,
-            Err(error) if error.code == Code::UnknownContainer.number() => {
+            // It could not be asked: no result, no plugin, a lock that is held.
+            Err(error) if UNASKED.iter().any(|code| error.code == code.number()) => {
                 Verdict::Unknown(error.msg)
             }
             Err(CniError { msg, details, .. }) => Verdict::Wrong(match details.is_empty() {

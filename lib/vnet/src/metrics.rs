@@ -3,6 +3,7 @@
 //! Why it is so: docs/decisions/observing.md.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use weft_api::exposition::{Exposition, Kind};
@@ -20,7 +21,7 @@ use crate::vnet_manager::VNetManager;
 /// What is asked for besides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Detail {
-    /// Bytes and packets of each endpoint: four lines for each.
+    /// Bytes and packets of each endpoint: six lines for each.
     pub endpoints: bool,
 }
 
@@ -104,16 +105,15 @@ impl VNetManager {
                 *refused.entry(network.as_str()).or_default() += packets;
             }
         }
-        text.family(
-            "weft_firewall_dropped_packets_total",
-            Kind::Counter,
-            "Packets that a closed network has not let through (reason isolation), and frames of its \
-             containers that are not theirs to send (reason guard).",
-        );
-        for (reason, counts) in [("isolation", &refused), ("guard", &frames)] {
-            for (network, packets) in counts {
-                text.sample(&[("network", network), ("reason", reason)], packets);
-            }
+        let help = "Packets to and from containers that a closed network has not let through.";
+        text.family("weft_firewall_refused_packets_total", Kind::Counter, help);
+        for (network, packets) in &refused {
+            text.sample(&[("network", network)], packets);
+        }
+        let help = "Frames that the containers of a network, as far as they are still there, were not allowed to send.";
+        text.family("weft_guard_dropped_frames", Kind::Gauge, help);
+        for (network, packets) in &frames {
+            text.sample(&[("network", network)], packets);
         }
         let socket = self.host.route()?;
         let all = link::all_counters(socket).map_err(weft_node::WeftError::from)?;
@@ -136,11 +136,18 @@ impl VNetManager {
 
     fn count_store(&self, text: &mut Exposition) {
         let path = self.host.store.path();
-        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
-        let delta = path.with_extension("redb.delta");
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let below = std::fs::read_dir(&path).into_iter().flatten().flatten();
+        let database = match path.is_dir() {
+            true => below.map(|entry| size(&entry.path())).sum(),
+            false => size(&path),
+        };
         text.family("weft_store_bytes", Kind::Gauge, "Size of Weft's store.")
-            .sample(&[("file", "database")], size(&path))
-            .sample(&[("file", "delta")], size(&delta));
+            .sample(&[("file", "database")], database)
+            .sample(
+                &[("file", "delta")],
+                size(&path.with_extension("redb.delta")),
+            );
     }
 }
 

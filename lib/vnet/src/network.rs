@@ -100,6 +100,7 @@ impl VirtualNetwork {
         let second = v6.filter(|_| v4.is_some());
         let is_managed = state.is_some();
         let state = state.unwrap_or_else(|| NetworkState {
+            file: String::new(),
             labels: labels_of_podman(&file.list.text),
             created_at: file.modified,
             updated_at: file.modified,

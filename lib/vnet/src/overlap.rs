@@ -1,11 +1,13 @@
 //! Networks that would give the same addresses.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use weft_store::Range;
 
 use crate::catalogue::NetworkFile;
+use crate::driver::DriverType;
 use crate::pools::own_ipam;
 
 /// The same of the networks in some files. Files that cannot be read are passed over.
@@ -34,7 +36,12 @@ fn segment(file: &NetworkFile) -> String {
         })
     };
     let link = text("bridge").or_else(|| text("master"));
-    let link = link.unwrap_or_else(|| format!("the default of {}", file.first_type()));
+    let link = link.unwrap_or_else(
+        || match DriverType::of_plugin(file.first_type()).is_on_lan() {
+            true => "the interface with the default route".to_owned(),
+            false => format!("the default of {}", file.first_type()),
+        },
+    );
     match text("vlan") {
         Some(vlan) => format!("{link}.{vlan}"),
         None => link,
@@ -62,11 +69,16 @@ pub(crate) fn overlaps(files: &[NetworkFile]) -> Vec<String> {
         .collect();
     starts.sort_by_key(|(subnet, _)| (subnet.network(), subnet.prefix()));
     let mut texts = Vec::new();
+    let mut seen = HashSet::new();
     let mut open: Vec<(IpNetwork, usize)> = Vec::new();
     for (subnet, number) in starts {
         open.retain(|(wider, _)| wider.contains(subnet.network()));
         for (_, other) in open.iter().filter(|(_, other)| *other != number) {
-            let pair = (all.get(*other), all.get(number));
+            let (first, second) = ((*other).min(number), (*other).max(number));
+            if !seen.insert((first, second)) {
+                continue;
+            }
+            let pair = (all.get(first), all.get(second));
             if let (Some(one), Some(two)) = pair {
                 texts.extend(compared(one, two));
             }
@@ -74,7 +86,6 @@ pub(crate) fn overlaps(files: &[NetworkFile]) -> Vec<String> {
         open.push((subnet, number));
     }
     texts.sort();
-    texts.dedup();
     texts
 }
 

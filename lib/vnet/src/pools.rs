@@ -45,6 +45,12 @@ pub struct PoolUse {
 }
 
 impl PoolUse {
+    /// Whether it needs attention: nine tenths of it are leased.
+    pub fn is_nearly_full(&self) -> bool {
+        const FULL: f64 = 0.9;
+        self.share() >= FULL
+    }
+
     /// How much of it is leased, 0 to 1.
     pub fn share(&self) -> f64 {
         let part = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);

@@ -2,7 +2,7 @@
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use weft_cni::IpFamily;
-use weft_kernel::{link, route};
+use weft_kernel::{address, link, route};
 use weft_node::Host;
 
 use crate::catalogue::{Catalogue, Subnet};
@@ -51,6 +51,19 @@ pub(crate) fn taken(host: &mut Host, catalogue: &Catalogue) -> Result<Vec<Taken>
             });
         }
     }
+    // An address of its own has no route where it is alone.
+    for one in address::list_all(socket).map_err(weft_node::WeftError::from)? {
+        let is_alone = one.address.prefix() == if one.address.is_ipv4() { 32 } else { 128 };
+        if is_alone && !one.address.ip().is_loopback() && is_of_interest(&one.address) {
+            let name = links.iter().find(|link| link.index == one.link);
+            found.push(Taken {
+                prefix: one.address,
+                by: format!("the host's address {}", one.address.ip()),
+                is_on_lan: false,
+                link: name.map(|link| link.name.clone()),
+            });
+        }
+    }
     Ok(found)
 }
 
@@ -67,16 +80,16 @@ fn overlap(one: &IpNetwork, other: &IpNetwork) -> bool {
     one.is_ipv4() == other.is_ipv4() && (one.contains(other.ip()) || other.contains(one.ip()))
 }
 
-/// Refuses a subnet that is in use. A network on a LAN shares it with the interface that it sits on, and with others of
-/// its kind.
+/// Refuses a subnet that is in use. A network on a LAN, which is by the interface `lan` of the host, shares it with that
+/// interface and with others of its kind.
 pub(crate) fn refuse_overlap(
     subnet: IpNetwork,
-    driver: &DriverType,
+    lan: Option<&str>,
     taken: &[Taken],
 ) -> Result<(), VNetError> {
     let is_other = |one: &&Taken| {
-        overlap(&one.prefix, &subnet)
-            && !(driver.is_on_lan() && (one.is_on_lan || one.link.is_some()))
+        let is_shared = one.is_on_lan || one.link.as_deref() == lan;
+        overlap(&one.prefix, &subnet) && !(lan.is_some() && is_shared)
     };
     match taken.iter().find(is_other) {
         Some(one) => Err(VNetError::Overlap {
@@ -173,20 +186,23 @@ mod tests {
             network("10.0.2.0/24", false),
         ];
         let refuse = |subnet: &str, driver| {
-            refuse_overlap(subnet.parse().unwrap(), &driver, &taken).map_err(|one| one.to_string())
+            refuse_overlap(subnet.parse().unwrap(), driver, &taken).map_err(|one| one.to_string())
         };
-        assert!(refuse("10.0.0.0/25", DriverType::Macvlan).is_ok());
-        assert!(refuse("10.0.1.0/24", DriverType::Ipvlan).is_ok());
-        assert!(refuse("10.0.2.0/24", DriverType::Macvlan).is_err());
+        assert!(refuse("10.0.0.0/25", Some("eth0")).is_ok());
+        assert!(refuse("10.0.1.0/24", Some("eth1")).is_ok());
+        assert!(
+            refuse("10.0.2.0/24", Some("eth0")).is_err()
+                && refuse("10.0.0.0/25", Some("eth1")).is_err()
+        );
         for subnet in ["10.0.0.0/25", "10.0.1.0/24", "10.0.0.0/8"] {
-            let text = refuse(subnet, DriverType::Bridge).unwrap_err();
+            let text = refuse(subnet, None).unwrap_err();
             assert!(text.contains("overlaps"), "{text}");
         }
-        assert!(refuse("10.0.3.0/24", DriverType::Bridge).is_ok());
+        assert!(refuse("10.0.3.0/24", None).is_ok());
     }
 
     #[test]
-    fn default_routes_and_link_local_prefixes_are_nobodys() {
+    fn default_routes_and_link_local_prefixes_do_not_count() {
         for prefix in [
             "0.0.0.0/0",
             "0.0.0.0/1",

@@ -1,6 +1,8 @@
 //! Which networks reach each other.
 
-use weft_cni::{CniError, Code, NetworkName};
+use std::time::Instant;
+
+use weft_cni::NetworkName;
 use weft_firewall::policy::{Connections, reachable_networks};
 
 use crate::error::VNetError;
@@ -14,6 +16,9 @@ pub struct Connected {
     pub ended: usize,
     /// The networks of the two that have no endpoints that are closed: it counts once they have.
     pub without_endpoints: Vec<String>,
+    /// After a disconnection: the first still reaches the second, because their configurations have a mesh or a parent in
+    /// common.
+    pub still: Option<(String, String)>,
 }
 
 /// A network and what it reaches.
@@ -40,20 +45,26 @@ impl VNetManager {
         to: &str,
         is_one_way: bool,
     ) -> Result<Connected, VNetError> {
-        self.change_connections((from, to), is_one_way, true)
+        let start = Instant::now();
+        let outcome = self.change_connections((from, to), is_one_way, true);
+        self.note("CONNECT", from, start, outcome.as_ref().err());
+        outcome
     }
 
     /// Takes that back. Connections that are no longer allowed end.
     ///
     /// # Errors
-    /// They reach each other still, for their configurations say so; the kernel's and the store's.
+    /// The kernel's and the store's.
     pub fn disconnect(
         &mut self,
         from: &str,
         to: &str,
         is_one_way: bool,
     ) -> Result<Connected, VNetError> {
-        self.change_connections((from, to), is_one_way, false)
+        let start = Instant::now();
+        let outcome = self.change_connections((from, to), is_one_way, false);
+        self.note("DISCONNECT", from, start, outcome.as_ref().err());
+        outcome
     }
 
     fn change_connections(
@@ -74,6 +85,7 @@ impl VNetManager {
                 why: "reaches itself already".to_owned(),
             });
         }
+        let _lock = self.lock()?;
         if connects {
             self.refuse_unconnectable(&[from, to])?;
         }
@@ -82,6 +94,7 @@ impl VNetManager {
         if !is_one_way {
             pairs.push(pair(to, from));
         }
+        let before = Connections::read(&self.host.data_dir)?;
         Connections::change(&self.host, |connections| {
             for pair in &pairs {
                 if connects {
@@ -91,36 +104,26 @@ impl VNetManager {
                 }
             }
         })?;
-        let ended = weft_firewall::apply(&mut self.host)?.ended;
-        let reach = self.reach()?;
-        let mut problems = Vec::new();
-        let mut without_endpoints = Vec::new();
-        for name in [from, to] {
-            match reach.iter().find(|one| one.network == name) {
-                Some(one) if one.isolation == "mesh" => {}
-                Some(one) => problems.push(format!(
-                    "network {name} has isolation {}: only isolation mesh can be connected",
-                    one.isolation
-                )),
-                None => without_endpoints.push(name.to_owned()),
-            }
+        let applied = weft_firewall::apply(&mut self.host);
+        if applied.is_err() {
+            Connections::change(&self.host, |connections| *connections = before)?;
         }
-        let still = |(from, to): &&(String, String)| {
+        let ended = applied?.ended;
+        let reach = self.reach()?;
+        let mut without_endpoints = vec![from.to_owned(), to.to_owned()];
+        without_endpoints.retain(|name| reach.iter().all(|one| one.network != *name));
+        let reaches = |(from, to): &&(String, String)| {
             let mut all = reach.iter();
             all.any(|one| one.network == *from && one.reaches.contains(to))
         };
-        if !connects && let Some((from, to)) = pairs.iter().find(still) {
-            problems.push(format!(
-                "{from} still reaches {to}: they have a mesh or a parent in common, in their configurations"
-            ));
-        }
-        match problems.is_empty() {
-            true => Ok(Connected {
-                ended,
-                without_endpoints,
-            }),
-            false => Err(CniError::new(Code::InvalidConfig, problems.join("; ")).into()),
-        }
+        Ok(Connected {
+            ended,
+            without_endpoints,
+            still: pairs
+                .iter()
+                .find(|pair| !connects && reaches(pair))
+                .cloned(),
+        })
     }
 
     /// Nothing is remembered of networks whose configurations say that they are not to be connected.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use weft_cni::CniError;
 use weft_cni::env::Env;
 use weft_cni::runtime::{Network, ResultCache};
-use weft_node::{Host, HostConfig};
+use weft_node::{Host, HostConfig, namespaces};
 use weft_store::{AttachmentRecord, BackendKind, FileLock, Sharing};
 
 use crate::catalogue::{Catalogue, NetworkFile};
@@ -15,6 +15,11 @@ use crate::endpoint::Endpoint;
 use crate::error::VNetError;
 use crate::network::VirtualNetwork;
 use crate::state::States;
+
+/// Held exclusive while networks change, shared while an endpoint is made.
+const NETWORKS_LOCK: &str = "networks";
+/// Held while an endpoint is made.
+const ENDPOINT_LOCK: &str = "endpoint";
 
 /// Where things are that runtimes share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +100,7 @@ impl VNetManager {
             .files
             .iter()
             .map(|file| self.describe(file))
-            .collect::<Result<_, _>>()?;
+            .collect();
         let records = self.host.attachments()?;
         let mut unread: BTreeMap<&str, Vec<&AttachmentRecord>> = BTreeMap::new();
         let known: HashSet<String> = all.iter().map(|one| one.name.clone()).collect();
@@ -155,10 +160,21 @@ impl VNetManager {
         let records = self.host.attachments()?;
         let mut all: Vec<Endpoint> = records.iter().filter_map(Endpoint::of_record).collect();
         all.sort_by(|one, other| {
-            let key = |one: &Endpoint| (one.network.clone(), one.created_at, one.id.clone());
-            key(one).cmp(&key(other))
+            let networks = one.network.cmp(&other.network);
+            let ages = || one.created_at.cmp(&other.created_at);
+            networks.then_with(ages).then_with(|| one.id.cmp(&other.id))
         });
         Ok(all)
+    }
+
+    /// The endpoints whose containers' namespaces are still where they were.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn living_endpoints(&self) -> Result<Vec<Endpoint>, VNetError> {
+        let mut records = self.host.attachments()?;
+        records.retain(|record| record.netns.as_ref().is_some_and(namespaces::is_there));
+        Ok(records.iter().filter_map(Endpoint::of_record).collect())
     }
 
     /// The endpoint with an id or the beginning of one, or the only one of a container (by id, its beginning, or name)
@@ -182,7 +198,18 @@ impl VNetManager {
     /// # Errors
     /// [`VNetError::UnknownEndpoint`].
     pub fn endpoints_of(&self, text: &str) -> Result<Vec<Endpoint>, VNetError> {
-        let all = self.endpoints()?;
+        self.endpoints_among(self.endpoints()?, text)
+    }
+
+    /// The same among some of them.
+    ///
+    /// # Errors
+    /// [`VNetError::UnknownEndpoint`].
+    pub fn endpoints_among(
+        &self,
+        all: Vec<Endpoint>,
+        text: &str,
+    ) -> Result<Vec<Endpoint>, VNetError> {
         for is_meant in Endpoint::WAYS {
             let found: Vec<Endpoint> = all
                 .iter()
@@ -198,9 +225,8 @@ impl VNetManager {
         })
     }
 
-    pub(crate) fn describe(&self, file: &NetworkFile) -> Result<VirtualNetwork, VNetError> {
-        let state = self.states.read(&file.list.name)?;
-        Ok(VirtualNetwork::new(file, state))
+    pub(crate) fn describe(&self, file: &NetworkFile) -> VirtualNetwork {
+        VirtualNetwork::new(file, self.states.of(file))
     }
 
     pub(crate) fn find_file(&self, name: &str) -> Result<NetworkFile, VNetError> {
@@ -212,9 +238,22 @@ impl VNetManager {
         })
     }
 
-    /// One change of networks at a time.
+    /// One change of networks at a time, and none while an endpoint is made.
     pub(crate) fn lock(&self) -> Result<FileLock, VNetError> {
-        Ok(self.host.store.named_lock("networks", Sharing::Exclusive)?)
+        Ok(self
+            .host
+            .store
+            .named_lock(NETWORKS_LOCK, Sharing::Exclusive)?)
+    }
+
+    /// Held while an endpoint is made: its network does not change meanwhile, and no other call chooses the same name for
+    /// an interface.
+    pub(crate) fn lock_for_endpoint(&self) -> Result<[FileLock; 2], VNetError> {
+        let store = &self.host.store;
+        Ok([
+            store.named_lock(NETWORKS_LOCK, Sharing::Shared)?,
+            store.named_lock(ENDPOINT_LOCK, Sharing::Exclusive)?,
+        ])
     }
 
     /// A network's plugins, ready to be run on this host.

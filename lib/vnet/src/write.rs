@@ -21,7 +21,7 @@ impl VNetManager {
         state: &NetworkState,
     ) -> Result<Vec<String>, VNetError> {
         let dir = &self.places.conf_dir;
-        remove_left_over(dir);
+        put_back_left_over(dir);
         let text = serde_json::to_string_pretty(conflist).unwrap_or_default() + "\n";
         std::fs::create_dir_all(dir).map_err(VNetError::file(dir, "made"))?;
         let trial = dir.join(format!(".{name}{TRIAL}"));
@@ -81,15 +81,33 @@ pub(crate) fn missing_plugin(error: CniError, kind: &str) -> CniError {
 
 /// What a file is called until the plugins have accepted it, behind a dot and the network's name. No runtime reads it.
 const TRIAL: &str = ".weft-new";
+/// What a configuration is called while its network is removed, behind a dot and its name.
+const ASIDE: &str = ".weft-old";
 
-/// Removes what calls that were killed have left: the lock of networks is held, so no other call is about to write.
-pub(crate) fn remove_left_over(dir: &Path) {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name());
-    let is_left = |name: &std::ffi::OsString| name.as_encoded_bytes().ends_with(TRIAL.as_bytes());
-    for name in names.filter(is_left) {
-        // What cannot be removed harms nobody.
-        let _ = std::fs::remove_file(dir.join(name));
+/// The name that a configuration has while its network is removed.
+pub(crate) fn hidden(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}{ASIDE}"))
+}
+
+/// Removes what calls that were killed have left, and puts back what they were about to remove. The lock of networks is
+/// held, so no other call is at it.
+pub(crate) fn put_back_left_over(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with('.')) else {
+            continue;
+        };
+        // What cannot be changed is in no call's way.
+        if name.ends_with(TRIAL) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+        let before = name
+            .strip_prefix('.')
+            .and_then(|name| name.strip_suffix(ASIDE));
+        if let Some(before) = before {
+            let _ = std::fs::rename(entry.path(), dir.join(before));
+        }
     }
 }
 

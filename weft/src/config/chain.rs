@@ -82,6 +82,13 @@ pub(super) fn problems(list: &ConfList, places: &Places) -> Vec<String> {
     }
     for plugin in &list.plugins {
         found.extend(capabilities(plugin));
+        let ipam = plugin
+            .get("ipam")
+            .and_then(|ipam| ipam.get("type")?.as_str());
+        let ipam = ipam.filter(|ipam| !ipam.is_empty());
+        if let Some(ipam) = ipam.filter(|ipam| find(ipam, &places.plugin_path).is_err()) {
+            found.push(missing(ipam, places));
+        }
     }
     found
 }

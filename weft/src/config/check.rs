@@ -17,7 +17,7 @@ use crate::cni::environment;
 use crate::plugins::by_type;
 
 /// Every problem of the files and of those in the directories.
-pub(super) fn problems(wanted: &[PathBuf]) -> Result<Vec<String>> {
+pub(crate) fn problems(wanted: &[PathBuf]) -> Result<Vec<String>> {
     let places = Places::of_environment(&environment());
     let mut files = Vec::new();
     for path in wanted {
@@ -26,7 +26,8 @@ pub(super) fn problems(wanted: &[PathBuf]) -> Result<Vec<String>> {
             false => files.push(path.clone()),
         }
     }
-    if wanted.is_empty() {
+    // A host without networks has nothing wrong.
+    if wanted.is_empty() && places.conf_dir.exists() {
         files = configuration_files(&places.conf_dir)?;
     }
     let mut found = Vec::new();
@@ -84,7 +85,7 @@ fn check_plugin(kind: &str, conf: &Value) -> Vec<String> {
     if let Some(plugin) = plugin {
         conf.fields(plugin.declaration().keys, &problems);
     }
-    let path = environment().plugin_path();
+    let path = Places::of_environment(&environment()).plugin_path;
     if conf
         .ipam_type()
         .is_some_and(|kind| is_own_type(kind, &path))

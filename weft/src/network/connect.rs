@@ -51,6 +51,9 @@ pub(crate) struct Disconnect {
     /// Of two networks only the first may no longer begin connections with the second
     #[arg(long)]
     one_way: bool,
+    /// Accepted; there is no question
+    #[arg(long, short)]
+    force: bool,
 }
 
 /// What the second word is, where it could be both.
@@ -103,7 +106,10 @@ fn target(vnet: &VNetManager, text: &str, kind: Kind) -> Result<Target> {
 pub(super) fn connect(vnet: &mut VNetManager, connect: &Connect) -> Result<()> {
     match target(vnet, &connect.target, connect.kind)? {
         Target::Network(other) => {
-            let network = name_of(vnet, &connect.network)?;
+            let network = match connect.kind.is_network {
+                true => name_of(vnet, &connect.network)?,
+                false => vnet.network(&connect.network)?.name,
+            };
             let connected = vnet.connect(&network, &other, connect.one_way)?;
             for name in &connected.without_endpoints {
                 output::line(&format!(
@@ -184,6 +190,11 @@ pub(super) fn disconnect(vnet: &mut VNetManager, disconnect: &Disconnect) -> Res
         output::line(&format!(
             "{network} and {other} are disconnected; {ended} connections ended"
         ));
+        if let Some((from, to)) = outcome.still {
+            bail!(
+                "{from} still reaches {to}: they have a mesh or a parent in common, in their configurations"
+            );
+        }
         return Ok(());
     }
     if meant.is_empty() {
@@ -195,6 +206,12 @@ pub(super) fn disconnect(vnet: &mut VNetManager, disconnect: &Disconnect) -> Res
         bail!(
             "{text:?} is a network and a container: add --network or --container to say which is meant"
         );
+    }
+    // Several interfaces of one container, yes; of several containers, no.
+    let mut containers: Vec<&str> = meant.iter().map(|one| one.container_id.as_str()).collect();
+    containers.dedup();
+    if containers.len() > 1 {
+        bail!("{text:?} can be {}: give an id", containers.join(" or "));
     }
     for endpoint in &meant {
         vnet.remove_endpoint(&endpoint.id)?;
@@ -208,17 +225,14 @@ pub(super) fn disconnect(vnet: &mut VNetManager, disconnect: &Disconnect) -> Res
 }
 
 fn endpoints(vnet: &VNetManager, text: &str, network: &str) -> Result<Vec<Endpoint>> {
-    let own = |all: Vec<Endpoint>| {
-        let own = all.into_iter().filter(|one| one.network == network);
-        own.collect::<Vec<_>>()
-    };
-    match vnet.endpoints_of(text) {
-        Ok(all) => return Ok(own(all)),
+    let mut own = vnet.endpoints()?;
+    own.retain(|one| one.network == network);
+    match vnet.endpoints_among(own.clone(), text) {
+        Ok(found) => return Ok(found),
         Err(VNetError::UnknownEndpoint { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     let running = container::find(vnet, text)?;
-    let all = own(vnet.endpoints()?);
-    let is_meant = |one: &Endpoint| running.iter().any(|two| two.id == one.container_id);
-    Ok(all.into_iter().filter(is_meant).collect())
+    own.retain(|one| running.iter().any(|two| two.id == one.container_id));
+    Ok(own)
 }

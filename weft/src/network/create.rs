@@ -75,7 +75,7 @@ pub(crate) struct Update {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = change)]
     labels: Vec<(String, Option<String>)>,
     /// A key of the network's plugin to be set, or removed by KEY-, for endpoints from now on; may be repeated
-    #[arg(long = "option", short = 'o', value_name = "KEY=VALUE", value_parser = change)]
+    #[arg(long = "option", short = 'o', alias = "opt", value_name = "KEY=VALUE", value_parser = change)]
     options: Vec<(String, Option<String>)>,
     #[command(flatten)]
     format: Format,

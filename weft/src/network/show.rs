@@ -18,6 +18,9 @@ pub(crate) struct Ls {
     /// Names only
     #[arg(long, short)]
     quiet: bool,
+    /// Ids at full length
+    #[arg(long)]
+    no_trunc: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -117,7 +120,10 @@ pub(super) fn list(vnet: &VNetManager, ls: &Ls) -> Result<()> {
         let subnets: Vec<String> = subnets.map(|one| one.to_string()).collect();
         table.row([
             network.name.clone(),
-            network.id.chars().take(12).collect(),
+            match ls.no_trunc {
+                true => network.id.clone(),
+                false => network.id.chars().take(12).collect(),
+            },
             network.driver_type.to_string(),
             network.isolation_mode.to_string(),
             subnets.join(","),
@@ -131,13 +137,17 @@ pub(super) fn list(vnet: &VNetManager, ls: &Ls) -> Result<()> {
 
 pub(super) fn inspect(vnet: &mut VNetManager, inspect: &Inspect) -> Result<()> {
     let mut all = wholes(vnet)?;
-    let mut shown = Vec::new();
+    let mut names = Vec::new();
     for text in &inspect.networks {
-        let meant = vnet.network(text)?.name;
-        if let Some(found) = all.iter().position(|one| one.network.name == meant) {
-            shown.push(all.swap_remove(found));
+        let name = vnet.network(text)?.name;
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
+    all.retain(|one| names.contains(&one.network.name));
+    let place = |one: &Whole| names.iter().position(|name| *name == one.network.name);
+    all.sort_by_key(place);
+    let shown = all;
     if inspect.format.prints_json(&shown)? {
         return Ok(());
     }
@@ -157,7 +167,7 @@ fn show(whole: &Whole) {
             output::line(&format!("{name:<12} {value}"));
         }
     };
-    let date = |time| humantime::format_rfc3339_seconds(time).to_string();
+    let date = output::date;
     field("name", network.name.clone());
     field("id", network.id.clone());
     field("driver", network.driver_type.to_string());

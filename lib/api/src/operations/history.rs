@@ -48,7 +48,7 @@ pub fn counters(state_dir: &Path) -> Result<Totals> {
         return Ok(Totals::default());
     }
     let _held = wait_for_totals(&files)?;
-    let mut totals = read_totals(&files);
+    let mut totals = read_totals(&files)?;
     // Opened before the others are listed: it is among them if it is renamed now.
     let current = match file::open_own(&files.current(), OpenOptions::new().read(true)) {
         Ok(file) => Some(file),

@@ -1,7 +1,7 @@
 //! Beginning a new file, and adding what the old one counts to the totals.
 
 use std::fs::OpenOptions;
-use std::io::Result;
+use std::io::{ErrorKind, Result};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,10 +15,23 @@ const KEPT: usize = 3;
 /// Renamed files that are not counted yet and stay all the same, where the totals cannot be written.
 const MOST: usize = 12;
 
-/// The totals as they are written. Ones that cannot be read are none.
-pub(super) fn read_totals(files: &Files) -> Totals {
-    let bytes = file::read_own(&files.totals()).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
+/// The totals as they are written.
+///
+/// # Errors
+/// The system's. Totals that are not as they were written are put aside, and begin anew.
+pub(super) fn read_totals(files: &Files) -> Result<Totals> {
+    let path = files.totals();
+    let bytes = match file::read_own(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Totals::default()),
+        outcome => outcome?,
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(totals) => Ok(totals),
+        Err(_) => {
+            std::fs::rename(&path, path.with_extension("totals.damaged"))?;
+            Ok(Totals::default())
+        }
+    }
 }
 
 /// The operations of a file's lines.
@@ -40,10 +53,14 @@ pub(super) fn rotate(files: &Files) -> Result<()> {
         return Ok(());
     };
     let current = files.current();
-    if std::fs::symlink_metadata(&current)?.len() <= ROTATE_AT {
-        return Ok(());
+    match std::fs::symlink_metadata(&current) {
+        Ok(meta) if meta.len() > ROTATE_AT => {}
+        // Another call has just renamed it.
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
     }
-    let totals = read_totals(files);
+    let totals = read_totals(files)?;
     // The number of the last one that is counted, where its file has been removed.
     let last = files.all_rotated().into_keys().next_back().unwrap_or(0);
     std::fs::rename(&current, files.rotated(totals.counted.max(last) + 1))?;
@@ -53,11 +70,12 @@ pub(super) fn rotate(files: &Files) -> Result<()> {
 fn fold(files: &Files, mut totals: Totals) -> Result<()> {
     let mut rotated = files.all_rotated();
     for (number, path) in rotated.range(totals.counted + 1..) {
-        if !is_complete(path)? {
-            break;
+        match is_complete(path).and_then(|is| Ok((is, file::read_own(path)?))) {
+            Ok((true, text)) => operations_in(&text).for_each(|one| totals.add(&one)),
+            Ok((false, _)) => break,
+            // What is in its place keeps no other from being counted.
+            Err(_) => {}
         }
-        let text = file::read_own(path)?;
-        operations_in(&text).for_each(|one| totals.add(&one));
         totals.counted = *number;
     }
     let text = serde_json::to_vec(&totals)?;
@@ -67,7 +85,8 @@ fn fold(files: &Files, mut totals: Totals) -> Result<()> {
     while let Some((number, path)) = rotated.pop_first()
         && rotated.len() >= if is_counted(number) { KEPT } else { MOST }
     {
-        std::fs::remove_file(path)?;
+        // One that cannot be removed keeps no other.
+        let _ = std::fs::remove_file(path);
     }
     written
 }

@@ -30,6 +30,7 @@ fn is_empty(record: &AttachmentRecord) -> bool {
         && record.settings().is_none()
         && record.limits().is_none()
         && record.apart().is_none()
+        && record.names().is_none()
         && record.delegate.is_none()
 }
 

@@ -38,7 +38,7 @@ pub(super) fn findings(
             };
             let other = link::find_index(host.route()?, other)?;
             let other = other.map_or_else(|| "another interface".to_owned(), |link| link.name);
-            let drops = match is_strict(&name) {
+            let drops = match ip.is_ipv4() && is_strict(&name) {
                 true => format!(
                     ", and what it sends is dropped, for the reverse path filter is strict \
                      (net.ipv4.conf.{name}.rp_filter)"

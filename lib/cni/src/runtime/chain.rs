@@ -71,6 +71,15 @@ impl Network {
         Ok(())
     }
 
+    /// Whether every plugin is there.
+    ///
+    /// # Errors
+    /// Code 109 for the first that is not.
+    pub fn require_plugins(&self) -> Result<(), CniError> {
+        let mut plugins = self.list.plugins.iter();
+        plugins.try_for_each(|plugin| find(type_of(plugin), &self.path).map(drop))
+    }
+
     /// Compares the attachment with its result.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ pub enum Addition {
     Limits(BandwidthRecord),
     /// weft-firewall's.
     Apart(FirewallRecord),
+    /// weft-dns's.
+    Names(NamesRecord),
 }
 
 /// Settings as they were before weft-tuning.
@@ -86,6 +88,30 @@ pub struct FirewallRecord {
     /// The container's addresses, which on another suite's interface nothing else here says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
+}
+
+/// By which names the container is found, and what it is told of others. Its own name is in the record already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamesRecord {
+    /// Further names, without a domain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// The network's own domain; without one its names are below that of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Addresses of the host at which the network's containers ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<IpAddr>,
+    /// The container's addresses, which on another suite's interface nothing else here says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// What is asked for other names; none: the host's own servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<IpAddr>,
+    /// Other names are not asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_internal: bool,
 }
 
 /// What chained plugins have taken back from an interface of Weft's. Tracked connections that began by it

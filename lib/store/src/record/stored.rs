@@ -12,8 +12,8 @@ use weft_cni::result::Route;
 
 use super::{
     Addition, AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate,
-    DeviceRecord, Ending, FirewallRecord, HostLink, HostRoute, LinkRecord, NetnsRecord,
-    ParentRecord, PortRecord, TuningRecord,
+    DeviceRecord, Ending, FirewallRecord, HostLink, HostRoute, LinkRecord, NamesRecord,
+    NetnsRecord, ParentRecord, PortRecord, TuningRecord,
 };
 use crate::elements::{NftRecord, by_set};
 use crate::isolation::Isolation;
@@ -64,6 +64,8 @@ pub(super) struct Stored<'a> {
     bandwidth: Option<Cow<'a, BandwidthRecord>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     firewall: Option<Cow<'a, FirewallRecord>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dns: Option<Cow<'a, NamesRecord>>,
     #[serde(default, skip_serializing_if = "Ending::is_nothing")]
     ending: Cow<'a, Ending>,
     #[serde(default, skip_serializing_if = "Isolation::is_none")]
@@ -118,6 +120,7 @@ impl<'a> Stored<'a> {
             ports: Cow::default(),
             bandwidth: None,
             firewall: None,
+            dns: None,
             ending: Cow::Borrowed(&record.ending),
             isolation: record.isolation,
             shared: (&record.shared).into(),
@@ -144,6 +147,7 @@ impl<'a> Stored<'a> {
                 Addition::Ports(ports) => stored.ports = ports.into(),
                 Addition::Limits(limits) => stored.bandwidth = borrowed(limits),
                 Addition::Apart(apart) => stored.firewall = borrowed(apart),
+                Addition::Names(names) => stored.dns = borrowed(names),
             }
         }
         stored
@@ -188,7 +192,8 @@ impl TryFrom<Stored<'_>> for AttachmentRecord {
             .bandwidth
             .map(|one| Addition::Limits(one.into_owned()));
         let apart = stored.firewall.map(|one| Addition::Apart(one.into_owned()));
-        let additions = [settings, ports, limits, apart];
+        let names = stored.dns.map(|one| Addition::Names(one.into_owned()));
+        let additions = [settings, ports, limits, apart, names];
         Ok(Self {
             id: stored.id.into_owned(),
             plugin: stored.plugin.into_owned(),

@@ -1,0 +1,21 @@
+//! DNS for containers: messages, names, zones, and what each network may know.
+//!
+//! Nothing here has a socket or a clock. A message comes in as bytes, the answer goes out as bytes; queries for names
+//! that are not this server's come out as such, for a forwarder. [`answer()`] is all that a server needs.
+//!
+//! Sources: RFC 1034, 1035, 2308, 3596, 6891, 8020, 8914.
+
+mod answer;
+pub mod name;
+pub mod query;
+pub mod reply;
+mod view;
+
+pub use answer::{Outcome, Source, TTL, answer};
+pub use name::Name;
+pub use query::kind;
+pub use reply::{Code, Data, Transport};
+pub use view::{Lookup, View};
+
+#[cfg(test)]
+mod tests;
