@@ -20,14 +20,14 @@ deps: ## install what building and testing need (Debian packages, Rust's musl ta
 	@scripts/deps.sh
 
 .PHONY: build
-build: ## the static release program under all its names, and nothing else, in target/bin
+build: ## the static release program under all its names, the daemon, and nothing else, in target/bin
 	@mkdir -p $(OUT)
 	@target=$$(scripts/target.sh) && \
-	$(STATIC) cargo build --locked --release --target $$target -p weft && \
-	built=target/$$target/release/weft && \
-	{ cmp -s $$built $(OUT)/weft || { cp $$built $(OUT)/.new && mv $(OUT)/.new $(OUT)/weft; }; } && \
+	$(STATIC) cargo build --locked --release --target $$target -p weft -p weftd && \
+	for name in weft weftd; do built=target/$$target/release/$$name; \
+	cmp -s $$built $(OUT)/$$name || { cp $$built $(OUT)/.new && mv $(OUT)/.new $(OUT)/$$name; } || exit; done && \
 	$(OUT)/weft plugins link $(OUT) && \
-	find $(OUT) -mindepth 1 ! -samefile $(OUT)/weft -delete
+	find $(OUT) -mindepth 1 ! -samefile $(OUT)/weft ! -name weftd -delete
 
 .PHONY: demo
 demo: deps build ## two containers on a bridge, from set-up to clean-up

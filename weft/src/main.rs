@@ -8,6 +8,7 @@ mod called;
 mod cni;
 mod config;
 mod container;
+mod dns;
 mod doctor;
 mod endpoint;
 mod examples;
@@ -71,6 +72,9 @@ enum Command {
     /// Look at leased addresses
     #[command(subcommand)]
     Lease(lease::Verb),
+    /// Ask for names as containers do, list them, watch questions
+    #[command(subcommand)]
+    Dns(dns::Verb),
     Status(status::Status),
     Ops(ops::Ops),
     Metrics(metrics::Metrics),
@@ -125,6 +129,7 @@ fn command_line() -> ExitCode {
         Command::Network(verb) => network::run(&verb),
         Command::Endpoint(verb) => endpoint::run(&verb),
         Command::Lease(verb) => lease::run(&verb),
+        Command::Dns(verb) => dns::run(&verb),
         Command::Status(status) => return finish(status::run(&status)),
         Command::Ops(ops) => ops::run(&ops),
         Command::Metrics(metrics) => metrics::run(&metrics),

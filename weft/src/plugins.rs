@@ -3,7 +3,7 @@
 use weft_cni::Plugin;
 
 /// All of them, in the order of the reference page.
-pub(crate) const ALL: [&dyn Plugin; 10] = [
+pub(crate) const ALL: [&dyn Plugin; 11] = [
     &weft_plugin_bridge::BRIDGE,
     &weft_plugin_macvlan::MACVLAN,
     &weft_plugin_ipvlan::IPVLAN,
@@ -12,6 +12,7 @@ pub(crate) const ALL: [&dyn Plugin; 10] = [
     &weft_plugin_portmap::PORTMAP,
     &weft_plugin_firewall::FIREWALL,
     &weft_plugin_bandwidth::BANDWIDTH,
+    &weft_plugin_dns::DNS,
     &weft_plugin_ipam::WeftIpam,
     &weft_plugin_loopback::Loopback,
 ];

@@ -10,7 +10,7 @@ use weft_cni::env::VARIABLES;
 use crate::described;
 use crate::plugins::ALL;
 
-/// Keys of weft.toml; lib/node and lib/vnet read them.
+/// Keys of weft.toml; lib/node, lib/vnet and the daemon read them.
 const HOST_KEYS: &[KeySpec] = &[
     KeySpec::new(
         "[host] state_dir",
@@ -23,6 +23,12 @@ const HOST_KEYS: &[KeySpec] = &[
         "path",
         "/var/lib/weft",
         "where what outlives a reboot is",
+    ),
+    KeySpec::new(
+        "[host] public_dir",
+        "path",
+        "/run/weft-pub",
+        "where the daemon's socket for everybody's questions is",
     ),
     KeySpec::new(
         "[host] policy_dir",
@@ -83,6 +89,66 @@ const HOST_KEYS: &[KeySpec] = &[
         "boolean",
         "true",
         "calls are counted in the operations file",
+    ),
+    KeySpec::new(
+        "[dns] domain",
+        "string",
+        "weft.internal",
+        "the domain that all containers' names are below, unless their network has one of its own",
+    ),
+    KeySpec::new(
+        "[dns] ttl",
+        "number",
+        "5",
+        "for how many seconds clients may remember a container's name, 3600 at most",
+    ),
+    KeySpec::new(
+        "[dns] upstreams",
+        "list of addresses",
+        "those of /etc/resolv.conf",
+        "what is asked for names of others",
+    ),
+    KeySpec::new(
+        "[dns] zones",
+        "table",
+        "{}",
+        "domains with servers of their own: domain to list of addresses",
+    ),
+    KeySpec::new(
+        "[dns] records",
+        "list of tables",
+        "[]",
+        "names of no container, for all networks; the keys of weft-dns's `records`",
+    ),
+    KeySpec::new(
+        "[dns] forward_single_label",
+        "boolean",
+        "true",
+        "names of one label that no container has are asked for elsewhere",
+    ),
+    KeySpec::new(
+        "[dns] cache_entries",
+        "number",
+        "8192",
+        "how many answers of other servers are remembered; 0: none",
+    ),
+    KeySpec::new(
+        "[dns] max_in_flight",
+        "number",
+        "1024",
+        "how many questions to other servers may be open",
+    ),
+    KeySpec::new(
+        "[dns] max_in_flight_per_client",
+        "number",
+        "128",
+        "how many of them one client may have",
+    ),
+    KeySpec::new(
+        "[dns] host_resolver",
+        "boolean",
+        "false",
+        "systemd-resolved is told to ask the daemon for containers' names",
     ),
 ];
 

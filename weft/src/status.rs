@@ -1,10 +1,12 @@
 //! `weft status`: how Weft stands on this host, a line for each part.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use weft_api::daemon::{Poked, poke};
 use weft_api::operations::{counters, history};
 use weft_cni::CniError;
 use weft_firewall::differences::differences;
@@ -69,6 +71,7 @@ pub(crate) fn run(status: &Status) -> Result<ExitCode> {
         pools(&vnet),
         firewall(&mut vnet),
         policies(&vnet),
+        daemon(&vnet),
         operations(&vnet),
         connections(),
         links(&mut vnet),
@@ -101,6 +104,27 @@ pub(crate) fn run(status: &Status) -> Result<ExitCode> {
         output::line("weft doctor says more, with what to do");
     }
     Ok(code)
+}
+
+/// It is needed where containers have names.
+fn daemon(vnet: &VNetManager) -> Part {
+    const NAME: &str = "daemon";
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let named = match vnet.host.attachments() {
+        Ok(all) => all.iter().filter(|record| record.names().is_some()).count(),
+        Err(error) => return Part::unwell(NAME, error),
+    };
+    match (poke(vnet.host.store.dir(), PATIENCE), named) {
+        (Poked::Known, named) => Part::well(NAME, format!("weftd answers {named} interfaces")),
+        (Poked::Absent, 0) => Part::well(NAME, "weftd does not run; nothing needs it".to_owned()),
+        (Poked::Absent, named) => Part::unwell(
+            NAME,
+            format!(
+                "weftd does not run, and {named} interfaces ask it for names: systemctl start weftd"
+            ),
+        ),
+        (Poked::Late, _) => Part::unwell(NAME, "weftd does not answer: systemctl status weftd"),
+    }
 }
 
 fn store(vnet: &VNetManager) -> Part {

@@ -25,8 +25,15 @@ pub struct ChainedPlugin<T> {
     pub del: fn(&mut Host, &Request) -> Result<(), WeftError>,
     /// Compares the kernel and the records with what is wanted.
     pub check: fn(&mut Host, &Request, &T) -> Result<(), WeftError>,
+    /// Says why an ADD would fail now, if one would, for a reason that only this plugin has.
+    pub status: fn(&mut Host, &T) -> Result<(), WeftError>,
     /// Whether it works with nf_tables.
     pub needs_nft: bool,
+}
+
+/// For [`ChainedPlugin::status`] of a plugin with no reason of its own.
+pub const fn always_ready<T>(_: &mut Host, _: &T) -> Result<(), WeftError> {
+    Ok(())
 }
 
 /// The addresses of the container's interface in the result of the plugins before.
@@ -88,9 +95,10 @@ impl<T> Plugin for ChainedPlugin<T> {
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {
-        (self.read)(request)?;
+        let wanted = (self.read)(request)?;
         let mut host = host(request)?;
         crate::status::ipam_status(&host, request, None)?;
+        (self.status)(&mut host, &wanted)?;
         if self.needs_nft {
             let generation = host.nft().and_then(|nft| Ok(nft.generation()?));
             generation.map(drop).map_err(crate::status::unavailable)?;

@@ -38,4 +38,5 @@ pub use plan::{
 };
 pub use rebuild::{RebuildReport, rebuild};
 pub use status::{ipam_status, status};
+pub use steps::host_access::mend_host_access;
 pub use sysctls::Sysctls;

@@ -65,6 +65,10 @@ pub const VARIABLES: &[Variable] = &[
         doc: "directory of what outlives a reboot, default /var/lib/weft",
     },
     Variable {
+        name: "WEFT_PUBLIC_DIR",
+        doc: "directory of the daemon's socket for everybody's questions, default /run/weft-pub",
+    },
+    Variable {
         name: "WEFT_POLICY_DIR",
         doc: "directory of the host's policies, default /etc/weft/policies.d",
     },

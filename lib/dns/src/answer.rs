@@ -1,7 +1,8 @@
 //! From a message to an answer.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
 
+use crate::name::Name;
 use crate::query::{IN, Malformed, Query, kind, read};
 use crate::reply::{Code, Data, Extended, Reply, Transport, refuse};
 use crate::view::{Lookup, View};
@@ -14,6 +15,8 @@ pub const TTL: u32 = 5;
 pub enum Outcome<'q> {
     /// An answer is in the buffer.
     Answered {
+        /// The type that was asked for; 0 for what is no question.
+        kind: u16,
         /// How it ends.
         code: Code,
         /// Where the data is from.
@@ -30,14 +33,45 @@ pub enum Outcome<'q> {
 pub enum Source {
     /// This server's own zones.
     Local,
+    /// What was asked of others before.
+    Cache,
+    /// Another server.
+    Forward,
     /// Nowhere: the query is refused.
     Refused,
 }
 
-/// Answers a message by what a view knows. `turn` chooses which of several addresses comes first.
+impl Source {
+    /// As metrics and logs name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Cache => "cache",
+            Self::Forward => "forward",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What a client may know: the view of its network, and those of other networks that it is in or may reach.
+#[derive(Debug, Clone, Copy)]
+pub struct Views<'v> {
+    /// Asked first; it says whether others are asked for what is unknown.
+    pub own: &'v View,
+    /// Asked next, in this order.
+    pub others: &'v [&'v View],
+}
+
+impl<'v> From<&'v View> for Views<'v> {
+    fn from(own: &'v View) -> Self {
+        Self { own, others: &[] }
+    }
+}
+
+/// Answers a message by what a client may know. `turn` chooses which of several addresses comes first.
 pub fn answer<'q>(
     message: &'q [u8],
-    view: &View,
+    views: Views<'_>,
     transport: Transport,
     turn: u32,
     out: &mut Vec<u8>,
@@ -48,47 +82,74 @@ pub fn answer<'q>(
         Err(Malformed::Silent) => return Outcome::Silent,
         Err(Malformed::Refuse { id, opcode, code }) => {
             refuse(id, opcode, code, out);
-            let source = Source::Refused;
-            return Outcome::Answered { code, source };
+            return Outcome::Answered {
+                kind: 0,
+                code,
+                source: Source::Refused,
+            };
         }
     };
+    let kind = query.kind;
     if let Some(code) = refused(&query) {
         let mut reply = Reply::new(&query, transport, out);
         reply.code(code).finish(false);
         let source = Source::Refused;
-        return Outcome::Answered { code, source };
+        return Outcome::Answered { kind, code, source };
     }
-    let found = view.look_up(&query.name, query.kind);
+    let view = views.own;
+    let found = view.look_up_with(views.others, &query.name, query.kind);
     let code = match found {
         Lookup::NoName(_) => Code::NoName,
         Lookup::Found(_) | Lookup::NoData(_) => Code::NoError,
-        Lookup::Elsewhere if view.forwards && query.wants_recursion => {
-            return Outcome::Forward(query);
-        }
-        Lookup::Elsewhere => {
-            let mut reply = Reply::new(&query, transport, out);
-            reply.code(Code::Refused).extended(Extended::Prohibited);
-            reply.finish(false);
-            let (code, source) = (Code::Refused, Source::Refused);
-            return Outcome::Answered { code, source };
-        }
+        Lookup::Elsewhere => return elsewhere(query, view, transport, out),
     };
     let mut reply = Reply::new(&query, transport, out);
     reply.code(code);
     match found {
         Lookup::Found(data) => {
-            for one in in_turn(data, turn) {
-                reply.answer(&one, TTL);
+            let first = first_of(&data, turn);
+            let (before, after) = data.split_at_checked(first).unwrap_or((&data, &[]));
+            for one in after.iter().chain(before) {
+                reply.answer(one, view.ttl);
             }
         }
         Lookup::NoData(zone) | Lookup::NoName(zone) => {
-            reply.authority(&zone, &view.authority(), TTL);
+            reply.authority(&zone, &view.authority(), view.ttl);
         }
         Lookup::Elsewhere => {}
     }
     reply.finish(true);
-    let source = Source::Local;
-    Outcome::Answered { code, source }
+    Outcome::Answered {
+        kind,
+        code,
+        source: Source::Local,
+    }
+}
+
+/// What is in none of the zones is another server's, unless nobody is asked.
+fn elsewhere<'q>(
+    query: Query<'q>,
+    view: &View,
+    transport: Transport,
+    out: &mut Vec<u8>,
+) -> Outcome<'q> {
+    let is_kept = query.name.is_single() && !view.forwards_single_labels;
+    if view.forwards && query.wants_recursion && !is_kept {
+        return Outcome::Forward(query);
+    }
+    let (code, source) = match is_kept && view.forwards {
+        true => (Code::NoName, Source::Local),
+        false => (Code::Refused, Source::Refused),
+    };
+    let mut reply = Reply::new(&query, transport, out);
+    reply.code(code);
+    match code {
+        Code::NoName => reply.authority(&Name::root(), &view.authority(), view.ttl),
+        _ => reply.extended(Extended::Prohibited),
+    };
+    reply.finish(false);
+    let kind = query.kind;
+    Outcome::Answered { kind, code, source }
 }
 
 /// Why a query is not answered, whatever it asks for.
@@ -106,11 +167,11 @@ fn refused(query: &Query<'_>) -> Option<Code> {
 }
 
 /// Another record first each time: clients take the first address.
-fn in_turn(mut data: Vec<Data>, turn: u32) -> Vec<Data> {
-    let is_address = |one: &Data| matches!(one, Data::Address(IpAddr::V4(_) | IpAddr::V6(_)));
-    if data.len() > 1 && data.iter().all(is_address) {
-        let turn = usize::try_from(turn).unwrap_or(0) % data.len();
-        data.rotate_left(turn);
+fn first_of(data: &[Cow<'_, Data>], turn: u32) -> usize {
+    let all_addresses = || (data.iter()).all(|one| matches!(**one, Data::Address(_)));
+    match data.len() {
+        0 | 1 => 0,
+        count if all_addresses() => usize::try_from(turn).unwrap_or(0) % count,
+        _ => 0,
     }
-    data
 }

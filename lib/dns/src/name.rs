@@ -1,5 +1,6 @@
 //! Domain names as they are in messages: labels, each behind its length, lower-case.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -108,14 +109,25 @@ impl Name {
 
     /// Whether it is `ancestor` or below it.
     pub fn is_within(&self, ancestor: &Self) -> bool {
-        let mut own = Some(self.clone());
-        while let Some(name) = own {
-            if name == *ancestor {
-                return true;
-            }
-            own = name.parent();
-        }
-        false
+        self.suffixes().any(|rest| rest == &*ancestor.wire)
+    }
+
+    /// The name itself, then without its first label, and so on to the root, each as [`Self::wire`].
+    pub fn suffixes(&self) -> impl Iterator<Item = &[u8]> {
+        let mut next: Option<&[u8]> = Some(&self.wire);
+        std::iter::from_fn(move || {
+            let rest = next?;
+            next = match rest.first() {
+                Some(length) => rest.get(usize::from(*length) + 1..),
+                None => None,
+            };
+            Some(rest)
+        })
+    }
+
+    /// Whether it has one label, as names have that are looked up without a domain.
+    pub fn is_single(&self) -> bool {
+        (self.wire.first()).is_some_and(|length| usize::from(*length) + 1 == self.wire.len())
     }
 
     /// The name that the reverse of an address is asked by (RFC 1035, section 3.5; RFC 3596, section 2.5).
@@ -154,6 +166,13 @@ impl Name {
             }
             _ => None,
         }
+    }
+}
+
+/// So that a map from names is looked into by a part of one.
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        &self.wire
     }
 }
 

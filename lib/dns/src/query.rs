@@ -4,14 +4,20 @@ use crate::name::{LONGEST, Name};
 
 /// Types of records (RFC 1035, 3596, 2782, 6891).
 pub mod kind {
+    use std::borrow::Cow;
+
     /// An IPv4 address.
     pub const A: u16 = 1;
     /// The name servers of a zone.
     pub const NS: u16 = 2;
     /// What a zone is.
     pub const SOA: u16 = 6;
+    /// Another name of the same.
+    pub const CNAME: u16 = 5;
     /// The name of an address.
     pub const PTR: u16 = 12;
+    /// Where mail goes.
+    pub const MX: u16 = 15;
     /// Texts.
     pub const TXT: u16 = 16;
     /// An IPv6 address.
@@ -26,6 +32,40 @@ pub mod kind {
     pub const AXFR: u16 = 252;
     /// Everything.
     pub const ANY: u16 = 255;
+
+    /// Types that have a name here.
+    const NAMES: [(u16, &str); 15] = [
+        (A, "A"),
+        (NS, "NS"),
+        (CNAME, "CNAME"),
+        (SOA, "SOA"),
+        (PTR, "PTR"),
+        (MX, "MX"),
+        (TXT, "TXT"),
+        (AAAA, "AAAA"),
+        (SRV, "SRV"),
+        (OPT, "OPT"),
+        (64, "SVCB"),
+        (65, "HTTPS"),
+        (IXFR, "IXFR"),
+        (AXFR, "AXFR"),
+        (ANY, "ANY"),
+    ];
+
+    /// A type's name, as in a zone file (RFC 3597 for those that have none here).
+    pub fn name(kind: u16) -> Cow<'static, str> {
+        let known = NAMES.iter().find(|(number, _)| *number == kind);
+        known.map_or_else(|| format!("TYPE{kind}").into(), |(_, name)| (*name).into())
+    }
+
+    /// The type of this name.
+    pub fn parse(name: &str) -> Option<u16> {
+        let known = NAMES
+            .iter()
+            .find(|(_, text)| text.eq_ignore_ascii_case(name));
+        let number = || name.to_ascii_uppercase().strip_prefix("TYPE")?.parse().ok();
+        known.map_or_else(number, |(kind, _)| Some(*kind))
+    }
 }
 
 /// The class of all that is answered.
@@ -63,6 +103,8 @@ pub struct Edns {
     pub version: u8,
     /// It wants signatures.
     pub dnssec_ok: bool,
+    /// It says more, which an answer may depend on.
+    pub has_options: bool,
 }
 
 /// Why a message is not answered as a query.
@@ -81,7 +123,7 @@ pub enum Malformed {
     },
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn number(bytes: &[u8], at: usize) -> Option<u16> {
     let two = bytes.get(at..at.checked_add(2)?)?;
     Some(u16::from_be_bytes(*two.first_chunk()?))
 }
@@ -180,6 +222,7 @@ fn read_edns(message: &[u8], start: usize, records: usize) -> Option<Option<Edns
                 payload: number(fixed, 2)?,
                 version: *fixed.get(5)?,
                 dnssec_ok: fixed.get(6)? & 0x80 != 0,
+                has_options: length > 0,
             });
         }
         at = end;

@@ -1,5 +1,6 @@
 //! Writing an answer.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::name::Name;
@@ -26,6 +27,21 @@ pub enum Code {
 }
 
 impl Code {
+    /// The code of this number, among those that are told apart here.
+    pub fn of_number(number: u8) -> Self {
+        let all = [
+            Self::NoError,
+            Self::FormatError,
+            Self::ServerFailure,
+            Self::NoName,
+            Self::NotImplemented,
+        ];
+        let found = all
+            .into_iter()
+            .find(|code| *code as u16 == u16::from(number));
+        found.unwrap_or(Self::Refused)
+    }
+
     /// As metrics and logs name it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,6 +60,8 @@ impl Code {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Extended {
+    /// There are too many questions at once.
+    NotReady = 14,
     /// The network has no way to the outside.
     Prohibited = 18,
     /// No server could be reached.
@@ -61,10 +79,14 @@ pub enum Data {
     Pointer(Name),
     /// A service's place.
     Service {
-        /// On that machine.
-        target: Name,
+        /// Lower ones are tried first.
+        priority: u16,
+        /// A larger share among those of one priority.
+        weight: u16,
         /// The port.
         port: u16,
+        /// On that machine.
+        target: Name,
     },
     /// A text of 255 bytes at most.
     Text(String),
@@ -102,8 +124,13 @@ impl Data {
             Self::Address(IpAddr::V4(v4)) => out.extend(v4.octets()),
             Self::Address(IpAddr::V6(v6)) => out.extend(v6.octets()),
             Self::Pointer(name) | Self::Server(name) => put_name(name, out),
-            Self::Service { target, port } => {
-                for number in [0, 0, *port] {
+            Self::Service {
+                priority,
+                weight,
+                port,
+                target,
+            } => {
+                for number in [*priority, *weight, *port] {
                     out.extend(number.to_be_bytes());
                 }
                 put_name(target, out);
@@ -122,6 +149,26 @@ impl Data {
                 for number in [*serial, HOUR, HOUR / 4, 24 * HOUR, negative_ttl] {
                     out.extend(number.to_be_bytes());
                 }
+            }
+        }
+    }
+}
+
+/// As in a zone file.
+impl fmt::Display for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(ip) => write!(f, "{ip}"),
+            Self::Pointer(name) | Self::Server(name) => write!(f, "{name}."),
+            Self::Service {
+                priority,
+                weight,
+                port,
+                target,
+            } => write!(f, "{priority} {weight} {port} {target}."),
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Authority { server, serial } => {
+                write!(f, "{server}. hostmaster.{server}. {serial}")
             }
         }
     }
@@ -159,15 +206,10 @@ impl<'a, 'q> Reply<'a, 'q> {
         out.clear();
         out.resize(HEADER, 0);
         out.extend(query.question);
-        let limit = match (transport, query.edns) {
-            (Transport::Tcp, _) => usize::from(u16::MAX),
-            (Transport::Udp, None) => OLD_PAYLOAD.into(),
-            (Transport::Udp, Some(edns)) => edns.payload.clamp(OLD_PAYLOAD, OWN_PAYLOAD).into(),
-        };
         Self {
             out,
             query,
-            limit,
+            limit: Self::limit_of(query, transport),
             code: Code::NoError,
             extended: None,
             is_cut: false,
@@ -195,9 +237,18 @@ impl<'a, 'q> Reply<'a, 'q> {
 
     /// Adds the authority for an answer without data: the zone that there is none in.
     pub fn authority(&mut self, zone: &Name, data: &Data, ttl: u32) -> &mut Self {
-        let mut owner = zone.wire().to_vec();
-        owner.push(0);
-        self.record(&owner, data, ttl, 1)
+        // A name that the question ends with is not written twice: the answer stays small.
+        let start = self.query.name.wire().len().checked_sub(zone.wire().len());
+        match start.filter(|_| self.query.name.is_within(zone)) {
+            Some(start) if !zone.wire().is_empty() => {
+                let at = u16::try_from(HEADER + start).unwrap_or(0) | 0xc000;
+                self.record(&at.to_be_bytes(), data, ttl, 1)
+            }
+            _ => {
+                let owner = [zone.wire(), &[0]].concat();
+                self.record(&owner, data, ttl, 1)
+            }
+        }
     }
 
     fn record(&mut self, owner: &[u8], data: &Data, ttl: u32, section: usize) -> &mut Self {
@@ -220,6 +271,15 @@ impl<'a, 'q> Reply<'a, 'q> {
             *count += 1;
         }
         self
+    }
+
+    /// How long the answer may be, in bytes.
+    pub fn limit_of(query: &Query<'_>, transport: Transport) -> usize {
+        match (transport, query.edns) {
+            (Transport::Tcp, _) => usize::from(u16::MAX),
+            (Transport::Udp, None) => OLD_PAYLOAD.into(),
+            (Transport::Udp, Some(edns)) => edns.payload.clamp(OLD_PAYLOAD, OWN_PAYLOAD).into(),
+        }
     }
 
     fn room_for_edns(&self) -> usize {
@@ -249,9 +309,8 @@ impl<'a, 'q> Reply<'a, 'q> {
             | flag(self.query.checking_disabled, 0x0010)
             | (self.code as u16 & 0xf);
         let numbers = [self.query.id, flags, 1, answers, authorities, additional];
-        let header: Vec<u8> = numbers.into_iter().flat_map(u16::to_be_bytes).collect();
-        if let Some(place) = self.out.get_mut(..HEADER) {
-            place.copy_from_slice(&header);
+        for (place, number) in self.out.chunks_exact_mut(2).zip(numbers) {
+            place.copy_from_slice(&number.to_be_bytes());
         }
     }
 

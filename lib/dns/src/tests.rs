@@ -57,7 +57,7 @@ struct Answer {
 impl Answer {
     fn of(message: &[u8], view: &View, transport: Transport) -> Option<Self> {
         let mut bytes = Vec::new();
-        match answer(message, view, transport, 0, &mut bytes) {
+        match answer(message, view.into(), transport, 0, &mut bytes) {
             Outcome::Answered { .. } => Some(Self { bytes }),
             Outcome::Silent | Outcome::Forward(_) => None,
         }
@@ -130,7 +130,7 @@ fn many_addresses_are_cut_and_said_to_be() {
 fn others_are_asked_for_what_is_elsewhere() {
     let message = query("example.com", kind::A, Some(1232));
     let mut out = Vec::new();
-    let outcome = answer(&message, &view(1), Transport::Udp, 0, &mut out);
+    let outcome = answer(&message, (&view(1)).into(), Transport::Udp, 0, &mut out);
     assert!(matches!(outcome, Outcome::Forward(query) if query.name == name("example.com")));
     let mut closed = view(1);
     closed.forwards = false;
@@ -166,7 +166,7 @@ proptest! {
     #[test]
     fn whatever_comes_is_survived(message in prop::collection::vec(any::<u8>(), 0..600)) {
         let mut out = Vec::new();
-        let _ = answer(&message, &view(60), Transport::Udp, 7, &mut out);
+        let _ = answer(&message, (&view(60)).into(), Transport::Udp, 7, &mut out);
         prop_assert!(out.len() <= 1232);
     }
 
@@ -183,7 +183,7 @@ proptest! {
         }
         message.truncate(length);
         let mut out = Vec::new();
-        let _ = answer(&message, &view(60), Transport::Udp, 7, &mut out);
+        let _ = answer(&message, (&view(60)).into(), Transport::Udp, 7, &mut out);
         prop_assert!(out.len() <= 1232);
     }
 }

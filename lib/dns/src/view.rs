@@ -1,5 +1,6 @@
 //! What the containers of one network may know: names, zones, and the addresses of their subnets.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -28,23 +29,44 @@ pub struct View {
     subnets: Vec<IpNetwork>,
     /// What is in none of the zones is asked elsewhere.
     pub forwards: bool,
+    /// Names of one label too.
+    pub forwards_single_labels: bool,
+    /// How long the data may be remembered, in seconds.
+    pub ttl: u32,
     /// Changes with each change.
     serial: u32,
     nodes: HashMap<Name, Node>,
+    /// How many of the names begin with `*`.
+    wildcards: usize,
 }
 
 /// What is known of a name and a type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lookup {
+pub enum Lookup<'v> {
     /// Records of the type.
-    Found(Vec<Data>),
+    Found(Vec<Cow<'v, Data>>),
     /// The name is there, and has no record of the type. The zone says so.
-    NoData(Name),
+    NoData(Cow<'v, Name>),
     /// There is no such name in the zone.
-    NoName(Name),
+    NoName(Cow<'v, Name>),
     /// It is in none of the zones.
     Elsewhere,
 }
+
+impl Lookup<'_> {
+    /// The higher, the more is known.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Found(_) => 3,
+            Self::NoData(_) => 2,
+            Self::NoName(_) => 1,
+            Self::Elsewhere => 0,
+        }
+    }
+}
+
+/// The first label of a name that stands for all names that are not there (RFC 4592).
+const WILDCARD: &[u8] = b"\x01*";
 
 impl View {
     /// An empty view.
@@ -54,8 +76,11 @@ impl View {
             server,
             subnets,
             forwards,
+            forwards_single_labels: true,
+            ttl: crate::answer::TTL,
             serial: 1,
             nodes: HashMap::new(),
+            wildcards: 0,
         }
     }
 
@@ -68,6 +93,12 @@ impl View {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All records.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Data)> {
+        let each = |(name, node)| Node::of(node).map(move |data| (name, data));
+        self.nodes.iter().flat_map(each)
     }
 
     /// The zone that a name is in, the most particular one.
@@ -86,6 +117,7 @@ impl View {
         let is_new = node.data.is_empty();
         node.data.push(data);
         if is_new {
+            self.wildcards += usize::from(name.wire().starts_with(WILDCARD));
             self.each_ancestor(name, |node| node.below += 1);
         }
     }
@@ -103,6 +135,7 @@ impl View {
             self.nodes.remove(name);
         }
         if is_gone {
+            self.wildcards -= usize::from(name.wire().starts_with(WILDCARD));
             self.each_ancestor(name, |node| node.below = node.below.saturating_sub(1));
         }
     }
@@ -126,39 +159,65 @@ impl View {
     }
 
     /// Looks a name up.
-    pub fn look_up(&self, name: &Name, wanted: u16) -> Lookup {
+    pub fn look_up(&self, name: &Name, wanted: u16) -> Lookup<'_> {
         let zone = self.zone_of(name);
-        if let Some(node) = self.nodes.get(name) {
+        let node = self.nodes.get(name).or_else(|| self.wildcard(name, zone));
+        let mut found: Vec<Cow<'_, Data>> = Vec::new();
+        if let Some(node) = node {
             let is_wanted = |one: &&Data| wanted == kind::ANY || one.kind() == wanted;
-            let mut found: Vec<Data> = node.data.iter().filter(is_wanted).cloned().collect();
-            found.extend(self.of_apex(name, wanted));
-            return match found.is_empty() {
-                false => Lookup::Found(found),
-                true => Lookup::NoData(zone.unwrap_or(name).clone()),
-            };
+            found.extend(Node::of(node).filter(is_wanted).map(Cow::Borrowed));
         }
         match zone {
-            Some(zone) if zone == name => match self.of_apex(name, wanted) {
-                found if !found.is_empty() => Lookup::Found(found),
-                _ => Lookup::NoData(zone.clone()),
-            },
-            Some(zone) => Lookup::NoName(zone.clone()),
-            None => self.reverse(name),
+            Some(zone) if zone == name => found.extend(self.of_apex(wanted).map(Cow::Owned)),
+            Some(zone) if node.is_none() => return Lookup::NoName(Cow::Borrowed(zone)),
+            None if node.is_none() => return self.reverse(name),
+            _ => {}
         }
+        if !found.is_empty() {
+            return Lookup::Found(found);
+        }
+        let owned = || Cow::Owned(name.clone());
+        Lookup::NoData(zone.map_or_else(owned, Cow::Borrowed))
+    }
+
+    /// Looks a name up here and, if it is not known, in other views.
+    pub fn look_up_with<'v>(&'v self, others: &[&'v Self], name: &Name, wanted: u16) -> Lookup<'v> {
+        let mut best = self.look_up(name, wanted);
+        for other in others {
+            if best.rank() >= 2 {
+                break;
+            }
+            let found = other.look_up(name, wanted);
+            if found.rank() > best.rank() {
+                best = found;
+            }
+        }
+        best
+    }
+
+    /// What stands for a name that is not there: the wildcard below the nearest name above it that is there.
+    fn wildcard(&self, name: &Name, zone: Option<&Name>) -> Option<&Node> {
+        if self.wildcards == 0 {
+            return None;
+        }
+        for above in name.suffixes().skip(1) {
+            let wildcard = [WILDCARD, above].concat();
+            if let Some(node) = self.nodes.get(wildcard.as_slice()) {
+                return Some(node);
+            }
+            if zone.is_some_and(|zone| zone.wire() == above) || self.nodes.contains_key(above) {
+                return None;
+            }
+        }
+        None
     }
 
     /// What each zone has by itself (RFC 1035, section 3.3.13).
-    fn of_apex(&self, name: &Name, wanted: u16) -> Vec<Data> {
-        let mut found = Vec::new();
-        if self.zones.contains(name) {
-            if matches!(wanted, kind::SOA | kind::ANY) {
-                found.push(self.authority());
-            }
-            if matches!(wanted, kind::NS | kind::ANY) {
-                found.push(Data::Server(self.server.clone()));
-            }
-        }
-        found
+    fn of_apex(&self, wanted: u16) -> impl Iterator<Item = Data> {
+        let has = |one| wanted == one || wanted == kind::ANY;
+        let authority = has(kind::SOA).then(|| self.authority());
+        let server = has(kind::NS).then(|| Data::Server(self.server.clone()));
+        authority.into_iter().chain(server)
     }
 
     /// The SOA record of every zone.
@@ -169,12 +228,37 @@ impl View {
         }
     }
 
-    /// An address of the network's that is nobody's has no name; others are asked elsewhere.
-    fn reverse(&self, name: &Name) -> Lookup {
-        let is_own = |ip: IpAddr| self.subnets.iter().any(|subnet| subnet.contains(ip));
-        match name.to_address().filter(|ip| is_own(*ip)) {
-            Some(_) => Lookup::NoName(name.parent().unwrap_or_default()),
-            None => Lookup::Elsewhere,
+    /// An address of the network's that is nobody's has no name, nor has one that is private to somebody else
+    /// (RFC 6303): asked elsewhere, it would say what is here. Others are asked elsewhere.
+    fn reverse(&self, name: &Name) -> Lookup<'_> {
+        let Some(ip) = name.to_address() else {
+            return Lookup::Elsewhere;
+        };
+        let is_own = self.subnets.iter().any(|subnet| subnet.contains(ip));
+        match is_own || is_private(ip) {
+            true => Lookup::NoName(Cow::Owned(name.parent().unwrap_or_default())),
+            false => Lookup::Elsewhere,
+        }
+    }
+}
+
+impl Node {
+    fn of(node: &Self) -> std::slice::Iter<'_, Data> {
+        node.data.iter()
+    }
+}
+
+/// Whether an address means something else in each place (RFC 6303, section 4).
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => {
+            v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified()
+        }
+        IpAddr::V6(v6) => {
+            v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || v6.is_loopback()
+                || v6.is_unspecified()
         }
     }
 }
@@ -212,21 +296,24 @@ mod tests {
         let look = |text: &str, wanted| view.look_up(&name(text), wanted);
         assert_eq!(
             look("web.demo.weft.internal", kind::A),
-            Lookup::Found(vec![address("10.1.0.2")])
+            Lookup::Found(vec![Cow::Owned(address("10.1.0.2"))])
         );
         assert_eq!(
             look("web.demo.weft.internal", kind::AAAA),
-            Lookup::NoData(name("weft.internal"))
+            Lookup::NoData(Cow::Owned(name("weft.internal")))
         );
-        assert_eq!(look("web", kind::AAAA), Lookup::NoData(name("web")));
+        assert_eq!(
+            look("web", kind::AAAA),
+            Lookup::NoData(Cow::Owned(name("web")))
+        );
         assert_eq!(
             look("db.demo.weft.internal", kind::A),
-            Lookup::NoName(name("weft.internal"))
+            Lookup::NoName(Cow::Owned(name("weft.internal")))
         );
         // It has names below it.
         assert_eq!(
             look("demo.weft.internal", kind::A),
-            Lookup::NoData(name("weft.internal"))
+            Lookup::NoData(Cow::Owned(name("weft.internal")))
         );
         // Only exact names outside of the zones are known: a network may be called com.
         for elsewhere in ["db", "db.demo", "demo", "example.com"] {
@@ -236,7 +323,7 @@ mod tests {
         assert!(matches!(look("weft.internal", kind::NS), Lookup::Found(_)));
         assert_eq!(
             look("weft.internal", kind::A),
-            Lookup::NoData(name("weft.internal"))
+            Lookup::NoData(Cow::Owned(name("weft.internal")))
         );
     }
 
@@ -245,9 +332,10 @@ mod tests {
         let view = view();
         let look = |text: &str| view.look_up(&Name::of_address(text.parse().unwrap()), kind::PTR);
         let web = Data::Pointer(name("web.demo.weft.internal"));
-        assert_eq!(look("10.1.0.2"), Lookup::Found(vec![web]));
+        assert_eq!(look("10.1.0.2"), Lookup::Found(vec![Cow::Owned(web)]));
         assert!(matches!(look("10.1.0.3"), Lookup::NoName(_)));
-        assert_eq!(look("10.1.0.200"), Lookup::Elsewhere);
+        assert!(matches!(look("10.9.0.3"), Lookup::NoName(_)), "private");
+        assert_eq!(look("198.51.100.200"), Lookup::Elsewhere);
     }
 
     #[test]
@@ -260,9 +348,65 @@ mod tests {
         view.remove(&name("web.demo.weft.internal"), &address("10.1.0.2"));
         view.remove(&name("web.demo.weft.internal"), &address("10.1.0.2"));
         let gone = view.look_up(&name("demo.weft.internal"), kind::A);
-        assert_eq!(gone, Lookup::NoName(name("weft.internal")));
+        assert_eq!(gone, Lookup::NoName(Cow::Owned(name("weft.internal"))));
         view.remove(&name("web"), &address("10.1.0.2"));
         view.remove(&name("web.demo"), &address("10.1.0.2"));
         assert_eq!((view.len(), view.nodes.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_what_is_not_there() {
+        let mut view = view();
+        view.insert(&name("*.apps.demo.weft.internal"), address("10.1.0.9"));
+        view.insert(&name("db.apps.demo.weft.internal"), address("10.1.0.7"));
+        view.insert(&name("*.corp.example"), address("10.9.9.9"));
+        let look = |text: &str, wanted| view.look_up(&name(text), wanted);
+        let found = |text: &str| Lookup::Found(vec![Cow::Owned(address(text))]);
+        assert_eq!(
+            look("x.apps.demo.weft.internal", kind::A),
+            found("10.1.0.9")
+        );
+        assert_eq!(
+            look("y.x.apps.demo.weft.internal", kind::A),
+            found("10.1.0.9")
+        );
+        assert_eq!(
+            look("db.apps.demo.weft.internal", kind::A),
+            found("10.1.0.7")
+        );
+        assert_eq!(look("a.corp.example", kind::A), found("10.9.9.9"));
+        assert!(matches!(
+            look("x.apps.demo.weft.internal", kind::AAAA),
+            Lookup::NoData(_)
+        ));
+        // A name that is there keeps the wildcard from what is below it.
+        assert!(matches!(
+            look("x.db.apps.demo.weft.internal", kind::A),
+            Lookup::NoName(_)
+        ));
+        assert!(matches!(
+            look("apps.demo.weft.internal", kind::A),
+            Lookup::NoData(_)
+        ));
+        assert_eq!(look("corp.example", kind::A), Lookup::Elsewhere);
+    }
+
+    #[test]
+    fn other_views_are_asked_for_what_is_not_known() {
+        let own = view();
+        let mut other = View::new(
+            name("ns.b.example"),
+            vec![name("weft.internal"), name("b.example")],
+            Vec::new(),
+            true,
+        );
+        other.insert(&name("db.b.example"), address("10.2.0.2"));
+        other.insert(&name("web"), address("10.2.0.3"));
+        let look = |text: &str| own.look_up_with(&[&other], &name(text), kind::A);
+        let found = |text: &str| Lookup::Found(vec![Cow::Owned(address(text))]);
+        assert_eq!(look("db.b.example"), found("10.2.0.2"));
+        assert_eq!(look("web"), found("10.1.0.2"), "its own comes first");
+        assert!(matches!(look("no.b.example"), Lookup::NoName(_)));
+        assert_eq!(look("example.com"), Lookup::Elsewhere);
     }
 }

@@ -219,7 +219,11 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     Ok(before)
 }
 
-fn has_tables(host: &mut Host) -> Result<bool, WeftError> {
+/// Whether Weft's tables are there, whatever is in them.
+///
+/// # Errors
+/// The kernel's.
+pub fn has_tables(host: &mut Host) -> Result<bool, WeftError> {
     for table in TABLES {
         if !host.nft()?.has_table(&table)? {
             return Ok(false);

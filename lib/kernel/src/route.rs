@@ -111,6 +111,15 @@ impl RouteSpec {
     }
 }
 
+/// Whether packets to an address end on this host.
+///
+/// # Errors
+/// The socket's.
+pub fn is_of_host(socket: &mut RouteSocket, address: IpAddr) -> Result<bool, KernelError> {
+    let answer = route_to(socket, address)?;
+    Ok(answer.is_some_and(|message| message.header.kind == RouteType::Local))
+}
+
 /// The interface (by index) that a packet to `destination` would leave by; `None` if there is no
 /// route.
 ///
@@ -120,6 +129,17 @@ pub fn output_link(
     socket: &mut RouteSocket,
     destination: IpAddr,
 ) -> Result<Option<u32>, KernelError> {
+    let answer = route_to(socket, destination)?;
+    Ok(answer
+        .and_then(|message| read(&message))
+        .map(|found| found.link))
+}
+
+/// What the kernel would do with a packet; none if there is no route.
+fn route_to(
+    socket: &mut RouteSocket,
+    destination: IpAddr,
+) -> Result<Option<RouteMessage>, KernelError> {
     let mut query = RouteMessage::default();
     query.header.address_family = address_family(IpFamily::of(destination));
     query.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
@@ -128,7 +148,7 @@ pub fn output_link(
         .push(RouteAttribute::Destination(destination.into()));
     let words = format!("look up the route to {destination}");
     match socket.get(kind::GET_ROUTE, &bytes_of(&query), &words) {
-        Ok(answer) => Ok(read(&parsed(&answer, &words)?).map(|found| found.link)),
+        Ok(answer) => parsed(&answer, &words).map(Some),
         Err(error) if error.errno().is_some() => Ok(None),
         Err(error) => Err(error),
     }

@@ -2,14 +2,16 @@
 //!
 //! Why it is so: docs/decisions/store.md.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use weft_cni::env::Env;
 use weft_cni::{CniError, Code};
-use weft_store::BackendKind;
+use weft_store::{BackendKind, StaticRecord};
 
 /// What [`crate::Host::open`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct HostConfig {
     pub state_dir: PathBuf,
     /// Where what outlives a reboot is kept.
     pub data_dir: PathBuf,
+    /// Where the daemon's socket for everybody's questions is.
+    pub public_dir: PathBuf,
     /// Where the files with the host's policies are.
     pub policy_dir: PathBuf,
     /// The store's database library.
@@ -26,6 +30,8 @@ pub struct HostConfig {
     pub lock_timeout: Duration,
     /// Whether calls are counted in the operations file.
     pub metrics_enabled: bool,
+    /// The domain that all containers' names are below, unless their network has one of its own.
+    pub dns_domain: String,
 }
 
 impl Default for HostConfig {
@@ -33,13 +39,18 @@ impl Default for HostConfig {
         Self {
             state_dir: "/run/weft".into(),
             data_dir: "/var/lib/weft".into(),
+            public_dir: "/run/weft-pub".into(),
             policy_dir: "/etc/weft/policies.d".into(),
             backend: BackendKind::Redb,
             lock_timeout: Duration::from_secs(30),
             metrics_enabled: true,
+            dns_domain: DNS_DOMAIN.to_owned(),
         }
     }
 }
+
+/// ICANN has set the top-level domain aside for private use.
+const DNS_DOMAIN: &str = "weft.internal";
 
 /// weft.toml. A table or key that is not known is refused: misspelt, it would mean another store.
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +60,8 @@ struct File {
     host: Table,
     #[serde(default)]
     vnet: NetworkDefaults,
+    #[serde(default)]
+    dns: DnsDefaults,
 }
 
 /// The table `[host]`.
@@ -57,6 +70,7 @@ struct File {
 struct Table {
     state_dir: Option<PathBuf>,
     data_dir: Option<PathBuf>,
+    public_dir: Option<PathBuf>,
     policy_dir: Option<PathBuf>,
     store: Option<BackendKind>,
     lock_timeout_seconds: Option<u64>,
@@ -81,6 +95,45 @@ pub struct NetworkDefaults {
     pub max_networks: Option<usize>,
     /// Whether calls are counted in the operations file.
     pub metrics_enabled: Option<bool>,
+}
+
+/// The table `[dns]`: how the daemon answers. Meanings and defaults are the daemon's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DnsDefaults {
+    /// The domain that all containers' names are below.
+    pub domain: Option<String>,
+    /// How long clients may remember a container's name, in seconds.
+    pub ttl: Option<u32>,
+    /// What is asked for names of others; else what resolv.conf names.
+    #[serde(default)]
+    pub upstreams: Vec<IpAddr>,
+    /// What is asked for the names of a domain: domain to servers.
+    #[serde(default)]
+    pub zones: BTreeMap<String, Vec<IpAddr>>,
+    /// Names of no container, for all networks.
+    #[serde(default)]
+    pub records: Vec<StaticRecord>,
+    /// Whether names of one label that no container has are asked for elsewhere.
+    pub forward_single_label: Option<bool>,
+    /// How many answers of others are remembered.
+    pub cache_entries: Option<usize>,
+    /// How many questions to others may be open.
+    pub max_in_flight: Option<usize>,
+    /// How many of them one client may have.
+    pub max_in_flight_per_client: Option<usize>,
+    /// Whether systemd-resolved is told to ask here for containers' names.
+    pub host_resolver: Option<bool>,
+}
+
+impl DnsDefaults {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// As [`HostConfig::read`].
+    pub fn read(env: &Env) -> Result<Self, CniError> {
+        Ok(read_file(&env.config_file())?.dns)
+    }
 }
 
 impl NetworkDefaults {
@@ -120,10 +173,12 @@ impl HostConfig {
         let config = Self {
             state_dir: path("WEFT_STATE_DIR", table.state_dir, default.state_dir),
             data_dir: path("WEFT_DATA_DIR", table.data_dir, default.data_dir),
+            public_dir: path("WEFT_PUBLIC_DIR", table.public_dir, default.public_dir),
             policy_dir: path("WEFT_POLICY_DIR", table.policy_dir, default.policy_dir),
             backend,
             lock_timeout: lock_timeout.or(of_file).unwrap_or(default.lock_timeout),
             metrics_enabled: (file.vnet.metrics_enabled).unwrap_or(default.metrics_enabled),
+            dns_domain: file.dns.domain.unwrap_or(default.dns_domain),
         };
         config.require_absolute()?;
         Ok(config)
@@ -134,6 +189,7 @@ impl HostConfig {
         let all = [
             ("state_dir", &self.state_dir),
             ("data_dir", &self.data_dir),
+            ("public_dir", &self.public_dir),
             ("policy_dir", &self.policy_dir),
         ];
         match all.iter().find(|(_, path)| !path.is_absolute()) {

@@ -24,6 +24,8 @@ pub struct Host {
     pub data_dir: PathBuf,
     /// Where the host's rules are.
     pub policy_dir: PathBuf,
+    /// The domain that all containers' names are below, unless their network has one of its own.
+    pub dns_domain: String,
     /// Whether tables of Weft's were missing and this call has made them.
     pub has_made_tables: bool,
     route: Option<RouteSocket>,
@@ -49,6 +51,7 @@ impl Host {
             sticky: StickyLeases::new(&config.data_dir),
             data_dir: config.data_dir.clone(),
             policy_dir: config.policy_dir.clone(),
+            dns_domain: config.dns_domain.clone(),
             has_made_tables: false,
             route: None,
             nft: None,
@@ -114,6 +117,7 @@ impl Host {
             sticky: self.sticky.clone(),
             data_dir: self.data_dir.clone(),
             policy_dir: self.policy_dir.clone(),
+            dns_domain: self.dns_domain.clone(),
             has_made_tables: false,
             route: None,
             nft: None,

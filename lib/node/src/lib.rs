@@ -11,6 +11,6 @@ mod host;
 pub mod names;
 pub mod namespaces;
 
-pub use config::{HostConfig, NetworkDefaults};
+pub use config::{DnsDefaults, HostConfig, NetworkDefaults};
 pub use error::{Users, WeftError, with_cleanup_failure};
 pub use host::{Container, Host};

@@ -41,9 +41,9 @@ pub use networks::NetworkRecord;
 pub use range::{Range, RangeError};
 pub use record::{
     Addition, AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate,
-    DeviceIdentity, DevicePeer, DeviceRecord, Ending, FirewallRecord, HostLink, HostRoute,
-    LinkRecord, NamesRecord, NetnsRecord, ParentRecord, PortRecord, TuningRecord,
-    segment_of_bridge,
+    DeviceIdentity, DevicePeer, DeviceRecord, Ending, FirewallRecord, ForwardZone, HostLink,
+    HostRoute, LinkRecord, NamesRecord, NetnsRecord, ParentRecord, PortRecord, Service,
+    ServicePlace, StaticRecord, TuningRecord, segment_of_bridge,
 };
 pub use shared::{SharedObject, SharedState};
 pub use sticky::StickyLeases;

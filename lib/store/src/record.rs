@@ -3,6 +3,7 @@
 mod addition;
 mod address;
 mod link;
+mod names;
 mod netns;
 mod stored;
 
@@ -13,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use weft_cni::AttachmentId;
 use weft_cni::result::Route;
 
-pub use addition::{Addition, BandwidthRecord, Ending, FirewallRecord, NamesRecord, TuningRecord};
+pub use addition::{Addition, BandwidthRecord, Ending, FirewallRecord, TuningRecord};
 pub use address::{AddressRecord, PortRecord};
 pub use link::{
     ContainerLink, DeviceIdentity, DevicePeer, DeviceRecord, HostLink, HostRoute, LinkRecord,
     ParentRecord, segment_of_bridge,
 };
+pub use names::{ForwardZone, NamesRecord, Service, ServicePlace, StaticRecord};
 pub use netns::NetnsRecord;
 use stored::Stored;
 

@@ -183,6 +183,9 @@ fn sandbox(
             .map(|name| format!("K8S_POD_NAME={name}")),
     );
     let mut capability_args = request.capability_args.clone();
+    if !request.aliases.is_empty() {
+        capability_args.insert("aliases".to_owned(), json!(request.aliases));
+    }
     if !request.ip_addresses.is_empty() {
         let prefixes = [network.cidr, network.cidr_v6].into_iter().flatten();
         let with_prefix = |ip: &std::net::IpAddr| {

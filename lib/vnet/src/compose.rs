@@ -44,6 +44,7 @@ impl Chosen<'_> {
         let mut first = self.interface_plugin();
         first.extend(by_key(&self.request.options, &self.driver)?);
         let mut plugins = vec![Value::Object(first)];
+        plugins.extend(self.names_plugin());
         if self.driver == DriverType::Bridge {
             plugins.push(json!({"type": "weft-portmap", "capabilities": {"portMappings": true}}));
         }
@@ -56,6 +57,23 @@ impl Chosen<'_> {
             "name": self.request.name,
             "plugins": plugins,
         }))
+    }
+
+    fn names_plugin(&self) -> Option<Value> {
+        let names = self.request.names.as_ref()?;
+        let mut plugin = Map::new();
+        plugin.insert("type".to_owned(), "weft-dns".into());
+        plugin.insert("capabilities".to_owned(), json!({"aliases": true}));
+        if let Some(domain) = &names.domain {
+            plugin.insert("domainName".to_owned(), domain.as_str().into());
+        }
+        if !names.upstreams.is_empty() {
+            plugin.insert("upstreams".to_owned(), json!(names.upstreams));
+        }
+        if self.request.is_internal {
+            plugin.insert("forward".to_owned(), false.into());
+        }
+        Some(plugin.into())
     }
 
     fn interface_plugin(&self) -> Map<String, Value> {

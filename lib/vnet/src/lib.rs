@@ -51,6 +51,6 @@ pub use network::VirtualNetwork;
 pub use overlap::overlapping;
 pub use pools::{LeaseView, PoolUse};
 pub use remove::{Pruned, Removed};
-pub use request::{EndpointRequest, IpRange, NetworkRequest, NetworkUpdate};
+pub use request::{EndpointRequest, IpRange, NamesRequest, NetworkRequest, NetworkUpdate};
 pub use topology::{Connected, Reach};
 pub use vnet_manager::{Places, VNetManager};

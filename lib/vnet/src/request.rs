@@ -42,10 +42,21 @@ pub struct NetworkRequest {
     pub parent: Option<String>,
     /// With isolation mesh: networks with the same word reach each other.
     pub mesh: Option<String>,
+    /// Its containers find each other by name; none: they do not.
+    pub names: Option<NamesRequest>,
     /// Words of its maker's.
     pub labels: BTreeMap<String, String>,
     /// Further keys of its interface plugin: docs/configuration.md.
     pub options: BTreeMap<String, Value>,
+}
+
+/// How a network's containers find each other by name. The daemon answers them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamesRequest {
+    /// The domain of their names; else the network's name below the host's domain.
+    pub domain: Option<String>,
+    /// What is asked for names of others; else the host's servers. An internal network asks nobody.
+    pub upstreams: Vec<IpAddr>,
 }
 
 /// A part of a subnet.
@@ -115,6 +126,8 @@ pub struct EndpointRequest {
     pub mac_address: Option<Mac>,
     /// What policies and DNS call it.
     pub name: Option<String>,
+    /// Further names in DNS.
+    pub aliases: Vec<String>,
     /// For policies.
     pub labels: BTreeMap<String, String>,
     /// Further capability arguments, such as `portMappings`.

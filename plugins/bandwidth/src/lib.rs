@@ -35,6 +35,7 @@ pub const BANDWIDTH: ChainedPlugin<Bandwidth> = ChainedPlugin {
     add: limit::add,
     del: limit::del,
     check: limit::check,
+    status: weft_attach::chained::always_ready,
     needs_nft: true,
 };
 

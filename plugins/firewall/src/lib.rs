@@ -28,6 +28,7 @@ pub const FIREWALL: ChainedPlugin<IngressPolicy> = ChainedPlugin {
     add: keep_apart::add,
     del: keep_apart::del,
     check: keep_apart::check,
+    status: weft_attach::chained::always_ready,
     needs_nft: true,
 };
 

@@ -36,6 +36,7 @@ pub const PORTMAP: ChainedPlugin<Publishing> = ChainedPlugin {
     add: publish::add,
     del: publish::del,
     check: publish::check,
+    status: weft_attach::chained::always_ready,
     needs_nft: true,
 };
 

@@ -27,6 +27,7 @@ pub const TUNING: ChainedPlugin<Tuning> = ChainedPlugin {
     add: tune::add,
     del: tune::del,
     check: tune::check,
+    status: weft_attach::chained::always_ready,
     needs_nft: false,
 };
 

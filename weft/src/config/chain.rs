@@ -23,15 +23,17 @@ const INTERFACES: [&str; 14] = [
     "flannel",
 ];
 /// Plugins that add something to an interface.
-const CHAINED: [&str; 10] = [
+const CHAINED: [&str; 12] = [
     "weft-portmap",
     "weft-bandwidth",
     "weft-tuning",
     "weft-firewall",
+    "weft-dns",
     "portmap",
     "bandwidth",
     "tuning",
     "firewall",
+    "dnsname",
     "sbr",
     "vrf",
 ];
@@ -44,7 +46,7 @@ const CAPABILITIES: [(&str, &[&str]); 11] = [
     ("ips", &[]),
     ("mac", &[]),
     ("dns", &[]),
-    ("aliases", &[]),
+    ("aliases", &["weft-dns", "dnsname"]),
     ("deviceID", &["weft-host", "host-device"]),
     ("infinibandGUID", &[]),
     ("cgroupPath", &[]),

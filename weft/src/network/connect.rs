@@ -31,9 +31,12 @@ pub(crate) struct Connect {
     /// The interface's name in it [default: the first free of eth0, eth1 and so on]
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
-    /// What policies call it [default: what its runtime does]
+    /// What policies and DNS call it [default: what its runtime does]
     #[arg(long)]
     name: Option<String>,
+    /// A further name in DNS; may be repeated
+    #[arg(long = "alias", value_name = "NAME")]
+    aliases: Vec<String>,
     /// A label for policies; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -133,6 +136,7 @@ pub(super) fn connect(vnet: &mut VNetManager, connect: &Connect) -> Result<()> {
                     ip_addresses: connect.addresses.clone(),
                     mac_address: connect.mac,
                     name: connect.name.clone().or(running.name),
+                    aliases: connect.aliases.clone(),
                     labels: connect.labels.iter().cloned().collect(),
                     ..EndpointRequest::default()
                 },

@@ -8,7 +8,8 @@ use clap::Args;
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 use weft_vnet::{
-    DriverType, IpRange, IsolationMode, Made, NetworkRequest, NetworkUpdate, VNetManager,
+    DriverType, IpRange, IsolationMode, Made, NamesRequest, NetworkRequest, NetworkUpdate,
+    VNetManager,
 };
 
 use crate::output::{self, Format};
@@ -53,6 +54,15 @@ pub(crate) struct Create {
     /// With isolation mesh: networks with the same word reach each other
     #[arg(long, value_name = "WORD")]
     mesh: Option<String>,
+    /// Its containers find each other by name; weftd answers them
+    #[arg(long)]
+    dns: bool,
+    /// The domain of their names [default: the network's name below weft.internal]; says --dns
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// A server that is asked for names of others [default: the host's]; says --dns; may be repeated
+    #[arg(long = "upstream", value_name = "ADDRESS")]
+    upstreams: Vec<IpAddr>,
     /// A label; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
@@ -115,6 +125,12 @@ pub(super) fn create(vnet: &mut VNetManager, create: &Create) -> Result<()> {
         uplink: create.uplink.clone(),
         parent: create.parent.clone(),
         mesh: create.mesh.clone(),
+        names: (create.dns || create.domain.is_some() || !create.upstreams.is_empty()).then(|| {
+            NamesRequest {
+                domain: create.domain.clone(),
+                upstreams: create.upstreams.clone(),
+            }
+        }),
         labels: create.labels.iter().cloned().collect(),
         options: create
             .options

@@ -403,6 +403,17 @@ pub(crate) fn mend(host: &mut Host, link_name: &str, extent: Extent) -> Result<(
     Ok(())
 }
 
+/// The same for all of the host's interfaces for containers on a parent, after an address of the host has changed.
+///
+/// # Errors
+/// The kernel's and the store's.
+pub fn mend_host_access(host: &mut Host) -> Result<(), WeftError> {
+    for link in all(host)? {
+        mend(host, &link, Extent::Sourceless)?;
+    }
+    Ok(())
+}
+
 /// Puts an attachment's routes back, by the address that the host has by now.
 fn put_back(host: &mut Host, index: u32, record: &AttachmentRecord) -> Result<(), WeftError> {
     let mut record = record.clone();

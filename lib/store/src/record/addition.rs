@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use weft_cni::Mac;
 
 use super::address::PortRecord;
+use super::names::NamesRecord;
 use crate::elements::{NftRecord, by_set};
 
 /// What one chained plugin has added. Each kind is there at most once.
@@ -88,30 +89,6 @@ pub struct FirewallRecord {
     /// The container's addresses, which on another suite's interface nothing else here says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
-}
-
-/// By which names the container is found, and what it is told of others. Its own name is in the record already.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NamesRecord {
-    /// Further names, without a domain.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub aliases: Vec<String>,
-    /// The network's own domain; without one its names are below that of the host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub domain: Option<String>,
-    /// Addresses of the host at which the network's containers ask.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub servers: Vec<IpAddr>,
-    /// The container's addresses, which on another suite's interface nothing else here says.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<IpAddr>,
-    /// What is asked for other names; none: the host's own servers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub upstreams: Vec<IpAddr>,
-    /// Other names are not asked for.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_internal: bool,
 }
 
 /// What chained plugins have taken back from an interface of Weft's. Tracked connections that began by it

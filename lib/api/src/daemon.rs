@@ -1,0 +1,213 @@
+//! What the daemon can be told and asked by the superuser: lines of JSON on two sockets in the state directory, one of
+//! each of its parts.
+//!
+//! A plugin only says that something has changed ([`poke`]), and waits a moment for the daemon to know it.
+
+mod poke;
+
+use std::io::{BufRead, BufReader, Error, ErrorKind, Result, Write};
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use poke::{Poked, poke};
+
+/// The socket of the part that follows the store.
+pub fn control_socket(state_dir: &Path) -> PathBuf {
+    state_dir.join("weftd.sock")
+}
+
+/// The socket of the part that answers questions for names.
+pub fn dns_socket(state_dir: &Path) -> PathBuf {
+    state_dir.join("dns.sock")
+}
+
+/// The socket for everybody's questions about the daemon's state: HTTP.
+pub fn status_socket(public_dir: &Path) -> PathBuf {
+    public_dir.join("status.sock")
+}
+
+/// What the part that follows the store can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Control {
+    /// The store has changed: answer when all of it is known.
+    Poke,
+    /// Read weft.toml again.
+    Reload,
+}
+
+/// How it went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// Why it failed, and what stays as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What the part that answers can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DnsRequest {
+    /// All names, or those of one network: [`NameLine`]s.
+    Names {
+        /// Only this one.
+        network: Option<String>,
+    },
+    /// A question as one of a container: an [`Explanation`].
+    Query {
+        /// Any name.
+        name: String,
+        /// The type's number.
+        kind: u16,
+        /// The container's id, the beginning of it, or a name of it.
+        from: String,
+        /// One of its networks; else its first.
+        network: Option<String>,
+    },
+    /// What is remembered of other servers' answers: [`CacheLine`]s.
+    Cache,
+    /// Forget it: one [`Flushed`].
+    Flush {
+        /// Only this name and those below it.
+        name: Option<String>,
+    },
+    /// Each question from now on, as it is answered: [`Seen`], until the connection ends.
+    Watch,
+    /// Other servers, and how they do: [`UpstreamLine`]s.
+    Upstreams,
+}
+
+/// A name, and one record of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NameLine {
+    /// In whose view.
+    pub network: String,
+    /// With dots.
+    pub name: String,
+    /// A, AAAA, PTR, and so on.
+    pub kind: String,
+    /// As in a zone file.
+    pub data: String,
+}
+
+/// How a question is answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The container that asks.
+    pub container: String,
+    /// In whose network's view it is.
+    pub network: String,
+    /// Where it would ask.
+    pub servers: Vec<IpAddr>,
+    /// How the answer ends: NOERROR and so on.
+    pub code: String,
+    /// Where it is from: local, cache, forward, refused.
+    pub source: String,
+    /// The server that gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<IpAddr>,
+    /// How long it took, in microseconds.
+    pub microseconds: u64,
+    /// The records, as in a zone file.
+    pub records: Vec<String>,
+    /// Why it is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// An answer that is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheLine {
+    /// The question's name.
+    pub name: String,
+    /// A, AAAA and so on.
+    pub kind: String,
+    /// How it ends.
+    pub code: String,
+    /// For how many more seconds.
+    pub seconds: u64,
+}
+
+/// How many answers were forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Flushed {
+    /// Answers.
+    pub entries: usize,
+}
+
+/// A question that was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// Who asked.
+    pub client: IpAddr,
+    /// In which network.
+    pub network: String,
+    /// What for.
+    pub name: String,
+    /// A, AAAA and so on.
+    pub kind: String,
+    /// How the answer ended.
+    pub code: String,
+    /// Where it was from.
+    pub source: String,
+    /// How long it took, in microseconds; 0 for what is known here.
+    pub microseconds: u64,
+}
+
+/// A server that is asked for names of others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamLine {
+    /// Its address.
+    pub address: IpAddr,
+    /// up, down, or looping: it asks back here.
+    pub state: String,
+    /// Smoothed time of its answers, in microseconds.
+    pub microseconds: Option<u64>,
+    /// Questions.
+    pub asked: u64,
+    /// Questions without an answer in time.
+    pub timeouts: u64,
+}
+
+/// Says something to the daemon and calls `each` with every line that comes back, until it returns false.
+///
+/// # Errors
+/// The socket's; [`ErrorKind::NotFound`] or [`ErrorKind::ConnectionRefused`] if no daemon runs;
+/// [`ErrorKind::InvalidData`] for what is no answer.
+pub fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    request: &impl Serialize,
+    limit: Option<Duration>,
+    mut each: impl FnMut(T) -> bool,
+) -> Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(limit)?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    for line in BufReader::new(stream).lines() {
+        let line = line?;
+        let failed = serde_json::from_str::<Done>(&line)
+            .ok()
+            .and_then(|done| done.error);
+        if let Some(error) = failed {
+            return Err(Error::new(ErrorKind::InvalidInput, error));
+        }
+        if !each(serde_json::from_str(&line)?) {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! The root part: it follows Weft's store, and tells the part that answers what has changed.
+
+mod child;
+mod control;
+mod inside;
+mod local;
+mod mend;
+mod mirror;
+mod network;
+mod record;
+mod resolver;
+mod sockets;
+mod supervisor;
+mod upstreams;
+mod watch;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use weft_api::daemon::Control as Request;
+use weft_cni::env::Env;
+use weft_node::{Host, HostConfig};
+
+use crate::channel::Message;
+use crate::config::Settings;
+use child::Child;
+use control::Control;
+use inside::Inside;
+use mirror::Mirror;
+use resolver::Resolver;
+use sockets::Sockets;
+use supervisor::Supervisor;
+use watch::Watch;
+
+/// Everything is looked at again after this time, though nothing has been heard of.
+const AUDIT: Duration = Duration::from_secs(60);
+/// Changes that come together are read together, unless somebody waits.
+const TOGETHER: Duration = Duration::from_millis(2);
+/// How often the part that answers is asked whether it is alive, and when it is given up.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Its forwarded questions take less.
+const DRAIN: Duration = Duration::from_millis(4500);
+
+/// Runs until a signal ends it.
+pub(crate) fn run(env: &Env) -> Result<()> {
+    let config = HostConfig::read(env)?;
+    let settings = Settings::read(env)?;
+    weft_cni::file::make_own_dir(&config.state_dir)
+        .with_context(|| format!("{} cannot be made", config.state_dir.display()))?;
+    let _alone = local::be_alone(&config.state_dir)?;
+    let signals = signals()?;
+    mend::start(&config)?;
+    let mut root = Root::start(env, config, settings)?;
+    root.follow(&signals)?;
+    root.stop();
+    Ok(())
+}
+
+/// Signals that are read in the loop in place of interrupting it.
+fn signals() -> Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block().context("signals cannot be held back")?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("signals cannot be read")
+}
+
+/// What has happened since the loop last looked.
+#[derive(Debug, Default)]
+struct Happened {
+    store: bool,
+    connections: bool,
+    config: bool,
+    resolv_conf: bool,
+    is_to_stop: bool,
+}
+
+struct Root {
+    env: Env,
+    host: Host,
+    settings: Settings,
+    settings_told: bool,
+    mirror: Mirror,
+    sockets: Sockets,
+    inside: Inside,
+    upstreams: upstreams::Upstreams,
+    resolver: Resolver,
+    local: [OwnedFd; 2],
+    control: Control,
+    watch: Watch,
+    child: Child,
+    supervisor: Supervisor,
+    troubles: Vec<String>,
+    is_ready: bool,
+    audited: Instant,
+    beaten: Instant,
+}
+
+impl Root {
+    fn start(env: &Env, config: HostConfig, settings: Settings) -> Result<Self> {
+        let (supervisor, inherited) = Supervisor::find();
+        let host = Host::open(&config);
+        let now = Instant::now();
+        Ok(Self {
+            env: env.clone(),
+            settings,
+            settings_told: false,
+            mirror: Mirror::default(),
+            sockets: Sockets::with(inherited),
+            inside: Inside::new()?,
+            upstreams: upstreams::Upstreams::default(),
+            resolver: Resolver::default(),
+            local: local::listeners(&config)?,
+            control: Control::listen(&config.state_dir)?,
+            watch: Watch::start(&config, &env.config_file())?,
+            child: Child::start()?,
+            supervisor,
+            host,
+            troubles: Vec::new(),
+            is_ready: false,
+            audited: now,
+            beaten: now,
+        })
+    }
+
+    fn follow(&mut self, signals: &SignalFd) -> Result<()> {
+        tracing::info!(store = %self.host.store.path().display(), "weftd follows the store");
+        self.tell_beginning()?;
+        let mut happened = Happened {
+            store: true,
+            connections: true,
+            ..Happened::default()
+        };
+        loop {
+            if let Err(error) = self.once(&happened) {
+                tracing::warn!("{error:#}");
+                self.settings_told = false;
+            }
+            happened = self.wait(signals)?;
+            if happened.is_to_stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What a process that answers needs besides names.
+    fn tell_beginning(&mut self) -> Result<()> {
+        let [dns, status] = &self.local;
+        self.child
+            .hand_over(&Message::Control, std::slice::from_ref(dns))?;
+        self.child
+            .hand_over(&Message::Status, std::slice::from_ref(status))?;
+        self.settings_told = false;
+        self.upstreams.forget_told();
+        self.sockets.forget_told();
+        self.inside.forget_told();
+        self.mirror.forget_told();
+        self.troubles.clear();
+        Ok(())
+    }
+
+    fn once(&mut self, happened: &Happened) -> Result<()> {
+        self.keep_child_alive()?;
+        if happened.config {
+            self.reload();
+        }
+        let looked = self.look(happened);
+        // What is known is told, whatever cannot be read.
+        self.tell()?;
+        looked?;
+        let is_due = self.beaten.elapsed() >= HEARTBEAT || !self.is_ready;
+        if is_due || self.control.has_new() {
+            let number = self.child.sync()?;
+            self.control.wait_for(number);
+            self.beaten = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, happened: &Happened) -> Result<()> {
+        let is_due = self.audited.elapsed() >= AUDIT;
+        if happened.store || is_due || self.control.has_new() {
+            self.mirror
+                .look(&self.host)
+                .context("the store cannot be read")?;
+        }
+        if happened.connections || is_due {
+            self.mirror.look_at_connections(&self.host)?;
+        }
+        if happened.resolv_conf || is_due {
+            self.upstreams.forget_told();
+        }
+        if is_due {
+            self.audited = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn keep_child_alive(&mut self) -> Result<()> {
+        let is_deaf = self.child.silence() > 2 * HEARTBEAT;
+        if self.child.is_alive() && !is_deaf {
+            return Ok(());
+        }
+        let why = if is_deaf {
+            "does not answer"
+        } else {
+            "has ended"
+        };
+        tracing::warn!("the part that answers {why}, and is started again");
+        self.child = Child::start()?;
+        self.is_ready = false;
+        self.tell_beginning()
+    }
+
+    fn reload(&mut self) {
+        match Settings::read(&self.env) {
+            Ok(settings) if settings == self.settings => {}
+            Ok(settings) => {
+                tracing::info!("weft.toml is read again");
+                self.settings = settings;
+                self.settings_told = false;
+                self.control.failed = None;
+            }
+            Err(error) => {
+                let text = format!("{error:#}; what was read before stays in force");
+                tracing::error!("{text}");
+                self.control.failed = Some(text);
+            }
+        }
+    }
+
+    fn tell(&mut self) -> Result<()> {
+        if !self.settings_told {
+            self.child.tell(&Message::Settings(self.settings.clone()))?;
+            self.settings_told = true;
+        }
+        self.upstreams.tell(&self.child)?;
+        for message in self.mirror.take_news() {
+            self.child.tell(&message)?;
+        }
+        let wanted = self.mirror.servers();
+        self.sockets.be(&wanted, &self.child, &self.supervisor)?;
+        let touched = std::mem::take(&mut self.mirror.touched);
+        self.inside
+            .be(&self.mirror.inside(), &touched, &self.child, &self.watch)?;
+        if self.settings.host_resolver {
+            self.resolver.be(
+                &mut self.host,
+                self.mirror.networks(),
+                &self.settings.domain,
+            );
+        }
+        let troubles: Vec<String> = self.sockets.refused.values().cloned().collect();
+        if troubles != self.troubles {
+            self.child.tell(&Message::Troubles {
+                texts: troubles.clone(),
+            })?;
+            self.troubles = troubles;
+        }
+        Ok(())
+    }
+
+    /// Waits for something to do.
+    fn wait(&mut self, signals: &SignalFd) -> Result<Happened> {
+        let due = HEARTBEAT.min(self.supervisor.interval().unwrap_or(HEARTBEAT));
+        let timeout = PollTimeout::try_from(due).unwrap_or(PollTimeout::MAX);
+        let mut all = [
+            PollFd::new(self.watch.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.child.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut all, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("waiting for changes"),
+        }
+        let [changes, child, signal, control] = all.map(|one| one.any().unwrap_or(false));
+        let mut happened = Happened::default();
+        if child && self.child.hear() {
+            self.has_said();
+        }
+        if self.child.silence() <= 2 * HEARTBEAT {
+            self.supervisor.is_alive();
+        }
+        if control {
+            for request in self.control.accept() {
+                happened.config |= request == Request::Reload;
+            }
+        }
+        if changes {
+            if !self.control.has_new() {
+                std::thread::sleep(TOGETHER);
+            }
+            self.watch.read(&mut happened);
+        }
+        if signal {
+            while let Ok(Some(got)) = signals.read_signal() {
+                let is_reload = i32::try_from(got.ssi_signo) == Ok(Signal::SIGHUP as i32);
+                happened.config |= is_reload;
+                happened.is_to_stop |= !is_reload;
+            }
+        }
+        Ok(happened)
+    }
+
+    /// The part that answers knows what it was told.
+    fn has_said(&mut self) {
+        self.control.answer(self.child.said);
+        if !self.is_ready && self.child.said > 0 {
+            self.is_ready = true;
+            let networks = self.mirror.networks().count();
+            let status = format!("answers in {networks} networks");
+            tracing::info!("{status}");
+            self.supervisor.is_ready(&status);
+        }
+    }
+
+    fn stop(self) {
+        tracing::info!("weftd stops");
+        self.supervisor.stops();
+        self.child.drain(DRAIN);
+    }
+}
+
+/// Where a process's name servers are named.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new("/"))
+}

@@ -1,0 +1,192 @@
+//! What the store says of names, as the part that answers is told it. A change costs what it changes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use anyhow::Result;
+use weft_cni::AttachmentId;
+use weft_firewall::policy::reachable_networks;
+use weft_node::Host;
+use weft_store::{AttachmentRecord, Change, NetnsRecord, Position, StoreError};
+
+use super::network::Descriptions;
+use super::record::{Named, named};
+use crate::channel::{Message, Network};
+
+/// What is known of the store, and what has not been told of it yet.
+#[derive(Debug, Default)]
+pub(super) struct Mirror {
+    position: Position,
+    known: HashMap<AttachmentId, Named>,
+    networks: BTreeMap<String, (Descriptions, Network)>,
+    reaches: BTreeMap<String, Vec<String>>,
+    /// To be told, in this order.
+    news: Vec<Message>,
+    /// Endpoints that came, changed or went: their sockets inside are to be looked at.
+    pub(super) touched: BTreeSet<String>,
+}
+
+impl Mirror {
+    /// Reads what has changed in the store.
+    pub(super) fn look(&mut self, host: &Host) -> Result<()> {
+        let news = host.store.news_since(self.position)?;
+        let Some(changes) = news.changes else {
+            return self.read_everything(host);
+        };
+        let mut changed = BTreeSet::new();
+        let mut has_network = false;
+        for change in changes {
+            match change {
+                Change::Attached { id } | Change::Detached { id } => drop(changed.insert(id)),
+                Change::Network { .. } | Change::NetworkRemoved { .. } => has_network = true,
+            }
+        }
+        if has_network {
+            self.look_at_connections(host)?;
+        }
+        if !changed.is_empty() {
+            let records = host.store.read(|transaction| {
+                let record = |id| transaction.attachment(id);
+                changed
+                    .iter()
+                    .map(record)
+                    .collect::<Result<Vec<_>, StoreError>>()
+            })?;
+            for (id, record) in changed.into_iter().zip(records) {
+                self.put(id, record.as_ref());
+            }
+        }
+        self.position = news.position;
+        Ok(())
+    }
+
+    fn read_everything(&mut self, host: &Host) -> Result<()> {
+        let (position, records) = host.store.read(|transaction| {
+            Ok::<_, StoreError>((transaction.position()?, transaction.attachments()?))
+        })?;
+        let there: BTreeSet<&AttachmentId> = records.iter().map(|record| &record.id).collect();
+        let gone = self.known.keys().filter(|id| !there.contains(id));
+        for id in gone.cloned().collect::<Vec<_>>() {
+            self.put(id, None);
+        }
+        for record in &records {
+            self.put(record.id.clone(), Some(record));
+        }
+        self.look_at_connections(host)?;
+        self.position = position;
+        Ok(())
+    }
+
+    /// Reads which networks reach each other.
+    pub(super) fn look_at_connections(&mut self, host: &Host) -> Result<()> {
+        let all = reachable_networks(host)?.into_iter();
+        let reaches: BTreeMap<_, _> = all
+            .filter(|(_, _, reached)| !reached.is_empty())
+            .map(|(name, _, reached)| (name, reached))
+            .collect();
+        if reaches != self.reaches {
+            self.news.push(Message::Reaches {
+                reaches: reaches.clone(),
+            });
+            self.reaches = reaches;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, id: AttachmentId, record: Option<&AttachmentRecord>) {
+        let now = record.and_then(named);
+        let before = self.known.get(&id);
+        if before == now.as_ref() {
+            return;
+        }
+        let before = before.cloned();
+        let mut changed = BTreeSet::new();
+        // What is new is described first: a network that changes is not one that goes and comes.
+        if let Some(now) = &now {
+            let name = &now.network.name;
+            let (descriptions, _) = self.networks.entry(name.clone()).or_default();
+            if descriptions.add(&now.network) {
+                changed.insert(name.clone());
+            }
+        }
+        if let Some(before) = &before {
+            let name = &before.network.name;
+            let there = self.networks.get_mut(name);
+            if there.is_some_and(|(descriptions, _)| descriptions.remove(&before.network)) {
+                changed.insert(name.clone());
+            }
+        }
+        changed.into_iter().for_each(|name| self.put_network(name));
+        let endpoint_id = id.to_string();
+        match now {
+            Some(now) => {
+                self.news.push(Message::Endpoint(now.endpoint.clone()));
+                self.known.insert(id, now);
+            }
+            None => {
+                self.news.push(Message::EndpointGone {
+                    id: endpoint_id.clone(),
+                });
+                self.known.remove(&id);
+            }
+        }
+        self.touched.insert(endpoint_id);
+    }
+
+    fn put_network(&mut self, name: String) {
+        let Some((descriptions, told)) = self.networks.get_mut(&name) else {
+            return;
+        };
+        match descriptions.together() {
+            Some(network) if network == *told => {}
+            Some(network) => {
+                told.clone_from(&network);
+                self.news.push(Message::Network(network));
+            }
+            None => {
+                self.networks.remove(&name);
+                self.news.push(Message::NetworkGone { name });
+            }
+        }
+    }
+
+    /// Everything is told anew: another process answers from now on.
+    pub(super) fn forget_told(&mut self) {
+        self.news.clear();
+        let networks = self.networks.values();
+        self.news
+            .extend(networks.map(|(_, network)| Message::Network(network.clone())));
+        self.news.push(Message::Reaches {
+            reaches: self.reaches.clone(),
+        });
+        let endpoints = self.known.values().map(|one| one.endpoint.clone());
+        self.news.extend(endpoints.map(Message::Endpoint));
+        self.touched
+            .extend(self.known.values().map(|one| one.endpoint.id.clone()));
+    }
+
+    /// What has not been told yet.
+    pub(super) fn take_news(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Addresses of the host at which containers ask.
+    pub(super) fn servers(&self) -> BTreeSet<IpAddr> {
+        let networks = self.networks.values();
+        networks
+            .flat_map(|(_, network)| network.servers.iter().copied())
+            .collect()
+    }
+
+    /// Networks, with where their containers ask.
+    pub(super) fn networks(&self) -> impl Iterator<Item = &Network> {
+        self.networks.values().map(|(_, network)| network)
+    }
+
+    /// Endpoints that ask inside of their namespace.
+    pub(super) fn inside(&self) -> BTreeMap<&str, &NetnsRecord> {
+        let all = self.known.values();
+        all.filter_map(|one| Some((one.endpoint.id.as_str(), one.netns.as_ref()?)))
+            .collect()
+    }
+}

@@ -1,0 +1,85 @@
+//! A network by what each of its containers says of it.
+
+use crate::channel::Network;
+
+/// What the containers of a network say, and how many of them say so. Nearly always they agree.
+#[derive(Debug, Default)]
+pub(super) struct Descriptions {
+    all: Vec<(Network, usize)>,
+}
+
+impl Descriptions {
+    /// One container more says this. Whether anything is new in it.
+    pub(super) fn add(&mut self, network: &Network) -> bool {
+        match self.all.iter_mut().find(|(there, _)| there == network) {
+            Some((_, count)) => {
+                *count += 1;
+                false
+            }
+            None => {
+                self.all.push((network.clone(), 1));
+                true
+            }
+        }
+    }
+
+    /// One less. Whether nobody says it any more.
+    pub(super) fn remove(&mut self, network: &Network) -> bool {
+        let Some(place) = self.all.iter().position(|(there, _)| there == network) else {
+            return false;
+        };
+        let count = self.all.get_mut(place).map_or(0, |(_, count)| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if count == 0 {
+            self.all.remove(place);
+        }
+        count == 0
+    }
+
+    /// All of it together; none if nobody says anything.
+    pub(super) fn together(&self) -> Option<Network> {
+        // The newest counts where they differ: the configuration has been changed.
+        let (newest, _) = self.all.last()?;
+        let mut whole = newest.clone();
+        for (other, _) in &self.all {
+            add_missing(&mut whole.servers, &other.servers);
+            add_missing(&mut whole.subnets, &other.subnets);
+            whole.serves_subnets &= other.serves_subnets;
+            // Closed for one is closed: nobody is asked for what one container must not get out.
+            whole.is_internal |= other.is_internal;
+        }
+        Some(whole)
+    }
+}
+
+fn add_missing<T: Clone + PartialEq>(all: &mut Vec<T>, more: &[T]) {
+    for one in more {
+        if !all.contains(one) {
+            all.push(one.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_what_its_containers_say() {
+        let says = |server: &str, is_internal| Network {
+            servers: vec![server.parse().unwrap()],
+            is_internal,
+            ..Network::default()
+        };
+        let (one, other) = (says("10.1.0.1", false), says("fd00::1", true));
+        let mut all = Descriptions::default();
+        assert!(all.add(&one) && !all.add(&one) && all.add(&other));
+        let whole = all.together().unwrap();
+        assert_eq!((whole.servers.len(), whole.is_internal), (2, true));
+        assert!(!all.remove(&one) && all.remove(&one) && !all.remove(&one));
+        assert_eq!(all.together(), Some(other.clone()));
+        assert!(all.remove(&other) && all.together().is_none());
+    }
+}

@@ -1,0 +1,33 @@
+//! Where a container asks: at an address of the host that it reaches, else at one of its own loopback.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use weft_cni::CniResult;
+use weft_kernel::route;
+use weft_node::{Host, WeftError};
+use weft_store::AttachmentRecord;
+
+/// Docker's resolver is there too: what looks for one knows the address.
+pub(crate) const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+
+/// Addresses of the host: what its routes to the container have as their source, else gateways that are the host's.
+pub(crate) fn servers(
+    host: &mut Host,
+    record: Option<&AttachmentRecord>,
+    result: &CniResult,
+) -> Result<Vec<IpAddr>, WeftError> {
+    let routes = record
+        .map(|record| record.link.host_routes())
+        .unwrap_or_default();
+    let mut candidates: Vec<IpAddr> = routes.iter().map(|route| route.source).collect();
+    if candidates.is_empty() {
+        candidates.extend(result.ips.iter().filter_map(|ip| ip.gateway));
+    }
+    let mut found = Vec::new();
+    for candidate in candidates {
+        if !found.contains(&candidate) && route::is_of_host(host.route()?, candidate)? {
+            found.push(candidate);
+        }
+    }
+    Ok(found)
+}
