@@ -55,6 +55,11 @@ fn podman_uses_networks_that_weft_has_made() {
 }
 
 #[test]
+fn podmans_containers_find_each_other_by_name() {
+    checks("podman-dns.sh", "weft-v4.conflist", false);
+}
+
+#[test]
 fn podman_runs_containers_on_a_macvlan() {
     checks("podman.sh", "weft-macvlan.conflist", false);
 }

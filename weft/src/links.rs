@@ -15,8 +15,9 @@ use crate::plugins::{ALL, names};
 const PROGRAM: &str = "weft";
 /// What a file is called until it is whole, before the number of the process that makes it.
 const UNFINISHED: &str = ".weft-new-";
-/// A reference plugin's name that is always linked: containerd's CRI calls a plugin of that name for every pod.
-const LOOPBACK: &str = "loopback";
+/// Other names that are always linked: containerd's CRI calls a plugin `loopback` for every pod, and Podman gives a new
+/// network names if there is a plugin `dnsname`.
+const ALWAYS: [&str; 2] = ["loopback", "dnsname"];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -26,7 +27,7 @@ pub(crate) enum Verb {
     Link {
         /// The directory, such as /opt/cni/bin
         directory: PathBuf,
-        /// The names of the reference plugins too: their files there are replaced (that of loopback always is)
+        /// The names of the reference plugins too: their files there are replaced (those of loopback and dnsname always are)
         #[arg(long)]
         other_names: bool,
     },
@@ -67,7 +68,7 @@ fn link(directory: &Path, other_names: bool) -> Result<()> {
     let own_names = ALL.into_iter().map(Plugin::name);
     let linked: Vec<&str> = match other_names {
         true => names(),
-        false => own_names.chain([LOOPBACK]).collect(),
+        false => own_names.chain(ALWAYS).collect(),
     };
     let mut failures = Vec::new();
     for name in &linked {

@@ -13,7 +13,7 @@ use weft_store::{Addition, AttachmentRecord, NamesRecord, StoreError};
 use crate::config::Names;
 use crate::daemon::{refusal, tell};
 use crate::labelled;
-use crate::server::{INSIDE, servers};
+use crate::server::{INSIDE, hosts_own, servers};
 
 /// Records the names, and returns the result of the plugins before with the server to be asked.
 ///
@@ -38,7 +38,8 @@ pub(crate) fn add(
         transaction.replace_attachment(&record)?;
         Ok::<_, StoreError>(())
     })?;
-    match tell(host) {
+    let poked = tell(host);
+    match poked {
         Poked::Known => {}
         poked if wanted.is_required => {
             return Err(with_cleanup_failure(
@@ -51,6 +52,10 @@ pub(crate) fn add(
         }
     }
     say(host, &mut result, id.network.as_str(), &names);
+    if poked == Poked::Absent {
+        let servers = hosts_own().into_iter().map(|ip| ip.to_string());
+        result.dns.nameservers.extend(servers);
+    }
     Ok(result)
 }
 

@@ -1,6 +1,7 @@
 //! Where a container asks: at an address of the host that it reaches, else at one of its own loopback.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 use weft_cni::CniResult;
 use weft_kernel::route;
@@ -30,4 +31,29 @@ pub(crate) fn servers(
         }
     }
     Ok(found)
+}
+
+/// Where the host asks, as far as a container can ask there too: without the daemon its own server is dead, and names of
+/// others would not be found either.
+pub(crate) fn hosts_own() -> Vec<IpAddr> {
+    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let read = |file: &&str| {
+        let text = weft_cni::file::read_text(Path::new(file)).unwrap_or_default();
+        let server = |line: &str| {
+            line.strip_prefix("nameserver")?
+                .trim()
+                .parse::<IpAddr>()
+                .ok()
+        };
+        let servers: Vec<IpAddr> = text.lines().filter_map(server).collect();
+        servers
+            .into_iter()
+            .filter(|ip| !ip.is_loopback())
+            .collect::<Vec<_>>()
+    };
+    files
+        .iter()
+        .map(read)
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
 }
