@@ -9,14 +9,14 @@ use crate::commands::{ok, weft};
 use crate::daemon::{Daemon, ask, ask_by_stream, query, soon, wire};
 
 /// A network with a server, and containers with names.
-struct Zone {
-    net: Net,
-    conf: Value,
+pub(crate) struct Zone {
+    pub(crate) net: Net,
+    pub(crate) conf: Value,
     dns: Value,
 }
 
 impl Zone {
-    fn new(keys: &Value) -> Self {
+    pub(crate) fn new(keys: &Value) -> Self {
         let net = Net::new();
         let mut conf = net.conf(&json!({}));
         conf["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/64"}]]);
@@ -27,7 +27,13 @@ impl Zone {
         Self { net, conf, dns }
     }
 
-    fn chained(&self, verb: &str, container: &Container, result: &Value, aliases: &Value) -> Value {
+    pub(crate) fn chained(
+        &self,
+        verb: &str,
+        container: &Container,
+        result: &Value,
+        aliases: &Value,
+    ) -> Value {
         let mut conf = self.dns.clone();
         conf["prevResult"] = result.clone();
         conf["runtimeConfig"] = json!({"aliases": aliases});
@@ -36,7 +42,7 @@ impl Zone {
     }
 
     /// A container with a name, and its result.
-    fn add(&self, name: &str, aliases: &Value) -> (Container, Value) {
+    pub(crate) fn add(&self, name: &str, aliases: &Value) -> (Container, Value) {
         let container = self.net.host.container();
         let args = format!("IgnoreUnknown=1;K8S_POD_NAME={name}");
         let call = Call::new(&self.net.suite, "ADD", &self.conf).container(&container);
@@ -45,13 +51,13 @@ impl Zone {
         (container, result)
     }
 
-    fn del(&self, container: &Container, result: &Value) {
+    pub(crate) fn del(&self, container: &Container, result: &Value) {
         self.chained("DEL", container, result, &Value::Null);
         self.net.del(&self.conf, container);
     }
 }
 
-const SERVER: &str = "10.1.0.1";
+pub(crate) const SERVER: &str = "10.1.0.1";
 
 #[test]
 fn containers_find_each_other_by_name_and_alias() {

@@ -191,6 +191,28 @@ fn counters_do_not_fall_in_a_storm() {
     );
 }
 
+/// Refuses a text of metrics that promtool has anything to say about.
+pub(crate) fn promtool(text: &str) {
+    let promtool =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/promtool/usr/bin/promtool");
+    let mut check = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool: make deps unpacks it");
+    check
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let output = check.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
 #[test]
 fn promtool_is_content_with_the_metrics() {
     let vnet = Vnet::new();
@@ -233,25 +255,7 @@ fn promtool_is_content_with_the_metrics() {
         ) >= 1.0
     );
 
-    let promtool =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/promtool/usr/bin/promtool");
-    let mut check = Command::new(promtool)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool: make deps unpacks it");
-    check
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    let output = check.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
-
+    promtool(&text);
     // node_exporter's collector takes files that end in .prom, and reads no half ones.
     let file = vnet.net.host.dir().join("weft.prom");
     vnet.ok(&["metrics", "--textfile", file.to_str().unwrap()]);

@@ -165,11 +165,12 @@ async fn explain(
     network: Option<&str>,
 ) -> Result<Explanation, String> {
     let name = Name::parse(name).map_err(|error| error.to_string())?;
-    let mut message = b"\0\0\x01\0\0\x01\0\0\0\0\0\x01".to_vec();
+    let mut message = b"\0\0\x01\0\0\x01\0\0\0\0\0\0".to_vec();
     message.extend(name.wire());
     message.push(0);
     message.extend(wanted.to_be_bytes());
-    message.extend(b"\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0");
+    // As the C libraries ask: without EDNS.
+    message.extend(b"\0\x01");
     let start = Instant::now();
     let mut out = Vec::new();
     let (mut explanation, job) = locally(world, &message, (from, network), &mut out)?;

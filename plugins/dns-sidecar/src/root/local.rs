@@ -1,6 +1,6 @@
 //! Sockets of this machine: one for the superuser's questions, one for everybody's; and that there is one daemon.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -15,7 +15,9 @@ use weft_node::HostConfig;
 /// The right to be the daemon of this store, as long as the value lives.
 pub(super) fn be_alone(state_dir: &Path) -> Result<Flock<File>> {
     let path = state_dir.join("weftd.lock");
-    let file = weft_cni::file::create_own(&path).with_context(|| path.display().to_string())?;
+    let mut options = OpenOptions::new();
+    let file = weft_cni::file::open_own(&path, options.write(true).create(true))
+        .with_context(|| path.display().to_string())?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
