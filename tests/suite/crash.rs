@@ -361,6 +361,21 @@ fn bandwidth() -> Value {
         "limits": {"packetsPerSecond": 1000, "newConnectionsPerSecond": 100, "connections": 100}})
 }
 
+/// Without the daemon: with it, what is recorded is the same.
+fn dns() -> Value {
+    json!({"type": "weft-dns", "runtimeConfig": {"aliases": ["www"]}})
+}
+
+#[test]
+fn dns_add_killed_anywhere_then_del() {
+    chained_killed_at_each("ADD", None, &dns());
+}
+
+#[test]
+fn dns_del_killed_anywhere_then_del() {
+    chained_killed_at_each("DEL", Some("ADD"), &dns());
+}
+
 #[test]
 fn bandwidth_add_killed_anywhere_then_del() {
     chained_killed_at_each("ADD", None, &bandwidth());

@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, ask, ask_by_stream, query, soon, wire};
 pub(crate) struct Zone {
     pub(crate) net: Net,
     pub(crate) conf: Value,
-    dns: Value,
+    pub(crate) dns: Value,
 }
 
 impl Zone {

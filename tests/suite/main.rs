@@ -27,6 +27,7 @@ mod dead_holders;
 mod dependencies;
 mod dhcp;
 mod dns;
+mod dns_places;
 mod dns_upstream;
 mod docs;
 mod doctor;

@@ -110,9 +110,13 @@ pub(crate) fn coloured(text: &str, mood: Mood) -> String {
 /// A cell of a table: what others have named is cut where it is endless, and cannot move a terminal's cursor.
 fn plain(text: &str) -> String {
     const LONGEST: usize = 160;
-    let mut shown: String = text.escape_debug().to_string();
-    if shown.len() == text.len() {
-        shown = text.to_owned();
+    let mut shown = String::with_capacity(text.len());
+    for one in text.chars() {
+        match one {
+            // Nothing that a terminal would act upon.
+            '"' | '\'' | '\\' => shown.push(one),
+            _ => shown.extend(one.escape_debug()),
+        }
     }
     if let Some((end, _)) = shown.char_indices().nth(LONGEST) {
         shown.truncate(end);

@@ -50,8 +50,10 @@ const DRAIN: Duration = Duration::from_millis(4500);
 pub(crate) fn run(env: &Env) -> Result<()> {
     let config = HostConfig::read(env)?;
     let settings = Settings::read(env)?;
-    weft_cni::file::make_own_dir(&config.state_dir)
-        .with_context(|| format!("{} cannot be made", config.state_dir.display()))?;
+    for dir in [&config.state_dir, &config.data_dir] {
+        weft_cni::file::make_own_dir(dir)
+            .with_context(|| format!("{} cannot be made", dir.display()))?;
+    }
     let _alone = local::be_alone(&config.state_dir)?;
     let signals = signals()?;
     mend::start(&config)?;

@@ -43,7 +43,7 @@ impl Watch {
         watch
             .add(&store, Subject::Store)
             .context("the store's directory cannot be watched")?;
-        // A host need not have these; what is not there is looked at once a minute.
+        // A host need not have a directory for its configuration: `weft dns reload` reads one that comes later.
         let _ = watch.add(
             &config.data_dir.join("connections.json"),
             Subject::Connections,
