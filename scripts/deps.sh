@@ -11,7 +11,9 @@ packages=(
   strace tcpdump python3 time                   # killing at system calls, watching packets, memory
   podman conmon runc containerd busybox-static  # real runtimes
   python3-grpcio                                # a client of containerd's CRI
-  dnsmasq-base                                  # a DHCP server
+  dnsmasq-base aardvark-dns unbound dnsperf      # DHCP in tests; name servers to compare with, and their measure
+  python3-dnspython                             # questions to them
+  systemd                                       # systemd-analyze, for the units
   containernetworking-plugins                   # the reference plugins: oracle and rival
   iperf3                                        # bytes a second, in make bench
   qemu-system-x86 kmod xz-utils                 # a machine with Debian's kernel, for what others lack

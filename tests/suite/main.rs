@@ -28,6 +28,7 @@ mod dependencies;
 mod dhcp;
 mod dns;
 mod dns_places;
+mod dns_probes;
 mod dns_upstream;
 mod docs;
 mod doctor;

@@ -161,15 +161,16 @@ mod tests {
     /// The printed file, with its comment signs taken away, says the same as no file.
     #[test]
     fn what_is_printed_is_the_default() {
-        let keys: String = (DEFAULT.lines())
-            .map(|line| {
-                line.strip_prefix("# ")
-                    .filter(|key| key.contains(" = "))
-                    .unwrap_or(line)
-            })
-            .filter(|line| !line.starts_with('#'))
-            .flat_map(|line| [line, "\n"])
-            .collect();
+        let is_key = |line: &&str| {
+            line.split_once(" = ")
+                .is_some_and(|(key, _)| !key.contains(' '))
+        };
+        let line = |line: &'static str| line.strip_prefix("# ").filter(is_key).unwrap_or(line);
+        let lines = DEFAULT
+            .lines()
+            .map(line)
+            .filter(|line| !line.starts_with('#'));
+        let keys: String = lines.flat_map(|line| [line, "\n"]).collect();
         assert_eq!(read(&keys).unwrap(), Settings::default());
         assert_eq!(read(DEFAULT).unwrap(), Settings::default());
         assert_eq!(keys.matches(" = ").count(), 10, "{keys}");

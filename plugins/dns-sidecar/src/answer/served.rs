@@ -39,8 +39,8 @@ impl Served {
             Some(own) => Name::parse(own)?,
             None => qualified.clone(),
         };
-        let mut zones = vec![domain.clone()];
-        if !apex.is_within(&domain) {
+        let mut zones = vec![domain.clone(), qualified.clone()];
+        if apex != qualified {
             zones.push(apex.clone());
         }
         zones.extend(LOCAL_ZONES.iter().filter_map(|zone| Name::parse(zone).ok()));
