@@ -11,7 +11,7 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 export CARGO_TARGET_DIR=../target/fuzz
 cargo build --quiet --release --locked --target x86_64-unknown-linux-gnu
 
-for target in configuration arguments prev_result; do
+for target in configuration arguments prev_result dns; do
   corpus=$(mktemp -d)
   trap 'rm -rf "$corpus"' EXIT
   log=$corpus.log

@@ -17,6 +17,7 @@ mod chain;
 mod floor;
 mod leases;
 mod measure;
+mod names;
 mod operations;
 mod report;
 mod throughput;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use report::Report;
 
 /// Some of the measurements alone.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "--parents",
     "--chain",
     "--chains-at-once",
@@ -34,6 +35,7 @@ const PARTS: [&str; 7] = [
     "--among-elements",
     "--throughput",
     "--operations",
+    "--names",
 ];
 
 fn main() -> ExitCode {
@@ -65,6 +67,8 @@ fn main() -> ExitCode {
     } else if is_asked("--operations") {
         operations::line(&mut report, rounds * 4);
         operations::read_meanwhile(&mut report, 400, if is_short { 3 } else { 9 });
+    } else if is_asked("--names") {
+        by_name(&mut report, is_short);
     } else {
         everything(&mut report, rounds, is_short);
     }
@@ -81,7 +85,14 @@ fn everything(report: &mut Report, rounds: usize, is_short: bool) {
     attachments::go_at_once(report, if is_short { 60 } else { 500 });
     operations::line(report, rounds);
     operations::read_meanwhile(report, 400, 5);
+    by_name(report, is_short);
     leases::many(report, if is_short { 5_000 } else { 60_000 }, rounds);
+}
+
+fn by_name(report: &mut Report, is_short: bool) {
+    names::questions(report, if is_short { 1 } else { 5 });
+    names::changes(report, 5000);
+    names::attach(report, if is_short { 2 } else { 9 });
 }
 
 /// Lists of plugins, ports, closed networks.

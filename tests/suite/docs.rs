@@ -116,12 +116,13 @@ fn links_between_pages_lead_somewhere() {
 /// What shells and `man` are given is made from the commands there are, and the timers call some of them.
 #[test]
 fn commands_are_described_for_shells_man_and_systemd() {
-    let weft = |arguments: &[&str]| {
-        let weft = Suite::weft().bin_dir.join("weft");
-        let output = Command::new(weft).args(arguments).output().unwrap();
+    let said = |program: &str, arguments: &[&str]| {
+        let program = Suite::weft().bin_dir.join(program);
+        let output = Command::new(program).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
+    let weft = |arguments: &[&str]| said("weft", arguments);
     let completions = weft(&["completions", "bash"]);
     assert!(completions.contains("weft__subcmd__network__subcmd__create"));
     let dir = tempfile::tempdir().unwrap();
@@ -139,8 +140,13 @@ fn commands_are_described_for_shells_man_and_systemd() {
             .lines()
             .filter_map(|line| line.strip_prefix("ExecStart="))
         {
-            let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-            let help = weft(&[&words[..1], &["--help"]].concat());
+            let (program, words) = line.split_once(' ').unwrap();
+            let words: Vec<&str> = words.split_whitespace().collect();
+            let help = [words[0], "--help"];
+            let help = match program.ends_with("/weftd") {
+                true => said("weftd", &help),
+                false => weft(&help),
+            };
             let options = words.iter().filter(|word| word.starts_with("--"));
             options.for_each(|option| assert!(help.contains(option), "{line}"));
             calls += 1;
@@ -153,5 +159,5 @@ fn commands_are_described_for_shells_man_and_systemd() {
             assert!(dir.path().join(format!("{name}.1")).exists(), "{page}");
         }
     }
-    assert_eq!(calls, 2);
+    assert_eq!(calls, 3);
 }

@@ -26,9 +26,10 @@ fn questions(container: &Container, name: &str, is_over: &AtomicBool) -> (u32, u
         socket.connect((SERVER, 53)).unwrap();
         let mut message = query(name, A);
         let mut answer = [0; 512];
-        let (mut asked, mut lost) = (0_u32, 0);
+        let (mut asked, mut lost) = (0_u32, 0_u32);
         while !is_over.load(Ordering::Relaxed) {
-            message[..2].copy_from_slice(&(asked as u16).to_be_bytes());
+            let number = u16::try_from(asked % 65_536).unwrap();
+            message[..2].copy_from_slice(&number.to_be_bytes());
             asked += 1;
             let sent = socket.send(&message);
             let is_answered = sent.is_ok()
@@ -238,4 +239,40 @@ fn a_ruleset_that_others_change_is_put_back() {
             "{change}"
         );
     }
+}
+
+/// No systemd runs here; what can be told of the unit without it is told.
+#[test]
+fn the_unit_is_sound() {
+    let unit = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../contrib/systemd/weftd.service"
+    );
+    let text = std::fs::read_to_string(unit).unwrap();
+    let program = weft_testkit::Suite::weft().bin_dir.join("weftd");
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("weftd.service");
+    std::fs::write(
+        &copy,
+        text.replace("/usr/sbin/weftd", program.to_str().unwrap()),
+    )
+    .unwrap();
+    let analyze = |words: &[&str]| {
+        let mut command = std::process::Command::new("systemd-analyze");
+        let output = command.args(words).arg(&copy).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let (is_right, said) = analyze(&["verify", "--man=no"]);
+    let own = said
+        .lines()
+        .filter(|line| line.contains("weftd.service"))
+        .count();
+    assert!(is_right && own == 0, "{said}");
+    // The root part enters namespaces and changes rules, or it would be less.
+    let (is_tight, said) = analyze(&["security", "--offline=true", "--threshold=42"]);
+    assert!(is_tight, "{said}");
 }
