@@ -13,9 +13,56 @@ use crate::reply::Data;
 /// A name with what there is of it.
 #[derive(Debug, Clone, Default)]
 struct Node {
-    data: Vec<Data>,
+    data: Records,
     /// How many names there are below it: it exists without data of its own then (RFC 8020).
     below: usize,
+}
+
+/// The data of a name. Nearly all names have one or two records, and there are many names.
+#[derive(Debug, Clone, Default)]
+enum Records {
+    #[default]
+    None,
+    One(Data),
+    Many(Vec<Data>),
+}
+
+impl Records {
+    fn as_slice(&self) -> &[Data] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(all) => all,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
+    fn push(&mut self, data: Data) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(data),
+            Self::One(one) => Self::Many(vec![one, data]),
+            Self::Many(mut all) => {
+                all.push(data);
+                Self::Many(all)
+            }
+        };
+    }
+
+    fn remove(&mut self, data: &Data) {
+        let mut left = self.as_slice().to_vec();
+        left.retain(|one| one != data);
+        *self = match left.pop() {
+            None => Self::None,
+            Some(one) if left.is_empty() => Self::One(one),
+            Some(last) => {
+                left.push(last);
+                Self::Many(left)
+            }
+        };
+    }
 }
 
 /// A network as its containers see it.
@@ -97,8 +144,9 @@ impl View {
 
     /// All records.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &Data)> {
-        let each = |(name, node)| Node::of(node).map(move |data| (name, data));
-        self.nodes.iter().flat_map(each)
+        self.nodes
+            .iter()
+            .flat_map(|(name, node)| node.data.as_slice().iter().map(move |data| (name, data)))
     }
 
     /// The zone that a name is in, the most particular one.
@@ -111,7 +159,7 @@ impl View {
     pub fn insert(&mut self, name: &Name, data: Data) {
         self.serial = self.serial.wrapping_add(1);
         let node = self.nodes.entry(name.clone()).or_default();
-        if node.data.contains(&data) {
+        if node.data.as_slice().contains(&data) {
             return;
         }
         let is_new = node.data.is_empty();
@@ -128,9 +176,9 @@ impl View {
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
-        let before = node.data.len();
-        node.data.retain(|one| one != data);
-        let is_gone = before > 0 && node.data.is_empty();
+        let had_any = !node.data.is_empty();
+        node.data.remove(data);
+        let is_gone = had_any && node.data.is_empty();
         if is_gone && node.below == 0 {
             self.nodes.remove(name);
         }
@@ -165,7 +213,13 @@ impl View {
         let mut found: Vec<Cow<'_, Data>> = Vec::new();
         if let Some(node) = node {
             let is_wanted = |one: &&Data| wanted == kind::ANY || one.kind() == wanted;
-            found.extend(Node::of(node).filter(is_wanted).map(Cow::Borrowed));
+            found.extend(
+                node.data
+                    .as_slice()
+                    .iter()
+                    .filter(is_wanted)
+                    .map(Cow::Borrowed),
+            );
         }
         match zone {
             Some(zone) if zone == name => found.extend(self.of_apex(wanted).map(Cow::Owned)),
@@ -239,12 +293,6 @@ impl View {
             true => Lookup::NoName(Cow::Owned(name.parent().unwrap_or_default())),
             false => Lookup::Elsewhere,
         }
-    }
-}
-
-impl Node {
-    fn of(node: &Self) -> std::slice::Iter<'_, Data> {
-        node.data.iter()
     }
 }
 

@@ -5,10 +5,14 @@
 //!
 //! Why it is so: docs/decisions/store.md.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use serde::{Deserialize, Serialize};
 use weft_cni::AttachmentId;
 
 use crate::error::StoreError;
+use crate::record::AttachmentRecord;
 use crate::store::Store;
 use crate::transaction::{Transaction, key, kind};
 
@@ -50,6 +54,18 @@ pub struct Position {
     pub epoch: u64,
     /// The number of the newest entry.
     pub sequence: u64,
+}
+
+/// What a reader of records finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records {
+    /// Where it is after reading.
+    pub position: Position,
+    /// The attachments that have come, changed or gone since, each with its record if it is there; none if entries are
+    /// lost: then it reads everything.
+    pub attachments: Option<BTreeMap<AttachmentId, Option<AttachmentRecord>>>,
+    /// Something was recorded of a network.
+    pub has_networks: bool,
 }
 
 /// What a reader finds.
@@ -115,16 +131,47 @@ impl Store {
     /// [`StoreError::Damaged`], [`StoreError::Io`].
     pub fn news_since(&self, seen: Position) -> Result<News, StoreError> {
         let (position, entries) = self.read(|transaction| transaction.entries_after(seen))?;
-        let decode = |bytes: &Vec<u8>| {
-            serde_json::from_slice(bytes).map_err(|error| StoreError::Damaged {
-                path: self.path(),
-                reason: format!("an entry of the change log: {error}"),
-            })
-        };
+        let decode =
+            |bytes: &Vec<u8>| serde_json::from_slice(bytes).map_err(|error| self.damaged(&error));
         let changes = entries.map(|entries| entries.iter().map(decode).collect());
         Ok(News {
             position,
             changes: changes.transpose()?,
         })
+    }
+
+    /// The records that have changed since a reader looked last, in one look: each as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Io`].
+    pub fn records_since(&self, seen: Position) -> Result<Records, StoreError> {
+        self.read(|transaction| {
+            let (position, entries) = transaction.entries_after(seen)?;
+            let mut records = Records {
+                position,
+                attachments: entries.is_some().then(BTreeMap::new),
+                has_networks: false,
+            };
+            for bytes in entries.iter().flatten() {
+                let change = serde_json::from_slice(bytes).map_err(|error| self.damaged(&error))?;
+                match (change, &mut records.attachments) {
+                    (Change::Attached { id } | Change::Detached { id }, Some(found)) => {
+                        if let Entry::Vacant(place) = found.entry(id) {
+                            let record = transaction.attachment(place.key())?;
+                            place.insert(record);
+                        }
+                    }
+                    _ => records.has_networks = true,
+                }
+            }
+            Ok(records)
+        })
+    }
+
+    fn damaged(&self, error: &serde_json::Error) -> StoreError {
+        StoreError::Damaged {
+            path: self.path(),
+            reason: format!("an entry of the change log: {error}"),
+        }
     }
 }

@@ -29,7 +29,7 @@ mod store;
 mod transaction;
 
 pub use backend::BackendKind;
-pub use changes::{Change, News, Position};
+pub use changes::{Change, News, Position, Records};
 pub use elements::NftRecord;
 pub use error::StoreError;
 pub use isolation::Isolation;

@@ -45,6 +45,8 @@ pub(crate) struct Endpoint {
     pub(crate) network: String,
     /// Its names without a domain, the first one is its canonical one.
     pub(crate) names: Vec<String>,
+    /// The beginning of its container's id: a name without any domain.
+    pub(crate) short_id: Option<String>,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) services: Vec<Service>,
     pub(crate) texts: Vec<String>,

@@ -251,7 +251,7 @@ impl Root {
         self.sockets.be(&wanted, &self.child, &self.supervisor)?;
         let touched = std::mem::take(&mut self.mirror.touched);
         self.inside
-            .be(&self.mirror.inside(), &touched, &self.child, &self.watch)?;
+            .be(self.mirror.inside(), &touched, &self.child, &self.watch)?;
         if self.settings.host_resolver {
             self.resolver.be(
                 &mut self.host,
@@ -291,15 +291,13 @@ impl Root {
         if self.child.silence() <= 2 * HEARTBEAT {
             self.supervisor.is_alive();
         }
-        if control {
+        // Whoever has made a change may be about to wait for it.
+        if control || (changes && self.control.comes(TOGETHER)) {
             for request in self.control.accept() {
                 happened.config |= request == Request::Reload;
             }
         }
         if changes {
-            if !self.control.has_new() {
-                std::thread::sleep(TOGETHER);
-            }
             self.watch.read(&mut happened);
         }
         if signal {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::channel::Endpoint;
 
@@ -17,29 +18,29 @@ pub(super) enum At {
 /// Endpoints by what a question shows of them.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    by_address: HashMap<IpAddr, Vec<String>>,
-    by_container: HashMap<String, Vec<String>>,
+    by_address: HashMap<IpAddr, Vec<Arc<str>>>,
+    by_container: HashMap<String, Vec<Arc<str>>>,
 }
 
 impl Clients {
-    pub(super) fn insert(&mut self, endpoint: &Endpoint) {
+    pub(super) fn insert(&mut self, id: &Arc<str>, endpoint: &Endpoint) {
         for address in &endpoint.addresses {
             self.by_address
                 .entry(*address)
                 .or_default()
-                .push(endpoint.id.clone());
+                .push(Arc::clone(id));
         }
         let container = self
             .by_container
             .entry(endpoint.container.clone())
             .or_default();
-        container.push(endpoint.id.clone());
+        container.push(Arc::clone(id));
     }
 
     pub(super) fn remove(&mut self, endpoint: &Endpoint) {
-        let take = |list: Option<&mut Vec<String>>| {
+        let take = |list: Option<&mut Vec<Arc<str>>>| {
             list.is_some_and(|list| {
-                list.retain(|id| *id != endpoint.id);
+                list.retain(|id| **id != *endpoint.id);
                 list.is_empty()
             })
         };
@@ -54,12 +55,12 @@ impl Clients {
     }
 
     /// Endpoints with an address: more than one where networks have the same subnet.
-    pub(super) fn at(&self, address: IpAddr) -> &[String] {
+    pub(super) fn at(&self, address: IpAddr) -> &[Arc<str>] {
         self.by_address.get(&address).map_or(&[], Vec::as_slice)
     }
 
     /// Endpoints of a container.
-    pub(super) fn of(&self, container: &str) -> &[String] {
+    pub(super) fn of(&self, container: &str) -> &[Arc<str>] {
         self.by_container.get(container).map_or(&[], Vec::as_slice)
     }
 }

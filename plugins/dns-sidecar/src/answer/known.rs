@@ -24,7 +24,7 @@ use crate::config::Settings;
 pub(super) struct Known {
     pub(super) settings: Settings,
     pub(super) networks: HashMap<Arc<str>, Served>,
-    pub(super) endpoints: HashMap<String, Endpoint>,
+    pub(super) endpoints: HashMap<Arc<str>, Endpoint>,
     /// Which networks ask at an address of the host.
     by_server: HashMap<IpAddr, Vec<Arc<str>>>,
     clients: Clients,
@@ -127,8 +127,9 @@ impl Known {
         if let Some(served) = self.networks.get_mut(endpoint.network.as_str()) {
             served.insert(&endpoint);
         }
-        self.clients.insert(&endpoint);
-        self.endpoints.insert(endpoint.id.clone(), endpoint);
+        let id: Arc<str> = endpoint.id.as_str().into();
+        self.clients.insert(&id, &endpoint);
+        self.endpoints.insert(id, endpoint);
     }
 
     pub(super) fn remove_endpoint(&mut self, id: &str) {
@@ -157,7 +158,7 @@ impl Known {
     pub(super) fn asker(&self, at: &At, client: IpAddr) -> Option<Asker<'_>> {
         match at {
             At::Inside(id) => {
-                let endpoint = self.endpoints.get(id)?;
+                let endpoint = self.endpoints.get(id.as_str())?;
                 self.asker_of(endpoint)
             }
             At::Host(server) => {

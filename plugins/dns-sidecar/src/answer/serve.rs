@@ -44,7 +44,7 @@ pub(super) fn start(
 
 async fn serve_datagrams(world: Arc<World>, at: At, socket: Arc<tokio::net::UdpSocket>) {
     /// So many are answered before others get their turn.
-    const TOGETHER: usize = 32;
+    const TOGETHER: u64 = 32;
     let mut query = vec![0; LONGEST_QUERY];
     let mut out = Vec::with_capacity(1500);
     loop {
@@ -52,10 +52,13 @@ async fn serve_datagrams(world: Arc<World>, at: At, socket: Arc<tokio::net::UdpS
             // An error of an answer before (ICMP): the socket goes on.
             yield_now().await;
         }
-        for _ in 0..TOGETHER {
+        for number in 1_u64.. {
             let Ok((length, client)) = socket.try_recv_from(&mut query) else {
                 break;
             };
+            if number % TOGETHER == 0 {
+                yield_now().await;
+            }
             let incoming = Incoming {
                 at: &at,
                 client: client.ip(),
@@ -75,7 +78,6 @@ async fn serve_datagrams(world: Arc<World>, at: At, socket: Arc<tokio::net::UdpS
                 }
             }
         }
-        yield_now().await;
     }
 }
 

@@ -147,6 +147,16 @@ impl Served {
                 }
             }
         }
+        let short = endpoint
+            .short_id
+            .as_ref()
+            .and_then(|id| Name::parse(id).ok());
+        for (name, data) in short
+            .iter()
+            .flat_map(|name| own.iter().map(move |data| (name, data)))
+        {
+            change(&mut self.view, name, data);
+        }
         for address in &endpoint.addresses {
             let reverse = Name::of_address(*address);
             change(&mut self.view, &reverse, &Data::Pointer(canonical.clone()));
@@ -230,6 +240,7 @@ mod tests {
             container: "c".to_owned(),
             network: "demo".to_owned(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            short_id: Some("4f5e6d".to_owned()),
             addresses: vec!["10.1.0.2".parse().unwrap()],
             services: vec![Service {
                 name: "http".to_owned(),
@@ -283,6 +294,7 @@ mod tests {
             "web.demo.weft.internal",
             "web.prox.example",
             "host",
+            "4f5e6d",
         ] {
             assert_eq!(found(&served, name, kind::A), ["10.1.0.2"], "{name}");
             assert_eq!(found(&served, name, kind::TXT), ["\"blue\""], "{name}");

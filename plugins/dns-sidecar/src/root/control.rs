@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use weft_api::daemon::{Control as Request, Done, control_socket};
 
@@ -37,6 +38,13 @@ impl Control {
             waiting: Vec::new(),
             failed: None,
         })
+    }
+
+    /// Whether somebody comes within a time.
+    pub(super) fn comes(&self, most: Duration) -> bool {
+        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::ZERO);
+        let mut one = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        poll(&mut one, timeout).is_ok_and(|count| count > 0)
     }
 
     /// Whether somebody waits for what has not been looked at yet.

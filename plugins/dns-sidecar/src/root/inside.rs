@@ -41,30 +41,28 @@ impl Inside {
     /// Opens sockets for containers that have none. Those that went, or whose namespace did, are closed.
     pub(super) fn be(
         &mut self,
-        wanted: &BTreeMap<&str, &NetnsRecord>,
+        wanted: &BTreeMap<String, NetnsRecord>,
         touched: &BTreeSet<String>,
         child: &Child,
         watch: &Watch,
     ) -> Result<()> {
         // One that was changed is another one: the part that answers has closed its sockets.
         self.told
-            .retain(|id| !touched.contains(id) && wanted.contains_key(id.as_str()));
+            .retain(|id| !touched.contains(id) && wanted.contains_key(id));
         for (id, netns) in wanted {
             let is_there = namespaces::is_there(netns);
-            if !is_there && self.told.remove(*id) {
-                child.tell(&Message::EndpointGone {
-                    id: (*id).to_owned(),
-                })?;
+            if !is_there && self.told.remove(id) {
+                child.tell(&Message::EndpointGone { id: id.clone() })?;
             }
-            if !is_there || self.told.contains(*id) {
+            if !is_there || self.told.contains(id) {
                 continue;
             }
             match self.open(netns) {
                 Ok(sockets) => {
                     watch.add_namespace(Path::new(&netns.path));
-                    let endpoint = (*id).to_owned();
+                    let endpoint = id.clone();
                     child.hand_over(&Message::ListenInside { endpoint }, &sockets)?;
-                    self.told.insert((*id).to_owned());
+                    self.told.insert(id.clone());
                 }
                 Err(error) => tracing::warn!("{id}: {error:#}"),
             }

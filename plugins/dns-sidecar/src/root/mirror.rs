@@ -2,26 +2,36 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use weft_cni::AttachmentId;
 use weft_firewall::policy::reachable_networks;
 use weft_node::Host;
-use weft_store::{AttachmentRecord, Change, NetnsRecord, Position, StoreError};
+use weft_store::{AttachmentRecord, NetnsRecord, Position, StoreError};
 
 use super::network::Descriptions;
-use super::record::{Named, named};
-use crate::channel::{Message, Network};
+use super::record::named;
+use crate::channel::{Endpoint, Message, Network};
+
+/// An endpoint, with what it says of its network.
+#[derive(Debug)]
+struct Told {
+    endpoint: Endpoint,
+    network: Arc<Network>,
+}
 
 /// What is known of the store, and what has not been told of it yet.
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
     position: Position,
-    known: HashMap<AttachmentId, Named>,
+    known: HashMap<AttachmentId, Told>,
     networks: BTreeMap<String, (Descriptions, Network)>,
     reaches: BTreeMap<String, Vec<String>>,
     /// To be told, in this order.
     news: Vec<Message>,
+    /// Endpoints that ask inside of their namespace.
+    inside: BTreeMap<String, NetnsRecord>,
     /// Endpoints that came, changed or went: their sockets inside are to be looked at.
     pub(super) touched: BTreeSet<String>,
 }
@@ -29,34 +39,17 @@ pub(super) struct Mirror {
 impl Mirror {
     /// Reads what has changed in the store.
     pub(super) fn look(&mut self, host: &Host) -> Result<()> {
-        let news = host.store.news_since(self.position)?;
-        let Some(changes) = news.changes else {
+        let records = host.store.records_since(self.position)?;
+        let Some(changed) = records.attachments else {
             return self.read_everything(host);
         };
-        let mut changed = BTreeSet::new();
-        let mut has_network = false;
-        for change in changes {
-            match change {
-                Change::Attached { id } | Change::Detached { id } => drop(changed.insert(id)),
-                Change::Network { .. } | Change::NetworkRemoved { .. } => has_network = true,
-            }
-        }
-        if has_network {
+        if records.has_networks {
             self.look_at_connections(host)?;
         }
-        if !changed.is_empty() {
-            let records = host.store.read(|transaction| {
-                let record = |id| transaction.attachment(id);
-                changed
-                    .iter()
-                    .map(record)
-                    .collect::<Result<Vec<_>, StoreError>>()
-            })?;
-            for (id, record) in changed.into_iter().zip(records) {
-                self.put(id, record.as_ref());
-            }
+        for (id, record) in changed {
+            self.put(id, record.as_ref());
         }
-        self.position = news.position;
+        self.position = records.position;
         Ok(())
     }
 
@@ -94,43 +87,55 @@ impl Mirror {
     }
 
     fn put(&mut self, id: AttachmentId, record: Option<&AttachmentRecord>) {
-        let now = record.and_then(named);
+        let mut now = record.and_then(named);
+        let netns = now.as_mut().and_then(|now| now.netns.take());
+        let endpoint_id = id.to_string();
         let before = self.known.get(&id);
-        if before == now.as_ref() {
+        let is_same = match (before, &now) {
+            (None, None) => true,
+            (Some(before), Some(now)) => {
+                before.endpoint == now.endpoint && *before.network == now.network
+            }
+            _ => false,
+        };
+        if is_same && self.inside.get(&endpoint_id) == netns.as_ref() {
             return;
         }
-        let before = before.cloned();
+        let before = before.map(|before| Arc::clone(&before.network));
         let mut changed = BTreeSet::new();
         // What is new is described first: a network that changes is not one that goes and comes.
-        if let Some(now) = &now {
+        let now = now.map(|now| {
             let name = &now.network.name;
             let (descriptions, _) = self.networks.entry(name.clone()).or_default();
-            if descriptions.add(&now.network) {
+            let (network, is_new) = descriptions.add(&now.network);
+            if is_new {
                 changed.insert(name.clone());
             }
-        }
-        if let Some(before) = &before {
-            let name = &before.network.name;
-            let there = self.networks.get_mut(name);
-            if there.is_some_and(|(descriptions, _)| descriptions.remove(&before.network)) {
-                changed.insert(name.clone());
+            let endpoint = now.endpoint;
+            Told { endpoint, network }
+        });
+        if let Some(before) = before {
+            let there = self.networks.get_mut(&before.name);
+            if there.is_some_and(|(descriptions, _)| descriptions.remove(&before)) {
+                changed.insert(before.name.clone());
             }
         }
         changed.into_iter().for_each(|name| self.put_network(name));
-        let endpoint_id = id.to_string();
+        self.inside.remove(&endpoint_id);
+        if let Some(netns) = netns {
+            self.inside.insert(endpoint_id.clone(), netns);
+        }
+        self.touched.insert(endpoint_id.clone());
         match now {
             Some(now) => {
                 self.news.push(Message::Endpoint(now.endpoint.clone()));
                 self.known.insert(id, now);
             }
             None => {
-                self.news.push(Message::EndpointGone {
-                    id: endpoint_id.clone(),
-                });
+                self.news.push(Message::EndpointGone { id: endpoint_id });
                 self.known.remove(&id);
             }
         }
-        self.touched.insert(endpoint_id);
     }
 
     fn put_network(&mut self, name: String) {
@@ -184,9 +189,7 @@ impl Mirror {
     }
 
     /// Endpoints that ask inside of their namespace.
-    pub(super) fn inside(&self) -> BTreeMap<&str, &NetnsRecord> {
-        let all = self.known.values();
-        all.filter_map(|one| Some((one.endpoint.id.as_str(), one.netns.as_ref()?)))
-            .collect()
+    pub(super) const fn inside(&self) -> &BTreeMap<String, NetnsRecord> {
+        &self.inside
     }
 }

@@ -1,31 +1,30 @@
 //! A network by what each of its containers says of it.
 
+use std::sync::Arc;
+
 use crate::channel::Network;
 
 /// What the containers of a network say, and how many of them say so. Nearly always they agree.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
-    all: Vec<(Network, usize)>,
+    all: Vec<(Arc<Network>, usize)>,
 }
 
 impl Descriptions {
-    /// One container more says this. Whether anything is new in it.
-    pub(super) fn add(&mut self, network: &Network) -> bool {
-        match self.all.iter_mut().find(|(there, _)| there == network) {
-            Some((_, count)) => {
-                *count += 1;
-                false
-            }
-            None => {
-                self.all.push((network.clone(), 1));
-                true
-            }
+    /// One container more says this: the same as the others have it, and whether anything is new in it.
+    pub(super) fn add(&mut self, network: &Network) -> (Arc<Network>, bool) {
+        if let Some((there, count)) = self.all.iter_mut().find(|(there, _)| **there == *network) {
+            *count += 1;
+            return (Arc::clone(there), false);
         }
+        let network = Arc::new(network.clone());
+        self.all.push((Arc::clone(&network), 1));
+        (network, true)
     }
 
     /// One less. Whether nobody says it any more.
     pub(super) fn remove(&mut self, network: &Network) -> bool {
-        let Some(place) = self.all.iter().position(|(there, _)| there == network) else {
+        let Some(place) = self.all.iter().position(|(there, _)| **there == *network) else {
             return false;
         };
         let count = self.all.get_mut(place).map_or(0, |(_, count)| {
@@ -42,7 +41,7 @@ impl Descriptions {
     pub(super) fn together(&self) -> Option<Network> {
         // The newest counts where they differ: the configuration has been changed.
         let (newest, _) = self.all.last()?;
-        let mut whole = newest.clone();
+        let mut whole = Network::clone(newest);
         for (other, _) in &self.all {
             add_missing(&mut whole.servers, &other.servers);
             add_missing(&mut whole.subnets, &other.subnets);
@@ -75,7 +74,7 @@ mod tests {
         };
         let (one, other) = (says("10.1.0.1", false), says("fd00::1", true));
         let mut all = Descriptions::default();
-        assert!(all.add(&one) && !all.add(&one) && all.add(&other));
+        assert!(all.add(&one).1 && !all.add(&one).1 && all.add(&other).1);
         let whole = all.together().unwrap();
         assert_eq!((whole.servers.len(), whole.is_internal), (2, true));
         assert!(!all.remove(&one) && all.remove(&one) && !all.remove(&one));

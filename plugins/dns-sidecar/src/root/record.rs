@@ -20,13 +20,12 @@ pub(super) struct Named {
 /// None if weft-dns has said nothing.
 pub(super) fn named(record: &AttachmentRecord) -> Option<Named> {
     let names = record.names()?;
-    let short = record.id.container_id.as_str().get(..SHORT_ID);
     let mut all: Vec<String> = names.names.clone();
-    all.extend(
-        short
-            .map(str::to_owned)
-            .filter(|short| !all.contains(short)),
-    );
+    let short = record.id.container_id.as_str().get(..SHORT_ID);
+    let mut short_id = short.map(str::to_owned).filter(|id| !all.contains(id));
+    if all.is_empty() {
+        all.extend(short_id.take());
+    }
     let subnets = record.addresses.iter().filter_map(|one| {
         let whole = one.in_subnet();
         IpNetwork::new(whole.network(), whole.prefix()).ok()
@@ -38,6 +37,7 @@ pub(super) fn named(record: &AttachmentRecord) -> Option<Named> {
             container: record.id.container_id.to_string(),
             network: network.clone(),
             names: all,
+            short_id,
             addresses: names.addresses.clone(),
             services: names.services.clone(),
             texts: names.texts.clone(),

@@ -25,8 +25,9 @@ pub(super) struct Watch {
     subjects: Vec<(WatchDescriptor, Subject, OsString)>,
 }
 
+/// Without IN_CLOSE_WRITE: whoever reads the store opens its file for writing, this daemon as well.
 const CHANGES: AddWatchFlags = AddWatchFlags::IN_MOVED_TO
-    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_MODIFY)
     .union(AddWatchFlags::IN_CREATE)
     .union(AddWatchFlags::IN_DELETE);
 
@@ -57,9 +58,7 @@ impl Watch {
     }
 
     fn add(&mut self, file: &Path, subject: Subject) -> Result<()> {
-        let descriptor = self
-            .inotify
-            .add_watch(parent(file), CHANGES | AddWatchFlags::IN_MODIFY)?;
+        let descriptor = self.inotify.add_watch(parent(file), CHANGES)?;
         let name = file.file_name().unwrap_or_default().to_owned();
         self.subjects.push((descriptor, subject, name));
         Ok(())
