@@ -31,7 +31,7 @@ fetch_outside() {
     [ "$(timeout 3 ip netns exec outside busybox wget -q -O - "http://$1/")" = 'hello from a container' ]
 }
 refused() { ! "$@"; }
-only_weft() { local file; for file in /opt/cni/bin/*; do [ "$file" -ef /opt/cni/bin/weft ] || { echo "$file"; return 1; }; done; }
+only_weft() { local file; for file in /opt/cni/bin/*; do [ "$file" -ef /opt/cni/bin/weft ] || [ "$file" = /opt/cni/bin/weftd ] || { echo "$file"; return 1; }; done; }
 # pod NAME [HOSTPORT]: runs it; POD is the sandbox, WWW its web server.
 pod() {
     local ids
