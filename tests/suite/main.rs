@@ -27,6 +27,7 @@ mod dead_holders;
 mod dependencies;
 mod dhcp;
 mod dns;
+mod dns_firewall;
 mod dns_places;
 mod dns_probes;
 mod dns_upstream;

@@ -8,6 +8,7 @@ mod routes;
 use ipnetwork::IpNetwork;
 use weft_cni::file::is_open_to_others;
 use weft_firewall::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
+use weft_firewall::foreign::passage::Passage;
 use weft_node::{Host, WeftError};
 use weft_store::AttachmentRecord;
 
@@ -101,7 +102,9 @@ pub fn findings(host: &mut Host) -> Result<Vec<Finding>, WeftError> {
         );
     }
     let networks = Behind::of(&records);
-    for one in obstacles(host, &networks)? {
+    let through = networks.iter().cloned().map(Passage::Through);
+    let passages: Vec<Passage> = through.chain(Passage::questions(&records)).collect();
+    for one in obstacles(host, &passages)? {
         add(Symptom::External, one.to_string());
     }
     if has_legacy_rules() && !networks.is_empty() {

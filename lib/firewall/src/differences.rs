@@ -11,6 +11,7 @@ use weft_node::{Host, WeftError};
 use weft_store::{LINKS_LOCK, Sharing};
 
 use crate::foreign::admission;
+use crate::foreign::passage::Passage;
 use crate::ruleset::{self, Own, TABLES};
 use crate::{connections, policy, restore};
 
@@ -68,26 +69,29 @@ pub fn differences(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     Ok(all)
 }
 
-/// Chains of others that drop the packets of networks which weft-firewall is to let through.
+/// Chains of others that drop packets which weft-firewall or weft-dns is to let through.
 fn not_admitted(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     let mut missing = Vec::new();
-    for behind in admission::admitted(&host.attachments()?) {
-        for (chain, place) in admission::dropping(host, &behind)? {
+    for passage in Passage::admitted(&host.attachments()?) {
+        for (chain, place) in admission::dropping(host, &passage)? {
             let (family, table) = (chain.table.family.as_str(), chain.table.name);
-            let link = &behind.link;
+            let what = match &passage {
+                Passage::Through(behind) => behind.link.clone(),
+                Passage::Questions { link, .. } => format!("questions for names of {link}"),
+            };
             missing.push(Difference {
                 is_extra: false,
-                what: format!("{family} {table}: chain {place}, a rule that lets {link} through"),
+                what: format!("{family} {table}: chain {place}, a rule that lets {what} through"),
             });
         }
     }
     Ok(missing)
 }
 
-/// Lets those networks through.
+/// Lets those packets through.
 fn admit(host: &mut Host) -> Result<(), WeftError> {
-    for behind in admission::admitted(&host.attachments()?) {
-        admission::ensure(host, &behind)?;
+    for passage in Passage::admitted(&host.attachments()?) {
+        admission::ensure(host, &passage)?;
     }
     Ok(())
 }

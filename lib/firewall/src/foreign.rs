@@ -6,3 +6,4 @@ mod evaluate;
 mod machine;
 pub mod obstacles;
 mod packet;
+pub mod passage;

@@ -107,6 +107,12 @@ pub enum SharedObject {
         /// The interface that holds the gateway addresses.
         link: String,
     },
+    /// Questions for names that come by an interface are let through other people's chains that drop what the host is
+    /// sent.
+    Questions {
+        /// The interface that containers ask by.
+        link: String,
+    },
     /// A bridge that Weft did not make is in the group of those that it makes for containers.
     Grouped {
         /// The bridge's name.
@@ -120,6 +126,14 @@ impl SharedObject {
     /// The interface whose containers are let through other people's chains, if it says that.
     pub fn admitted(&self) -> Option<&str> {
         if let Self::Admitted { link } = self {
+            return Some(link);
+        }
+        None
+    }
+
+    /// The interface whose containers' questions are let through other people's chains, if it says that.
+    pub fn questions(&self) -> Option<&str> {
+        if let Self::Questions { link } = self {
             return Some(link);
         }
         None

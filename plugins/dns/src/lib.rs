@@ -11,6 +11,7 @@ mod daemon;
 mod labelled;
 mod names;
 mod server;
+mod way;
 
 use weft_attach::ChainedPlugin;
 use weft_cni::Declaration;

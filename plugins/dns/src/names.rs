@@ -5,15 +5,17 @@ use ipnetwork::IpNetwork;
 use weft_api::daemon::Poked;
 use weft_attach::chained::own_addresses;
 use weft_attach::chained::record::{foreign, recorded, withdraw};
+use weft_attach::del::idle;
 use weft_attach::{Differences, require_prev_result};
 use weft_cni::{AttachmentId, CniResult, Request};
 use weft_node::{Host, WeftError, namespaces, with_cleanup_failure};
-use weft_store::{Addition, AttachmentRecord, NamesRecord, StoreError};
+use weft_store::{Addition, AttachmentRecord, LINKS_LOCK, NamesRecord, Sharing, StoreError};
 
 use crate::config::Names;
 use crate::daemon::{refusal, tell};
 use crate::labelled;
 use crate::server::{INSIDE, hosts_own, servers};
+use crate::way;
 
 /// Records the names, and returns the result of the plugins before with the server to be asked.
 ///
@@ -31,13 +33,22 @@ pub(crate) fn add(
     let netns = namespaces::record_at(path)?;
     let there = host.store.read(|transaction| transaction.attachment(&id))?;
     let names = names(host, request, there.as_ref(), &result, wanted)?;
+    let link = way::link(host, &names)?;
+    let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
     host.store.write(|transaction| {
         let there = transaction.attachment(&id)?;
         let mut record = there.unwrap_or_else(|| foreign(&id, plugin, &netns));
         record.set_addition(Addition::Names(names.clone()));
+        way::record(&mut record, link.as_deref());
         transaction.replace_attachment(&record)?;
         Ok::<_, StoreError>(())
     })?;
+    let opened = way::open(host, link.as_deref(), &names);
+    // Removing takes it for itself.
+    drop(lock);
+    if let Err(error) = opened {
+        return Err(with_cleanup_failure(error, take_back(host, &id).err()));
+    }
     let poked = tell(host);
     match poked {
         Poked::Known => {}
@@ -122,11 +133,16 @@ fn say(host: &Host, result: &mut CniResult, network: &str, names: &NamesRecord) 
 pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
     let mut errors = Vec::new();
     let mut is_changed = false;
-    for record in recorded(host, request)?.records {
+    let recorded = recorded(host, request)?;
+    for record in recorded.records {
         if record.names().is_some() {
             is_changed = true;
             errors.extend(take_back(host, &record.id).err());
         }
+    }
+    // What a DEL that was killed has left to be removed.
+    if !is_changed && recorded.has_idle {
+        errors.extend(idle::remove_found(host).err());
     }
     if is_changed {
         // Sockets in the container's namespace are closed by now, too.
@@ -136,7 +152,10 @@ pub(crate) fn del(host: &mut Host, request: &Request) -> Result<(), WeftError> {
 }
 
 fn take_back(host: &mut Host, id: &AttachmentId) -> Result<(), WeftError> {
-    let take_out = |record: &mut AttachmentRecord| drop(record.take_names());
+    let take_out = |record: &mut AttachmentRecord| {
+        drop(record.take_names());
+        way::record(record, None);
+    };
     withdraw(host, id, &take_out)
 }
 
@@ -157,5 +176,6 @@ pub(crate) fn check(host: &mut Host, request: &Request, wanted: &Names) -> Resul
         }
         Some(_) => {}
     }
+    way::compare(host, there.as_ref(), &mut found)?;
     found.into_result(&id)
 }

@@ -15,6 +15,7 @@ use weft_attach::{Differences, dead, require_prev_result};
 use weft_cni::{CniResult, Mac, Request};
 use weft_firewall::foreign::admission;
 use weft_firewall::foreign::obstacles::Behind;
+use weft_firewall::foreign::passage::Passage;
 use weft_firewall::{connections, ruleset};
 use weft_kernel::link::{self, Link};
 use weft_node::{Host, WeftError, namespaces};
@@ -106,7 +107,8 @@ fn add_once(
         return Ok(result);
     };
     let applied = weft_firewall::add_elements(host, &part);
-    let applied = applied.and_then(|()| admission::ensure(host, &Behind { link, addresses }));
+    let applied = applied
+        .and_then(|()| admission::ensure(host, &Passage::Through(Behind { link, addresses })));
     // Removing takes it for itself.
     drop(lock);
     if let Err(error) = applied {
@@ -314,7 +316,7 @@ pub(crate) fn check(
                 link: link.clone(),
                 addresses: own.iter().map(IpNetwork::ip).collect(),
             };
-            for (chain, _) in admission::dropping(host, &behind)? {
+            for (chain, _) in admission::dropping(host, &Passage::Through(behind))? {
                 let (family, table) = (chain.table.family.as_str(), chain.table.name);
                 let name = &chain.name;
                 found.add(format!(

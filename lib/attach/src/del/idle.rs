@@ -3,6 +3,8 @@
 //! Why it is so: docs/decisions/store.md.
 
 use weft_firewall::foreign::admission;
+use weft_firewall::foreign::obstacles::Behind;
+use weft_firewall::foreign::passage::Passage;
 use weft_firewall::ruleset;
 use weft_node::{Host, WeftError};
 use weft_store::{LINKS_LOCK, NftRecord, SharedObject, Sharing};
@@ -80,6 +82,7 @@ fn order(object: &SharedObject) -> u8 {
         | SharedObject::LostName { .. }
         | SharedObject::PortSuccessor { .. }
         | SharedObject::Admitted { .. }
+        | SharedObject::Questions { .. }
         | SharedObject::Grouped { .. }
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
@@ -120,7 +123,13 @@ fn remove(host: &mut Host, object: &SharedObject) -> Result<(), WeftError> {
             alternative_name,
             name,
         } => device::rename_back(host, alternative_name, name),
-        SharedObject::Admitted { link } => admission::remove(host, link),
+        SharedObject::Admitted { link } => {
+            let (link, addresses) = (link.clone(), Vec::new());
+            admission::remove(host, &Passage::Through(Behind { link, addresses }))
+        }
+        SharedObject::Questions { link } => {
+            admission::remove(host, &Passage::asked_by(link, &[], &[]))
+        }
         SharedObject::Grouped { link } => bridge::ungroup(host, link),
         SharedObject::Isolation { link, .. } => bridge::reopen(host, link),
         SharedObject::ParentMode { .. }

@@ -34,6 +34,7 @@ fn needs(record: &AttachmentRecord, object: &SharedObject) -> bool {
         | SharedObject::RouteLocalnet { .. }
         | SharedObject::HostRoute { .. }
         | SharedObject::Admitted { .. }
+        | SharedObject::Questions { .. }
         | SharedObject::Grouped { .. }
         | SharedObject::Isolation { .. }
         | SharedObject::Network { .. }

@@ -1,48 +1,32 @@
-//! A rule of Weft's in other people's chains that drop what is forwarded by default.
+//! A rule of Weft's in other people's chains that drop by default what is forwarded, or what the host is sent.
 //!
 //! Docker, ufw and administrators do so. Weft's own `accept` does not end their chains, so nothing passes unless a
 //! rule of theirs says so. weft-firewall in a network's list is the administrator's word that the network is to
-//! pass. Then each chain that would drop its packets gets two rules in front, written so that iptables lists them
-//! as its own: what comes from the bridge, and what goes there by a connection that is known or a published port.
-//! Closed networks stay closed: that is decided in Weft's own chains.
+//! pass, weft-dns that its containers are to ask the host for names. Then each chain that would drop these packets gets
+//! rules in front, written so that iptables lists them as its own: what comes from the bridge, and what goes there by a
+//! connection that is known or a published port; questions for names. Closed networks stay closed: that is decided in
+//! Weft's own chains.
 //!
 //! Why it is so: docs/decisions/ruleset.md.
 
-use weft_kernel::nft::{Batch, Chain, Expression, ForeignChain, RawRule, Verdict, xt_match};
+use weft_kernel::nft::{Batch, Chain, ForeignChain};
 use weft_node::{Host, WeftError};
-use weft_store::{AttachmentRecord, SharedObject};
 
 use super::evaluate::{Fate, Rules};
-use super::obstacles::{Behind, forward_chains, is_of_family, packets};
-use crate::ruleset::matching::{FIRST, input_name, output_name};
+use super::obstacles::{chains_at, is_of_family};
+use super::passage::Passage;
 
 /// How often a compare-and-swap is repeated when others keep changing the ruleset.
 const ATTEMPTS: u32 = 50;
 
-fn comment(link: &str) -> String {
-    format!("weft admits {link}")
-}
-
-/// The networks that are to be let through, by the attachments.
-pub fn admitted(records: &[AttachmentRecord]) -> Vec<Behind> {
-    let is_admitted = |behind: &Behind| {
-        let link = behind.link.clone();
-        let object = SharedObject::Admitted { link };
-        records.iter().any(|record| record.shared.contains(&object))
-    };
-    let mut all = Behind::of(records);
-    all.retain(is_admitted);
-    all
-}
-
-/// Lets a network through the chains that would drop its packets.
+/// Lets it through the chains that would drop its packets.
 ///
 /// # Errors
 /// The kernel's.
-pub fn ensure(host: &mut Host, behind: &Behind) -> Result<(), WeftError> {
+pub fn ensure(host: &mut Host, passage: &Passage) -> Result<(), WeftError> {
     for _ in 0..ATTEMPTS {
         let generation = host.nft()?.generation()?;
-        let chains = dropping(host, behind)?;
+        let chains = dropping(host, passage)?;
         if chains.is_empty() {
             return Ok(());
         }
@@ -53,7 +37,7 @@ pub fn ensure(host: &mut Host, behind: &Behind) -> Result<(), WeftError> {
                 name: place.clone().into(),
                 base: None,
             };
-            for rule in rules(chain, &behind.link) {
+            for rule in passage.rules(chain) {
                 place.insert_raw(&rule, &mut batch);
             }
         }
@@ -65,28 +49,28 @@ pub fn ensure(host: &mut Host, behind: &Behind) -> Result<(), WeftError> {
     }
     Err(WeftError::Conflict {
         key: "nft",
-        name: behind.link.clone(),
+        name: passage.link().to_owned(),
         why: format!("the ruleset changed during each of {ATTEMPTS} attempts to let it through"),
     })
 }
 
-/// Chains that drop a network's packets, each with the one that the administrator's rules belong into.
+/// Chains that drop its packets, each with the one that the administrator's rules belong into.
 pub fn dropping(
     host: &mut Host,
-    behind: &Behind,
+    passage: &Passage,
 ) -> Result<Vec<(ForeignChain, String)>, WeftError> {
     const FOR_THE_ADMINISTRATOR: &str = "DOCKER-USER";
     const FIREWALLD: &str = "firewalld";
-    let mut chains = forward_chains(host)?;
+    let mut chains = chains_at(host, passage.hook())?;
     // What firewalld does not know of it removes again; the documents say what to tell it.
     chains.retain(|chain| chain.table.name != FIREWALLD);
     let mut found = Vec::new();
     if chains.is_empty() {
         return Ok(found);
     }
-    let packets = packets(host, behind)?;
+    let packets = passage.packets(host)?;
     let nft = host.nft()?;
-    let comment = comment(&behind.link);
+    let comment = passage.comment();
     for chain in chains {
         let raw = nft.rules(&chain.table)?;
         let rules = Rules::of(&chain.table, &raw);
@@ -114,61 +98,16 @@ pub fn dropping(
     Ok(found)
 }
 
-/// Compared as iptables writes it: with the zero at its end, and no more.
-fn is_link(link: &str) -> Expression {
-    Expression::Compare {
-        register: FIRST,
-        negated: false,
-        value: link.bytes().chain([0]).collect(),
-    }
-}
-
-fn rules(chain: &ForeignChain, link: &str) -> Vec<RawRule> {
-    const ACCEPT: [Expression; 2] = [Expression::Counter, Expression::Verdict(Verdict::Accept)];
-    let comment = comment(link);
-    let from = RawRule::new(&[input_name(FIRST), is_link(link)], &[], &ACCEPT, &comment);
-    let to = [output_name(FIRST), is_link(link)];
-    // iptables lists no chain in which it does not understand a rule.
-    if chain.name == "FORWARD" {
-        let states = xt_match("conntrack", 3, &conntrack_info());
-        return vec![from, RawRule::new(&to, &states, &ACCEPT, &comment)];
-    }
-    let with = |rest: Vec<Expression>| {
-        let parts: Vec<Expression> = to.iter().cloned().chain(rest).collect();
-        RawRule::new(&parts, &[], &ACCEPT, &comment)
-    };
-    vec![
-        from,
-        with(crate::ruleset::matching::is_known_connection()),
-        with(crate::ruleset::matching::was_translated()),
-    ]
-}
-
-/// struct xt_conntrack_mtinfo3 (linux/netfilter/xt_conntrack.h) of `--ctstate RELATED,ESTABLISHED,DNAT`.
-fn conntrack_info() -> Vec<u8> {
-    const BYTES: usize = 164;
-    const STATE: u16 = 1;
-    const ESTABLISHED: u16 = 1 << 1;
-    const RELATED: u16 = 1 << 2;
-    const DNAT: u16 = 1 << 7;
-    let mut info = vec![0; 146];
-    info.extend(STATE.to_ne_bytes());
-    info.extend(0_u16.to_ne_bytes());
-    info.extend((ESTABLISHED | RELATED | DNAT).to_ne_bytes());
-    info.resize(BYTES, 0);
-    info
-}
-
-/// Takes the rules for an interface out again.
+/// Takes the rules for it out again.
 ///
 /// # Errors
 /// The kernel's.
-pub fn remove(host: &mut Host, link: &str) -> Result<(), WeftError> {
-    let comment = comment(link);
+pub fn remove(host: &mut Host, passage: &Passage) -> Result<(), WeftError> {
+    let comment = passage.comment();
     for _ in 0..ATTEMPTS {
         let generation = host.nft()?.generation()?;
         let mut batch = Batch::at_generation(generation);
-        for chain in forward_chains(host)? {
+        for chain in chains_at(host, passage.hook())? {
             for rule in host.nft()?.rules(&chain.table)? {
                 if rule.comment() != comment {
                     continue;
@@ -189,7 +128,7 @@ pub fn remove(host: &mut Host, link: &str) -> Result<(), WeftError> {
     }
     Err(WeftError::Conflict {
         key: "nft",
-        name: link.to_owned(),
+        name: passage.link().to_owned(),
         why: format!(
             "the ruleset changed during each of {ATTEMPTS} attempts to take its rules out"
         ),

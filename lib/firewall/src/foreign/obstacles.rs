@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 
 use weft_cni::IpFamily;
-use weft_kernel::link;
 use weft_kernel::nft::{Family, ForeignChain, Table};
-use weft_node::{Host, WeftError, default_route};
+use weft_node::{Host, WeftError};
 use weft_store::{AttachmentRecord, SharedObject};
 
 use super::evaluate::Rules;
-use super::packet::{Interface, Packet};
+use super::passage::Passage;
 use crate::ruleset::TABLES;
 
 /// A network behind an interface of the host, by an address of each family that it has.
@@ -72,6 +71,8 @@ pub struct Obstacle {
     pub chain: String,
     /// The interface of the host before the containers.
     pub link: String,
+    /// What it drops.
+    pub what: String,
     /// What to do.
     pub remedy: String,
 }
@@ -80,24 +81,21 @@ impl std::fmt::Display for Obstacle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             chain,
-            link,
+            what,
             remedy,
+            ..
         } = self;
-        write!(
-            f,
-            "chain {chain} drops what the containers behind {link} send, or are answered: {remedy}"
-        )
+        write!(f, "chain {chain} drops {what}: {remedy}")
     }
 }
 
-/// The chains of others that packets pass when they are forwarded.
-pub(super) fn forward_chains(host: &mut Host) -> Result<Vec<ForeignChain>, WeftError> {
-    const FORWARD: u32 = 2;
+/// The chains of others that packets pass at a hook.
+pub(super) fn chains_at(host: &mut Host, hook: u32) -> Result<Vec<ForeignChain>, WeftError> {
     let mut chains = host.nft()?.base_chains()?;
     chains.retain(|chain| {
         let is_own = TABLES.iter().any(|table| table.name == chain.table.name);
         let is_ip = matches!(chain.table.family, Family::Inet | Family::Ip | Family::Ip6);
-        !is_own && is_ip && chain.hook == FORWARD && chain.kind == "filter"
+        !is_own && is_ip && chain.hook == hook && chain.kind == "filter"
     });
     Ok(chains)
 }
@@ -112,35 +110,19 @@ pub(super) fn is_of_family(table: &Table, family: IpFamily) -> bool {
     }
 }
 
-/// Packets of a network that begin connections, and that answer.
-pub(super) fn packets(host: &mut Host, behind: &Behind) -> Result<Vec<Packet>, WeftError> {
-    let socket = host.route()?;
-    let index = link::find(socket, &behind.link)?.map_or(0, |found| found.index);
-    let link = Interface::new(&behind.link, index);
-    let outside = default_route::interface(socket)?;
-    let outside = outside.map_or_else(
-        || Interface::new("", 0),
-        |found| Interface::new(&found.name, found.index),
-    );
-    let addresses = behind.addresses.iter();
-    Ok(addresses
-        .flat_map(|address| Packet::pair(&link, &outside, *address))
-        .collect())
-}
-
 /// Chains of others that certainly drop packets of these networks. Rules are tried with packets; a rule that is
 /// not understood may do either.
 ///
 /// # Errors
 /// The kernel's.
-pub fn obstacles(host: &mut Host, networks: &[Behind]) -> Result<Vec<Obstacle>, WeftError> {
-    let chains = forward_chains(host)?;
+pub fn obstacles(host: &mut Host, passages: &[Passage]) -> Result<Vec<Obstacle>, WeftError> {
     let mut found = Vec::new();
-    if chains.is_empty() {
-        return Ok(found);
-    }
-    for behind in networks {
-        let packets = packets(host, behind)?;
+    for passage in passages {
+        let chains = chains_at(host, passage.hook())?;
+        if chains.is_empty() {
+            continue;
+        }
+        let packets = passage.packets(host)?;
         let nft = host.nft()?;
         for chain in &chains {
             let rules = Rules::read(nft, &chain.table)?;
@@ -156,8 +138,9 @@ pub fn obstacles(host: &mut Host, networks: &[Behind]) -> Result<Vec<Obstacle>, 
                         chain.table.name,
                         chain.name
                     ),
-                    link: behind.link.clone(),
-                    remedy: remedy(&names, chain, &behind.link),
+                    link: passage.link().to_owned(),
+                    what: passage.what(),
+                    remedy: remedy(&names, chain, passage),
                 });
             }
         }
@@ -165,18 +148,35 @@ pub fn obstacles(host: &mut Host, networks: &[Behind]) -> Result<Vec<Obstacle>, 
     Ok(found)
 }
 
-fn remedy(chains: &[String], chain: &ForeignChain, link: &str) -> String {
+fn remedy(chains: &[String], chain: &ForeignChain, passage: &Passage) -> String {
+    let link = passage.link();
     let has = |start: &str| chains.iter().any(|name| name.starts_with(start));
     let program = match chain.table.family {
         Family::Ip6 => "ip6tables",
         Family::Ip | Family::Inet | Family::Bridge | Family::Netdev => "iptables",
     };
-    if has("ufw") {
-        format!("ufw route allow in on {link}; ufw route allow out on {link}")
-    } else if chain.table.name == "firewalld" {
+    let is_question = matches!(passage, Passage::Questions { .. });
+    if chain.table.name == "firewalld" {
         format!(
             "firewall-cmd --permanent --zone=trusted --add-interface={link}; firewall-cmd --reload"
         )
+    } else if has("ufw") && is_question {
+        format!("ufw allow in on {link} to any port 53")
+    } else if is_question && chain.name == "INPUT" {
+        format!(
+            "weft firewall reload lets them through unless a rule drops them on purpose; else: {program} -I INPUT \
+             -i {link} -p udp --dport 53 -j ACCEPT, and the same with tcp"
+        )
+    } else if is_question {
+        format!(
+            "weft firewall reload lets them through unless a rule drops them on purpose; else: nft insert rule {} {} \
+             {} iifname {link} meta l4proto '{{ tcp, udp }}' th dport 53 accept",
+            chain.table.family.as_str(),
+            chain.table.name,
+            chain.name
+        )
+    } else if has("ufw") {
+        format!("ufw route allow in on {link}; ufw route allow out on {link}")
     } else if has("DOCKER-USER") || chain.name == "FORWARD" {
         let chain = match has("DOCKER-USER") {
             true => "DOCKER-USER",

@@ -2,6 +2,7 @@
 
 use ipnetwork::IpNetwork;
 use weft_firewall::foreign::obstacles::{Behind, has_legacy_rules, obstacles};
+use weft_firewall::foreign::passage::Passage;
 use weft_ipam::IpamConfig;
 use weft_kernel::forwarding;
 use weft_kernel::nft::NftSocket;
@@ -90,7 +91,8 @@ fn refuse_obstacles(host: &mut Host, behind: &Behind, is_used: bool) -> Result<(
             behind.link
         );
     }
-    let found = obstacles(host, std::slice::from_ref(behind)).map_err(unavailable)?;
+    let passage = Passage::Through(behind.clone());
+    let found = obstacles(host, &[passage]).map_err(unavailable)?;
     let Some(first) = found.first() else {
         return Ok(());
     };
