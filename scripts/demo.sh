@@ -22,15 +22,23 @@ host_state() {
 
 mount -t tmpfs tmpfs /run
 export NETCONFPATH=/run/net.d WEFT_STATE_DIR=/run/weft WEFT_DATA_DIR=/run/weft-data WEFT_CACHE_DIR=/run/cni
-export WEFT_POLICY_DIR=/run/policies.d WEFT_CONFIG=/run/weft.toml
+export WEFT_POLICY_DIR=/run/policies.d WEFT_CONFIG=/run/weft.toml WEFT_PUBLIC_DIR=/run/weft-pub
 mkdir -p /run/policies.d
+# No server of others: this host is alone.
+printf '[dns]\nupstreams = []\n' >/run/weft.toml
 ip link set lo up
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 for name in web db guest; do ip netns add $name; done
 host_state >/run/before
 
+say "The daemon, which answers questions for names; everything else works without it"
+echo '$ weftd run &'
+WEFT_LOG=error weftd run &
+daemon=$!
+trap 'kill $daemon 2>/dev/null || true' EXIT
+
 say "Two networks; any CNI runtime (Podman, containerd, CRI-O) can use them from now on"
-run weft network create --label tier=front shop
+run weft network create --dns --label tier=front shop
 run weft network create --isolation none --ipv6 open
 
 say "Three containers, here as bare network namespaces"
@@ -55,6 +63,12 @@ run weft policy apply
 run weft policy explain web db icmp
 run ip netns exec web ping -n -q -c 1 172.20.0.3
 
+say "Containers find each other by name: at the gateway of their network, and nobody else's names"
+run ip netns exec web busybox nslookup db.shop.weft.internal 172.20.0.1
+run ip netns exec db busybox nslookup 172.20.0.2 172.20.0.1
+fails ip netns exec web busybox nslookup guest.shop.weft.internal 172.20.0.1
+run weft dns query --from web db
+
 say "What one of them is like at this moment"
 run weft endpoint inspect web
 
@@ -71,6 +85,8 @@ run weft doctor
 say "Removed again"
 fails weft network rm shop
 run weft network rm --force shop open
+kill $daemon
+wait $daemon
 for name in web db guest; do ip netns del $name; done
 for name in web db guest; do ip netns add $name; done
 host_state >/run/after

@@ -27,6 +27,12 @@ impl Daemon {
         Self::spawn(command, host, None)
     }
 
+    /// The same by another program, which is given its name and words.
+    pub(crate) fn by(mut command: Command, suite: &Suite, host: &Host) -> Self {
+        command.arg(suite.bin_dir.join("weftd")).arg("run");
+        Self::spawn(command, host, None)
+    }
+
     /// The same under a supervisor, which starts it again and keeps its sockets.
     pub(crate) fn supervised(suite: &Suite, host: &Host) -> Self {
         let pid_file = host.dir().join("weftd.pid");

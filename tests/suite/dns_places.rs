@@ -18,13 +18,13 @@ fn code(container: &Container, server: &str, name: &str) -> Option<u8> {
 }
 
 /// A macvlan with names.
-struct Macvlan {
-    lan: Lan,
+pub(crate) struct Macvlan {
+    pub(crate) lan: Lan,
     conf: Value,
 }
 
 impl Macvlan {
-    fn new(keys: &Value) -> Self {
+    pub(crate) fn new(keys: &Value) -> Self {
         let mut conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "weft-macvlan",
             "master": "eth1", "ipam": {"type": "weft-ipam",
             "ranges": [[{"subnet": "192.168.60.0/24", "rangeStart": "192.168.60.100"}]]}});
@@ -36,7 +36,7 @@ impl Macvlan {
         Self { lan, conf }
     }
 
-    fn add(&self, name: &str) -> (Container, Value) {
+    pub(crate) fn add(&self, name: &str) -> (Container, Value) {
         let container = self.lan.host.container();
         container.sh("ip link set lo up");
         let args = format!("IgnoreUnknown=1;K8S_POD_NAME={name}");

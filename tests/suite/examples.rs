@@ -8,6 +8,7 @@ use serde_json::Value;
 use weft_testkit::{Container, Feature, Host, HostState, Outside, Suite, require};
 
 use crate::commands::{ok, weft};
+use crate::daemon::{Daemon, ask};
 use crate::lan::{HOST4, HOST6, Lan, MACHINE4, MACHINE6, addresses};
 
 fn directory() -> PathBuf {
@@ -400,6 +401,36 @@ fn on_a_bridge(file: &str, needs: &[Feature]) {
 #[test]
 fn bridge() {
     on_a_bridge("bridge", &[]);
+}
+
+/// Containers find each other by name, and what the network has names for besides.
+#[test]
+fn bridge_dns() {
+    on_a_bridge("bridge-dns", &[]);
+    let host = Host::new();
+    let example = Example::new("bridge-dns", &host);
+    let _daemon = Daemon::start(&example.suite, &host);
+    let (a, b) = (host.container(), host.container());
+    let result = example.add(&a);
+    let server = result["dns"]["nameservers"][0].as_str().unwrap().to_owned();
+    let own = addresses(&example.add(&b));
+    let own: std::net::Ipv4Addr = own[0].parse().unwrap();
+    let short = b.id().get(..12).unwrap_or(b.id());
+    for (name, data) in [
+        (short, own.octets()),
+        (&format!("{short}.shop.internal"), own.octets()),
+        ("printer.shop.internal", [192, 0, 2, 30]),
+    ] {
+        let found = ask(&a, &server, name, weft_dns::kind::A).unwrap();
+        assert_eq!(
+            (found.code, found.data.as_slice()),
+            (0, &data[..]),
+            "{name}"
+        );
+    }
+    ok(&example.verb("del", &a));
+    ok(&example.verb("del", &b));
+    example.assert_nothing_left();
 }
 
 #[test]

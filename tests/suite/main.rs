@@ -77,3 +77,4 @@ mod two_networks;
 mod untranslated;
 mod vlan;
 mod weftd;
+mod weftd_host;

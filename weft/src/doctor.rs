@@ -13,6 +13,7 @@ use weft_node::Host;
 use weft_vnet::counted;
 
 use crate::config::problems;
+use crate::daemon::Daemon;
 use crate::network::manager;
 use crate::output::{self, Format, Mood, coloured};
 
@@ -29,6 +30,10 @@ pub(crate) fn run(doctor: &Doctor) -> Result<ExitCode> {
     // What cannot be looked at does not hide the rest.
     match weft_attach::doctor::findings(&mut vnet.host) {
         Ok(list) => found.extend(list),
+        Err(error) => found.push(Finding::new(Symptom::State, CniError::from(error).msg)),
+    }
+    match Daemon::look(&vnet.host) {
+        Ok(daemon) => found.extend(daemon.findings()),
         Err(error) => found.push(Finding::new(Symptom::State, CniError::from(error).msg)),
     }
     found.extend(vnet.findings());

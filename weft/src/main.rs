@@ -8,6 +8,7 @@ mod called;
 mod cni;
 mod config;
 mod container;
+mod daemon;
 mod dns;
 mod doctor;
 mod endpoint;

@@ -1,18 +1,17 @@
 //! `weft status`: how Weft stands on this host, a line for each part.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use weft_api::daemon::{Poked, poke};
 use weft_api::operations::{counters, history};
 use weft_cni::CniError;
 use weft_firewall::differences::differences;
 use weft_firewall::policy::read_files;
 use weft_vnet::{VNetManager, counted};
 
+use crate::daemon::Daemon;
 use crate::network::manager;
 use crate::output::{self, Format, Mood, coloured};
 use crate::plugins::ALL;
@@ -109,21 +108,20 @@ pub(crate) fn run(status: &Status) -> Result<ExitCode> {
 /// It is needed where containers have names.
 fn daemon(vnet: &VNetManager) -> Part {
     const NAME: &str = "daemon";
-    const PATIENCE: Duration = Duration::from_secs(1);
-    let named = match vnet.host.attachments() {
-        Ok(all) => all.iter().filter(|record| record.names().is_some()).count(),
+    let found = match Daemon::look(&vnet.host) {
+        Ok(found) => found,
         Err(error) => return Part::unwell(NAME, error),
     };
-    match (poke(vnet.host.store.dir(), PATIENCE), named) {
-        (Poked::Known, named) => Part::well(NAME, format!("weftd answers {named} interfaces")),
-        (Poked::Absent, 0) => Part::well(NAME, "weftd does not run; nothing needs it".to_owned()),
-        (Poked::Absent, named) => Part::unwell(
+    match (found.is_running, found.asking, found.troubles.first()) {
+        (_, _, Some(trouble)) => Part::unwell(NAME, trouble),
+        (true, asking, None) => Part::well(NAME, format!("weftd answers {asking} interfaces")),
+        (false, 0, None) => Part::well(NAME, "weftd does not run; nothing needs it".to_owned()),
+        (false, asking, None) => Part::unwell(
             NAME,
             format!(
-                "weftd does not run, and {named} interfaces ask it for names: systemctl start weftd"
+                "weftd does not run, and {asking} interfaces ask it for names: systemctl start weftd"
             ),
         ),
-        (Poked::Late, _) => Part::unwell(NAME, "weftd does not answer: systemctl status weftd"),
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Done {
     /// Why it failed, and what stays as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why containers of some networks are not answered, and what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<String>,
 }
 
 /// What the part that answers can be asked.

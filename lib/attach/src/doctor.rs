@@ -27,6 +27,8 @@ pub enum Symptom {
     BetweenContainers,
     /// Containers do not reach the outside, or the outside them.
     External,
+    /// Names are not found.
+    Names,
     /// It is slow.
     Performance,
     /// Nothing yet: something is left, open or not as it should be.
@@ -41,6 +43,7 @@ impl Symptom {
             Self::Attachment => "containers cannot be attached",
             Self::BetweenContainers => "no connectivity between containers",
             Self::External => "no external connectivity",
+            Self::Names => "names are not found",
             Self::Performance => "performance",
             Self::State => "state",
         }

@@ -264,6 +264,7 @@ impl Root {
             self.child.tell(&Message::Troubles {
                 texts: troubles.clone(),
             })?;
+            self.control.troubles.clone_from(&troubles);
             self.troubles = troubles;
         }
         Ok(())

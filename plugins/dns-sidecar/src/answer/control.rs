@@ -53,6 +53,7 @@ async fn serve_one(world: &Arc<World>, stream: UnixStream) -> std::io::Result<()
 fn failure(error: &impl ToString) -> Done {
     Done {
         error: Some(error.to_string()),
+        ..Done::default()
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Control {
     waiting: Vec<(u64, UnixStream)>,
     /// Why the last reload failed.
     pub(super) failed: Option<String>,
+    /// Why containers of some networks are not answered.
+    pub(super) troubles: Vec<String>,
 }
 
 impl Control {
@@ -37,6 +39,7 @@ impl Control {
             new: Vec::new(),
             waiting: Vec::new(),
             failed: None,
+            troubles: Vec::new(),
         })
     }
 
@@ -77,6 +80,7 @@ impl Control {
     pub(super) fn answer(&mut self, number: u64) {
         let done = Done {
             error: self.failed.clone(),
+            troubles: self.troubles.clone(),
         };
         let mut line = serde_json::to_vec(&done).unwrap_or_default();
         line.push(b'\n');

@@ -21,8 +21,9 @@ pub(super) struct Named {
 pub(super) fn named(record: &AttachmentRecord) -> Option<Named> {
     let names = record.names()?;
     let mut all: Vec<String> = names.names.clone();
-    let short = record.id.container_id.as_str().get(..SHORT_ID);
-    let mut short_id = short.map(str::to_owned).filter(|id| !all.contains(id));
+    let id = record.id.container_id.as_str();
+    let short = id.get(..SHORT_ID).unwrap_or(id).to_owned();
+    let mut short_id = Some(short).filter(|id| !all.contains(id));
     if all.is_empty() {
         all.extend(short_id.take());
     }

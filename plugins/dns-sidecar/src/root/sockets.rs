@@ -105,11 +105,11 @@ impl Sockets {
                 self.open.insert(address, sockets);
             }
             Err(error) => {
-                let text = format!("{error:#}");
+                let text = format!(
+                    "{error:#}: containers that ask there get no answer: ss -lntup 'sport = 53' tells whose it is"
+                );
                 if self.refused.get(&address) != Some(&text) {
-                    tracing::warn!(
-                        "{text}; containers that ask there get no answer: ss -lnup 'sport = 53' tells whose it is"
-                    );
+                    tracing::warn!("{text}");
                 }
                 self.refused.insert(address, text);
             }
