@@ -415,7 +415,7 @@ fn bridge_dns() {
     let server = result["dns"]["nameservers"][0].as_str().unwrap().to_owned();
     let own = addresses(&example.add(&b));
     let own: std::net::Ipv4Addr = own[0].parse().unwrap();
-    let short = b.id().get(..12).unwrap_or(b.id());
+    let short = b.id().get(..12).unwrap_or_else(|| b.id());
     for (name, data) in [
         (short, own.octets()),
         (&format!("{short}.shop.internal"), own.octets()),
