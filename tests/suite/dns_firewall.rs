@@ -69,6 +69,28 @@ fn questions_are_let_through() {
     before.assert_same(host, "the last one gone");
 }
 
+/// A store that is made anew knows of the rules, and they go with the last container.
+#[test]
+fn rules_outlive_no_store() {
+    let zone = Zone::new(&json!({}));
+    let (suite, host) = (&zone.net.suite, &zone.net.host);
+    host.sh(DROP);
+    let (first, result) = zone.add("first", &Value::Null);
+    zone.del(&first, &result);
+    let before = host.sh("iptables-nft -S && ip6tables-nft -S");
+    let (one, _) = zone.add("one", &Value::Null);
+    assert_ne!(host.sh("iptables-nft -S && ip6tables-nft -S"), before);
+    for entry in std::fs::read_dir(host.state_dir()).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("store") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let said = ok(&weft(suite, host, &["store", "rebuild"]));
+    assert!(said.contains("names of containers"), "{said}");
+    zone.net.del(&zone.conf, &one);
+    assert_eq!(host.sh("iptables-nft -S && ip6tables-nft -S"), before);
+}
+
 /// What a rule drops on purpose stays dropped; the doctor says what to do.
 #[test]
 fn a_drop_on_purpose_stays() {

@@ -462,13 +462,22 @@ fn questions_are_watched_and_explained() {
         watched.contains("net 10.1.0.2 web A NOERROR local"),
         "{watched}"
     );
-    let text = place.weft(&["dns", "query", "x.apps", "TXT", "--from", "web"]);
+    let text = place.weft(&[
+        "dns",
+        "query",
+        "x.apps.net.weft.internal",
+        "TXT",
+        "--from",
+        "web",
+    ]);
     assert!(
         text.contains("IN TXT \"blue\"") && text.contains("Weft's own names"),
         "{text}"
     );
     assert_eq!(
-        ask(&place.web, SERVER, "x.apps", TXT).unwrap().data,
+        ask(&place.web, SERVER, "x.apps.net.weft.internal", TXT)
+            .unwrap()
+            .data,
         b"\x04blue"
     );
     let text = place.weft(&["dns", "query", "10.1.0.2", "--from", "web"]);

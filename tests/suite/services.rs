@@ -179,8 +179,12 @@ pub(crate) fn any_socket() -> UdpSocket {
 }
 
 pub(crate) fn try_udp(socket: &UdpSocket, address: &str) -> Option<String> {
-    socket.set_read_timeout(Some(ATTEMPT)).unwrap();
     let mut buffer = [0; 64];
+    // An answer to an earlier attempt is none to this one.
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv(&mut buffer).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    socket.set_read_timeout(Some(ATTEMPT)).unwrap();
     let _ = socket.send_to(b"?", address);
     let length = socket.recv(&mut buffer).ok()?;
     Some(String::from_utf8_lossy(&buffer[..length]).into_owned())

@@ -300,7 +300,7 @@ fn show(watch: &Watch) -> Result<()> {
                 milliseconds(one.microseconds)
             )),
         }
-        output::is_written() && watch.count.is_none_or(|count| shown < count)
+        output::is_read() && watch.count.is_none_or(|count| shown < count)
     };
     ask(&socket, &DnsRequest::Watch, None, each).map_err(explained)
 }

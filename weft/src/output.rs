@@ -10,15 +10,26 @@ use serde::Serialize;
 /// Whether something could not be written, other than for a reader that has gone away.
 static HAS_FAILED: AtomicBool = AtomicBool::new(false);
 
+/// Whether the reader has gone.
+static HAS_NO_READER: AtomicBool = AtomicBool::new(false);
+
+/// Whether anybody reads what is written.
+pub(crate) fn is_read() -> bool {
+    is_written() && !HAS_NO_READER.load(Ordering::Relaxed)
+}
+
 /// Whether everything has been written.
 pub(crate) fn is_written() -> bool {
     !HAS_FAILED.load(Ordering::Relaxed)
 }
 
 fn note(outcome: std::io::Result<()>) {
-    if let Err(error) = outcome
-        && error.kind() != std::io::ErrorKind::BrokenPipe
-    {
+    let Err(error) = outcome else {
+        return;
+    };
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        HAS_NO_READER.store(true, Ordering::Relaxed);
+    } else {
         HAS_FAILED.store(true, Ordering::Relaxed);
         let _ = writeln!(std::io::stderr(), "weft: standard output: {error}");
     }

@@ -71,6 +71,12 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
                 "{} attachments in the new store",
                 report.found.len()
             ));
+            if !report.found.is_empty() {
+                output::line(
+                    "names of containers (weft-dns) cannot be seen in the kernel: they come back with the next ADD of \
+                     each container",
+                );
+            }
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use weft_cni::{AttachmentId, IpFamily, Mac};
+use weft_firewall::foreign::admission;
 use weft_firewall::ruleset;
 use weft_kernel::link::{self, Link};
 use weft_kernel::netlink::RouteSocket;
@@ -62,6 +63,7 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, WeftError> {
         .collect();
     let containers = Containers::find(host)?;
     let elements = ruleset::records_by_owner(host)?;
+    let admitted = admission::there(host)?;
     let mut report = RebuildReport::default();
     let mut records = Vec::new();
     for port in &links {
@@ -77,7 +79,7 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, WeftError> {
                 let (record, doubtful) = containers.record(id.clone(), port, bridge, &elements)?;
                 let doubtful = doubtful.into_iter().map(|ip| (id.clone(), ip));
                 report.doubtful.extend(doubtful);
-                record
+                with_admissions(record, bridge, &admitted)
             }
         };
         if record.addresses.is_empty() {
@@ -100,6 +102,22 @@ pub fn rebuild(host: &mut Host) -> Result<RebuildReport, WeftError> {
         .store
         .replace(|transaction| fill(transaction, &records))?;
     Ok(report)
+}
+
+/// Rules in other people's chains go with the last container behind their interface.
+fn with_admissions(
+    mut record: AttachmentRecord,
+    bridge: Option<&str>,
+    admitted: &[SharedObject],
+) -> AttachmentRecord {
+    let is_here = |object: &&SharedObject| {
+        let link = object.admitted().or_else(|| object.questions());
+        link.is_some() && link == bridge
+    };
+    record
+        .shared
+        .extend(admitted.iter().filter(is_here).cloned());
+    record
 }
 
 fn is_alive(record: &AttachmentRecord) -> bool {

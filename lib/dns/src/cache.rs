@@ -16,7 +16,7 @@ pub struct Key {
     name: Name,
     kind: u16,
     class: u16,
-    /// EDNS, DNSSEC OK, checking disabled.
+    /// EDNS, DNSSEC OK, checking disabled, authenticated data wanted (RFC 6840, section 5.7).
     flags: u8,
     /// Which servers were asked.
     scope: u64,
@@ -30,7 +30,12 @@ impl Key {
             return None;
         }
         let dnssec_ok = edns.is_some_and(|edns| edns.dnssec_ok);
-        let flags = [edns.is_some(), dnssec_ok, query.checking_disabled];
+        let flags = [
+            edns.is_some(),
+            dnssec_ok,
+            query.checking_disabled,
+            query.wants_authenticated,
+        ];
         let bits = flags
             .into_iter()
             .fold(0, |all, bit| all << 1 | u8::from(bit));
@@ -148,7 +153,7 @@ impl Cache {
 
     /// Remembers an answer for as long as it says. One that was cut, or is not whole, is not remembered.
     pub fn put(&mut self, key: Key, answer: &[u8], now: Duration) {
-        let Some((ttls_at, seconds)) = lifetime(answer) else {
+        let Some((ttls_at, seconds)) = lifetime(answer, key.kind) else {
             return;
         };
         if seconds == 0 || self.most_entries == 0 {
@@ -229,7 +234,7 @@ impl Cache {
 }
 
 /// Where lifetimes are in an answer, and for how long it may be remembered, in seconds.
-fn lifetime(answer: &[u8]) -> Option<(Vec<u16>, u32)> {
+fn lifetime(answer: &[u8], wanted: u16) -> Option<(Vec<u16>, u32)> {
     const NO_ERROR: u8 = 0;
     const SERVER_FAILURE: u8 = 2;
     const NO_NAME: u8 = 3;
@@ -239,7 +244,10 @@ fn lifetime(answer: &[u8]) -> Option<(Vec<u16>, u32)> {
     let places = with_ttl()
         .map(|one| u16::try_from(one.ttl_at))
         .collect::<Result<_, _>>();
-    let has_data = records.iter().any(|one| one.section == Section::Answer);
+    let answers = || records.iter().filter(|one| one.section == Section::Answer);
+    let has_data = answers().next().is_some();
+    // Other names that lead to nothing of the type are no answer (RFC 2308, section 2.2).
+    let is_wanted = answers().any(|one| one.kind == wanted || wanted == kind::ANY);
     let least = with_ttl().map(|one| one.ttl).min();
     let of_authority = || {
         let authority = records
@@ -251,9 +259,9 @@ fn lifetime(answer: &[u8]) -> Option<(Vec<u16>, u32)> {
     };
     let seconds = match (code, has_data) {
         _ if is_cut => None,
-        (NO_ERROR, true) => least,
-        // A chain of other names that leads to nothing counts by both.
-        (NO_NAME, true) => least.min(of_authority()),
+        (NO_ERROR, true) if is_wanted => least,
+        // A chain of other names that leads to nothing counts by both, and not without an authority.
+        (NO_ERROR | NO_NAME, true) => least.min(of_authority()),
         (NO_ERROR | NO_NAME, false) => of_authority(),
         (SERVER_FAILURE, _) => Some(FAILURE),
         _ => None,
@@ -357,6 +365,12 @@ mod tests {
             put(&mut cache, &asked, &answer(&asked, code, &[]));
             assert!(got(&mut cache, &asked, 0).is_none(), "{name}");
         }
+        // Another name that has no record of the type is there for an hour; that there is none counts for ten seconds.
+        const OTHER_NAME: &[u8] = b"\xc0\x0c\0\x05\0\x01\0\0\x0e\x10\0\x02\xc0\x0c";
+        let other = query("other.example", b"");
+        let records = [(ANSWER, OTHER_NAME), (AUTHORITY, AUTHORITY_RECORD)];
+        put(&mut cache, &other, &answer(&other, 0, &records));
+        assert!(got(&mut cache, &other, 9).is_some() && got(&mut cache, &other, 10).is_none());
         let cut = query("cut.example", b"");
         let mut message = answer(&cut, 0, &[(ANSWER, ADDRESS)]);
         message[2] |= 2;

@@ -59,7 +59,14 @@ pub fn records(message: &[u8]) -> Option<Vec<Record<'_>>> {
                 message,
                 start: at,
                 kind: number(fixed, 0)?,
-                ttl: long(fixed, 4)?,
+                // A number that is too large to be signed counts as none (RFC 2181, section 8).
+                ttl: long(fixed, 4).map(|ttl| {
+                    if ttl > i32::MAX.unsigned_abs() {
+                        0
+                    } else {
+                        ttl
+                    }
+                })?,
                 ttl_at: fixed_at + 4,
                 data_at,
                 data_end,
@@ -165,11 +172,17 @@ fn texts(mut data: &[u8]) -> String {
 /// Whether a message answers a question: a response, of the same number, with the same question behind the header.
 pub fn is_answer_to(question: &[u8], id: u16, message: &[u8]) -> bool {
     let is_response = message.get(2).is_some_and(|flags| flags & 0x80 != 0);
+    /// Type and class are no text.
+    const TYPE_AND_CLASS: usize = 4;
     let same = message.get(HEADER..HEADER + question.len());
+    let is_same = |one: &[u8]| {
+        let end = one.len().saturating_sub(TYPE_AND_CLASS);
+        one.eq_ignore_ascii_case(question) && one.get(end..) == question.get(end..)
+    };
     number(message, 0) == Some(id)
         && is_response
         && number(message, 4) == Some(1)
-        && same.is_some_and(|one| one.eq_ignore_ascii_case(question))
+        && same.is_some_and(is_same)
 }
 
 /// How an answer ends: its RCODE's number, and whether it was cut.
@@ -188,14 +201,24 @@ pub fn adopt(query: &Query<'_>, message: &mut [u8]) {
     }
 }
 
-/// Cuts an answer that is too long for a client to its question, and says that it is cut (RFC 2181, section 9).
+/// Cuts an answer that is too long for a client to its question, and says that it is cut (RFC 2181, section 9). EDNS stays
+/// (RFC 6891, section 7).
 pub fn cut(query: &Query<'_>, message: &mut Vec<u8>) {
+    const ADDITIONAL: usize = 11;
+    let all = records(message).unwrap_or_default();
+    let edns = all.iter().find(|one| one.kind == kind::OPT);
+    let edns = edns.and_then(|one| message.get(one.start..one.data_end));
+    let edns = edns.unwrap_or_default().to_vec();
     message.truncate(HEADER + query.question.len());
     if let Some(flags) = message.get_mut(2) {
         *flags |= 0x02;
     }
     for count in message.iter_mut().take(HEADER).skip(6) {
         *count = 0;
+    }
+    if let Some(count) = message.get_mut(ADDITIONAL).filter(|_| !edns.is_empty()) {
+        *count = 1;
+        message.extend(edns);
     }
 }
 
@@ -260,9 +283,24 @@ mod tests {
         let mut other = good.clone();
         other[14] = b'x';
         assert!(!is_answer_to(query.question, 0x1234, &other));
-        let mut whole = answer(&[b"\xc0\x0c\0\x63\0\x01\0\0\0\x1e\0\x02\x01\xab"]);
+        let mut other = good;
+        let kind_at = QUERY.len() - 3;
+        other[kind_at] ^= 0x20;
+        assert!(
+            !is_answer_to(query.question, 0x1234, &other),
+            "another type"
+        );
+        let mut whole = answer(&[b"\xc0\x0c\0\x63\0\x01\x80\0\0\x1e\0\x02\x01\xab"]);
+        assert_eq!(records(&whole).unwrap()[0].ttl, 0, "too large a number");
+        let mut with_edns = whole.clone();
+        with_edns[11] = 1;
+        with_edns.extend(b"\0\0\x29\x10\0\0\0\0\0\0\0");
         cut(&query, &mut whole);
         assert_eq!(outcome(&whole), (0, true));
         assert_eq!(records(&whole), Some(Vec::new()));
+        cut(&query, &mut with_edns);
+        assert_eq!(outcome(&with_edns), (0, true));
+        let left = records(&with_edns).unwrap();
+        assert_eq!((left.len(), left[0].kind), (1, kind::OPT));
     }
 }

@@ -82,6 +82,8 @@ pub struct Query<'a> {
     pub wants_recursion: bool,
     /// The client does not want data to be checked (RFC 4035).
     pub checking_disabled: bool,
+    /// The client wants to know whether the data is authenticated (AD; RFC 6840, section 5.7).
+    pub wants_authenticated: bool,
     /// The name, in lower case.
     pub name: Name,
     /// The type, as [`kind`] has them.
@@ -137,6 +139,7 @@ pub fn read(message: &[u8]) -> Result<Query<'_>, Malformed> {
     const OPCODE: u8 = 0x78;
     const RECURSION_DESIRED: u8 = 0x01;
     const CHECKING_DISABLED: u8 = 0x10;
+    const AUTHENTICATED: u8 = 0x20;
     let (Some(id), Some(&[first, second])) = (
         number(message, 0),
         message.get(2..4).and_then(|flags| flags.first_chunk::<2>()),
@@ -170,6 +173,7 @@ pub fn read(message: &[u8]) -> Result<Query<'_>, Malformed> {
         id,
         wants_recursion: first & RECURSION_DESIRED != 0,
         checking_disabled: second & CHECKING_DISABLED != 0,
+        wants_authenticated: second & AUTHENTICATED != 0,
         name,
         kind,
         class,

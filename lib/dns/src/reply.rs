@@ -175,7 +175,7 @@ impl fmt::Display for Data {
 }
 
 /// By which way a query came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// As a datagram: an answer that is too long is cut, and says so.
     Udp,

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
@@ -51,9 +50,13 @@ impl Records {
         };
     }
 
-    fn remove(&mut self, data: &Data) {
+    /// Takes one of them out. Whether it was there.
+    fn remove(&mut self, data: &Data) -> bool {
         let mut left = self.as_slice().to_vec();
-        left.retain(|one| one != data);
+        let Some(place) = left.iter().position(|one| one == data) else {
+            return false;
+        };
+        left.remove(place);
         *self = match left.pop() {
             None => Self::None,
             Some(one) if left.is_empty() => Self::One(one),
@@ -62,6 +65,7 @@ impl Records {
                 Self::Many(left)
             }
         };
+        true
     }
 }
 
@@ -74,6 +78,8 @@ pub struct View {
     server: Name,
     /// Reverses of these addresses are answered here alone.
     subnets: Vec<IpNetwork>,
+    /// Domains with servers of their own, which know reverses too.
+    pub delegated: Vec<Name>,
     /// What is in none of the zones is asked elsewhere.
     pub forwards: bool,
     /// Names of one label too.
@@ -122,6 +128,7 @@ impl View {
             zones,
             server,
             subnets,
+            delegated: Vec::new(),
             forwards,
             forwards_single_labels: true,
             ttl: crate::answer::TTL,
@@ -155,13 +162,11 @@ impl View {
         zones.max_by_key(|zone| zone.wire().len())
     }
 
-    /// Adds a record. A name outside of the zones is known all the same, and nothing is said of others there.
+    /// Adds a record, once more if it is there: several containers may say the same, and each takes its own out. A name
+    /// outside of the zones is known all the same, and nothing is said of others there.
     pub fn insert(&mut self, name: &Name, data: Data) {
         self.serial = self.serial.wrapping_add(1);
         let node = self.nodes.entry(name.clone()).or_default();
-        if node.data.as_slice().contains(&data) {
-            return;
-        }
         let is_new = node.data.is_empty();
         node.data.push(data);
         if is_new {
@@ -176,9 +181,7 @@ impl View {
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
-        let had_any = !node.data.is_empty();
-        node.data.remove(data);
-        let is_gone = had_any && node.data.is_empty();
+        let is_gone = node.data.remove(data) && node.data.is_empty();
         if is_gone && node.below == 0 {
             self.nodes.remove(name);
         }
@@ -213,13 +216,12 @@ impl View {
         let mut found: Vec<Cow<'_, Data>> = Vec::new();
         if let Some(node) = node {
             let is_wanted = |one: &&Data| wanted == kind::ANY || one.kind() == wanted;
-            found.extend(
-                node.data
-                    .as_slice()
-                    .iter()
-                    .filter(is_wanted)
-                    .map(Cow::Borrowed),
-            );
+            let wanted = node.data.as_slice().iter().filter(is_wanted);
+            for data in wanted.map(Cow::Borrowed) {
+                if !found.contains(&data) {
+                    found.push(data);
+                }
+            }
         }
         match zone {
             Some(zone) if zone == name => found.extend(self.of_apex(wanted).map(Cow::Owned)),
@@ -283,32 +285,55 @@ impl View {
     }
 
     /// An address of the network's that is nobody's has no name, nor has one that is private to somebody else
-    /// (RFC 6303): asked elsewhere, it would say what is here. Others are asked elsewhere.
+    /// (RFC 6303): asked elsewhere, it would say what is here. Others are asked elsewhere, and those in domains with
+    /// servers of their own.
     fn reverse(&self, name: &Name) -> Lookup<'_> {
-        let Some(ip) = name.to_address() else {
-            return Lookup::Elsewhere;
-        };
-        let is_own = self.subnets.iter().any(|subnet| subnet.contains(ip));
-        match is_own || is_private(ip) {
+        let ip = name.to_address();
+        let is_in_subnet = |ip| self.subnets.iter().any(|subnet| subnet.contains(ip));
+        let is_own = ip.is_some_and(is_in_subnet);
+        let is_delegated = || self.delegated.iter().any(|domain| name.is_within(domain));
+        match is_own || (is_of_nobody(name) && !is_delegated()) {
             true => Lookup::NoName(Cow::Owned(name.parent().unwrap_or_default())),
             false => Lookup::Elsewhere,
         }
     }
 }
 
-/// Whether an address means something else in each place (RFC 6303, section 4).
-fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => {
-            v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified()
-        }
-        IpAddr::V6(v6) => {
-            v6.is_unique_local()
-                || v6.is_unicast_link_local()
-                || v6.is_loopback()
-                || v6.is_unspecified()
-        }
+/// Whether a name is in a zone of reverses that mean something else in each place (RFC 6303, sections 4.1 to 4.6).
+fn is_of_nobody(name: &Name) -> bool {
+    /// Without `in-addr.arpa`; 172.16.0.0/12 is apart.
+    const V4: [&str; 9] = [
+        "10",
+        "168.192",
+        "0",
+        "127",
+        "254.169",
+        "2.0.192",
+        "100.51.198",
+        "113.0.203",
+        "255.255.255.255",
+    ];
+    /// Without `ip6.arpa`: fd00::/8, fe80::/10 and 2001:db8::/32; `::` and `::1` are apart.
+    const V6: [&str; 6] = ["d.f", "8.e.f", "9.e.f", "a.e.f", "b.e.f", "8.b.d.0.1.0.0.2"];
+    let text = name.to_string();
+    let ends_with = |text: &str, zone: &str| {
+        text.strip_suffix(zone)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    if let Some(text) = text.strip_suffix(".in-addr.arpa") {
+        let second = |text: &str| text.rsplit('.').nth(1).and_then(|one| one.parse().ok());
+        let is_172 = ends_with(text, "172")
+            && second(text).is_some_and(|octet: u8| (16..32).contains(&octet));
+        return is_172 || V4.iter().any(|zone| ends_with(text, zone));
     }
+    let Some(text) = text.strip_suffix(".ip6.arpa") else {
+        return false;
+    };
+    let is_loopback = || {
+        name.to_address()
+            .is_some_and(|ip| ip.is_loopback() || ip.is_unspecified())
+    };
+    V6.iter().any(|zone| ends_with(text, zone)) || is_loopback()
 }
 
 #[cfg(test)]
@@ -383,7 +408,43 @@ mod tests {
         assert_eq!(look("10.1.0.2"), Lookup::Found(vec![Cow::Owned(web)]));
         assert!(matches!(look("10.1.0.3"), Lookup::NoName(_)));
         assert!(matches!(look("10.9.0.3"), Lookup::NoName(_)), "private");
-        assert_eq!(look("198.51.100.200"), Lookup::Elsewhere);
+        assert!(matches!(look("198.51.100.200"), Lookup::NoName(_)));
+        for elsewhere in ["9.9.9.9", "172.32.0.1", "192.0.3.1", "2620:fe::fe"] {
+            assert_eq!(look(elsewhere), Lookup::Elsewhere, "{elsewhere}");
+        }
+        for text in [
+            "b._dns-sd._udp.0.0.168.192.in-addr.arpa",
+            "10.in-addr.arpa",
+            "20.172.in-addr.arpa",
+            "1.0.8.e.f.ip6.arpa",
+        ] {
+            let found = view.look_up(&name(text), kind::SOA);
+            assert!(matches!(found, Lookup::NoName(_)), "{text}");
+        }
+        let mut view = view.clone();
+        view.delegated = vec![name("9.10.in-addr.arpa"), name("1.10.in-addr.arpa")];
+        let look = |text: &str| view.look_up(&Name::of_address(text.parse().unwrap()), kind::PTR);
+        assert_eq!(look("10.9.0.3"), Lookup::Elsewhere, "somebody knows");
+        assert!(
+            matches!(look("10.1.0.3"), Lookup::NoName(_)),
+            "the network's own"
+        );
+        assert!(matches!(look("10.8.0.3"), Lookup::NoName(_)));
+    }
+
+    #[test]
+    fn what_two_say_is_there_until_both_are_gone() {
+        let mut view = view();
+        view.insert(&name("web"), address("10.1.0.2"));
+        let found = view.look_up(&name("web"), kind::A);
+        assert_eq!(found, Lookup::Found(vec![Cow::Owned(address("10.1.0.2"))]));
+        view.remove(&name("web"), &address("10.1.0.2"));
+        assert!(matches!(
+            view.look_up(&name("web"), kind::A),
+            Lookup::Found(_)
+        ));
+        view.remove(&name("web"), &address("10.1.0.2"));
+        assert_eq!(view.look_up(&name("web"), kind::A), Lookup::Elsewhere);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod cidr;
 mod config;
 mod keys;
 mod ranges;
-mod resolv_conf;
+pub mod resolv_conf;
 
 pub use allocate::{Allocation, allocate, is_exhausted, remember};
 pub use config::{IpamConfig, StaticAddress, network_of, refuse_mistyped};

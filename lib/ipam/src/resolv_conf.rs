@@ -1,5 +1,6 @@
 //! Reading resolv.conf(5).
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use weft_cni::file;
@@ -9,8 +10,17 @@ use weft_cni::result::Dns;
 ///
 /// # Errors
 /// The system's.
-pub(super) fn read(path: &Path) -> std::io::Result<Dns> {
+pub fn read(path: &Path) -> std::io::Result<Dns> {
     Ok(parse(&file::read_text(path)?))
+}
+
+/// The name servers that a file names. One that is not there, or cannot be read, names none.
+pub fn name_servers(path: &Path) -> Vec<IpAddr> {
+    let servers = read(path).unwrap_or_default().nameservers;
+    servers
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .collect()
 }
 
 fn parse(text: &str) -> Dns {
@@ -42,5 +52,16 @@ mod tests {
         assert_eq!(dns.nameservers, ["192.0.2.1", "::1"]);
         assert_eq!(dns.search, ["a.example", "b.example"]);
         assert_eq!((dns.domain.as_str(), dns.options.len()), ("c.example", 2));
+    }
+
+    #[test]
+    fn servers_are_addresses() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("resolv.conf");
+        let text = "nameserver 192.0.2.1 # first\nnameserver\nnameserver fd00::1\nnameserver x\n";
+        std::fs::write(&file, text).unwrap();
+        let expected: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        assert_eq!(name_servers(&file), expected);
+        assert!(name_servers(&dir.path().join("none")).is_empty());
     }
 }

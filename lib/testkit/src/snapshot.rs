@@ -102,9 +102,15 @@ fn links_and_addresses() -> (Vec<String>, Vec<String>) {
     let read = || -> Vec<Value> { serde_json::from_slice(&printed("ip -j -d addr")).unwrap() };
     let mut all = read();
     let deadline = Instant::now() + Duration::from_secs(5);
+    let mut has_waited = false;
     while Instant::now() < deadline && all.iter().any(has_tentative) {
         thread::sleep(Duration::from_millis(100));
         all = read();
+        has_waited = true;
+    }
+    if has_waited {
+        // The kernel takes the flag away a moment before it adds the route.
+        thread::sleep(Duration::from_millis(50));
     }
     (all.iter().map(link).collect(), addresses(&all))
 }

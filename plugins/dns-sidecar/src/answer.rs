@@ -57,14 +57,21 @@ async fn learn(channel: UnixStream) -> Result<()> {
     let world = Arc::new(World::default());
     while let Some((message, sockets)) = receiver.recv().await {
         if let Message::Sync { number } = message {
+            world.has_closed().await;
             world.known().is_complete = true;
             // The root part that does not listen any more is gone.
             let _ = answers.write_all(&number.to_be_bytes());
         } else if message == Message::Drain {
             world.drain().await;
             return Ok(());
-        } else if let Err(error) = world.learn(message, sockets) {
-            tracing::warn!("{error:#}");
+        } else {
+            // Without its sockets this process is of no use to those that ask there: another one may get them.
+            let is_place = !sockets.is_empty();
+            match world.learn(message, sockets) {
+                Err(error) if is_place => return Err(error),
+                Err(error) => tracing::warn!("{error:#}"),
+                Ok(()) => {}
+            }
         }
     }
     Ok(())

@@ -78,6 +78,8 @@ pub(crate) enum Message {
     Unlisten { address: IpAddr },
     /// Sockets in a container's namespace, for this endpoint.
     ListenInside { endpoint: String },
+    /// They are to be closed: the names are gone, or the namespace's path.
+    UnlistenInside { endpoint: String },
     /// A listening socket for the superuser's questions is beside it.
     Control,
     /// A listening socket for everybody's questions is beside it.

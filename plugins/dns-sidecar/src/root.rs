@@ -18,8 +18,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use weft_api::daemon::Control as Request;
@@ -45,11 +46,19 @@ const TOGETHER: Duration = Duration::from_millis(2);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Its forwarded questions take less.
 const DRAIN: Duration = Duration::from_millis(4500);
+/// The store is not waited for longer: the supervisor wants to hear something.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// A part that ends at once is started again after a time that grows to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// One that has run for so long has not ended at once.
+const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Runs until a signal ends it.
 pub(crate) fn run(env: &Env) -> Result<()> {
-    let config = HostConfig::read(env)?;
+    let mut config = HostConfig::read(env)?;
+    config.lock_timeout = config.lock_timeout.min(STORE_PATIENCE);
     let settings = Settings::read(env)?;
+    raise_limit_of_files();
     for dir in [&config.state_dir, &config.data_dir] {
         weft_cni::file::make_own_dir(dir)
             .with_context(|| format!("{} cannot be made", dir.display()))?;
@@ -61,6 +70,15 @@ pub(crate) fn run(env: &Env) -> Result<()> {
     root.follow(&signals)?;
     root.stop();
     Ok(())
+}
+
+/// Sockets of all networks, and of questions to others.
+fn raise_limit_of_files() {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE);
+    let raised = limit.and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        tracing::warn!("the limit of open files stays as it is: {errno}");
+    }
 }
 
 /// Signals that are read in the loop in place of interrupting it.
@@ -81,7 +99,23 @@ struct Happened {
     connections: bool,
     config: bool,
     resolv_conf: bool,
+    /// The directory of the store is gone, and with it the sockets by which plugins come.
+    is_homeless: bool,
     is_to_stop: bool,
+}
+
+impl Happened {
+    /// Nobody knows what.
+    const fn everything() -> Self {
+        Self {
+            store: true,
+            connections: true,
+            config: true,
+            resolv_conf: true,
+            is_homeless: false,
+            is_to_stop: false,
+        }
+    }
 }
 
 struct Root {
@@ -100,6 +134,13 @@ struct Root {
     child: Child,
     supervisor: Supervisor,
     troubles: Vec<String>,
+    /// The store has been read once: what is not in it is not there.
+    is_read: bool,
+    /// It could not be read since it has changed.
+    is_unread: bool,
+    /// The part that answers has not taken what it was told.
+    is_lost: bool,
+    pause: Duration,
     is_ready: bool,
     audited: Instant,
     beaten: Instant,
@@ -122,10 +163,14 @@ impl Root {
             local: local::listeners(&config)?,
             control: Control::listen(&config.state_dir)?,
             watch: Watch::start(&config, &env.config_file())?,
-            child: Child::start()?,
+            child: Child::start(0)?,
             supervisor,
             host,
             troubles: Vec::new(),
+            is_read: false,
+            is_unread: false,
+            is_lost: false,
+            pause: Duration::ZERO,
             is_ready: false,
             audited: now,
             beaten: now,
@@ -148,6 +193,12 @@ impl Root {
             happened = self.wait(signals)?;
             if happened.is_to_stop {
                 return Ok(());
+            }
+            if happened.is_homeless {
+                bail!(
+                    "{} is gone, with the sockets by which plugins reach weftd: it has to be started anew",
+                    self.host.store.dir().display()
+                );
             }
         }
     }
@@ -174,9 +225,16 @@ impl Root {
             self.reload();
         }
         let looked = self.look(happened);
+        if let Err(error) = &looked {
+            self.control.refuse(&format!("{error:#}"));
+        }
         // What is known is told, whatever cannot be read.
-        self.tell()?;
-        looked?;
+        let told = self.tell().and_then(|()| self.sync());
+        self.is_lost = told.is_err();
+        looked.and(told)
+    }
+
+    fn sync(&mut self) -> Result<()> {
         let is_due = self.beaten.elapsed() >= HEARTBEAT || !self.is_ready;
         if is_due || self.control.has_new() {
             let number = self.child.sync()?;
@@ -188,47 +246,55 @@ impl Root {
 
     fn look(&mut self, happened: &Happened) -> Result<()> {
         let is_due = self.audited.elapsed() >= AUDIT;
-        if happened.store || is_due || self.control.has_new() {
-            self.mirror
-                .look(&self.host)
-                .context("the store cannot be read")?;
-        }
-        if happened.connections || is_due {
-            self.mirror.look_at_connections(&self.host)?;
-        }
         if happened.resolv_conf || is_due {
             self.upstreams.forget_told();
         }
+        if happened.connections || is_due {
+            self.mirror.look_at_connections(&self.host);
+        }
         if is_due {
+            self.resolver.forget_told();
             self.audited = Instant::now();
+        }
+        if happened.store || self.is_unread || is_due || self.control.has_new() {
+            let looked = self.mirror.look(&self.host);
+            self.is_unread = looked.is_err();
+            self.is_read |= looked.is_ok();
+            looked.context("the store cannot be read")?;
         }
         Ok(())
     }
 
     fn keep_child_alive(&mut self) -> Result<()> {
         let is_deaf = self.child.silence() > 2 * HEARTBEAT;
-        if self.child.is_alive() && !is_deaf {
+        if self.child.is_alive() && !is_deaf && !self.is_lost {
             return Ok(());
         }
-        let why = if is_deaf {
-            "does not answer"
-        } else {
-            "has ended"
+        let why = match is_deaf || self.is_lost {
+            true => "does not answer",
+            false => "has ended",
         };
         tracing::warn!("the part that answers {why}, and is started again");
-        self.child = Child::start()?;
+        std::thread::sleep(self.pause);
+        self.pause = match self.child.age() < HEALTHY {
+            true => (2 * self.pause).clamp(Duration::from_millis(20), LONGEST_PAUSE),
+            false => Duration::ZERO,
+        };
+        self.child = Child::start(self.child.asked())?;
+        self.is_lost = false;
         self.is_ready = false;
         self.tell_beginning()
     }
 
     fn reload(&mut self) {
         match Settings::read(&self.env) {
-            Ok(settings) if settings == self.settings => {}
             Ok(settings) => {
-                tracing::info!("weft.toml is read again");
-                self.settings = settings;
-                self.settings_told = false;
                 self.control.failed = None;
+                if settings != self.settings {
+                    tracing::info!("weft.toml is read again");
+                    self.settings = settings;
+                    self.settings_told = false;
+                }
             }
             Err(error) => {
                 let text = format!("{error:#}; what was read before stays in force");
@@ -247,19 +313,20 @@ impl Root {
         for message in self.mirror.take_news() {
             self.child.tell(&message)?;
         }
-        let wanted = self.mirror.servers();
-        self.sockets.be(&wanted, &self.child, &self.supervisor)?;
-        let touched = std::mem::take(&mut self.mirror.touched);
-        self.inside
-            .be(self.mirror.inside(), &touched, &self.child, &self.watch)?;
-        if self.settings.host_resolver {
+        if self.is_read {
+            let wanted = self.mirror.servers();
+            self.sockets.be(&wanted, &self.child, &self.supervisor)?;
+            self.inside
+                .be(self.mirror.inside(), &self.child, &self.watch)?;
+            let networks = self.mirror.networks().cloned().collect();
             self.resolver.be(
+                self.settings.host_resolver.then_some(networks),
                 &mut self.host,
-                self.mirror.networks(),
                 &self.settings.domain,
             );
         }
-        let troubles: Vec<String> = self.sockets.refused.values().cloned().collect();
+        let refused = (self.sockets.refused.values()).chain(self.inside.refused.values());
+        let troubles: Vec<String> = refused.chain(&self.mirror.trouble).cloned().collect();
         if troubles != self.troubles {
             self.child.tell(&Message::Troubles {
                 texts: troubles.clone(),

@@ -95,6 +95,14 @@ pub(crate) fn read(request: &Request) -> Result<Names, CniError> {
     {
         fields.invalid(DOMAIN_NAME, &domain, "must be a domain name");
     }
+    // Its containers' names are below its own.
+    if Name::parse(request.conf.name.as_str()).is_err() {
+        problems.conflict(format!(
+            "name: {:?} is no domain name (RFC 1035: labels of 1 to 63 bytes between dots), and weft-dns puts containers' \
+             names below it: give the network another one",
+            request.conf.name.as_str()
+        ));
+    }
     let records = fields.objects(RECORDS, &[RECORD_KEYS]);
     let dns = request.conf.open(&problems).map("dns");
     let required = dns.and_then(|dns| dns.get("required"));

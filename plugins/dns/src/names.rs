@@ -63,7 +63,8 @@ pub(crate) fn add(
         }
     }
     say(host, &mut result, id.network.as_str(), &names);
-    if poked == Poked::Absent {
+    // An internal network asks nobody else.
+    if poked == Poked::Absent && wanted.forwards {
         let servers = hosts_own().into_iter().map(|ip| ip.to_string());
         result.dns.nameservers.extend(servers);
     }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use weft_cni::CniResult;
+use weft_ipam::resolv_conf;
 use weft_kernel::route;
 use weft_node::{Host, WeftError};
 use weft_store::AttachmentRecord;
@@ -37,23 +38,13 @@ pub(crate) fn servers(
 /// others would not be found either.
 pub(crate) fn hosts_own() -> Vec<IpAddr> {
     let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-    let read = |file: &&str| {
-        let text = weft_cni::file::read_text(Path::new(file)).unwrap_or_default();
-        let server = |line: &str| {
-            line.strip_prefix("nameserver")?
-                .trim()
-                .parse::<IpAddr>()
-                .ok()
-        };
-        let servers: Vec<IpAddr> = text.lines().filter_map(server).collect();
+    let of_file = |file: &&str| {
+        let mut servers = resolv_conf::name_servers(Path::new(file));
+        servers.retain(|ip| !ip.is_loopback());
         servers
-            .into_iter()
-            .filter(|ip| !ip.is_loopback())
-            .collect::<Vec<_>>()
     };
-    files
-        .iter()
-        .map(read)
-        .find(|found| !found.is_empty())
+    let mut found = files.iter().map(of_file);
+    found
+        .find(|servers| !servers.is_empty())
         .unwrap_or_default()
 }

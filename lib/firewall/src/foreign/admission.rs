@@ -11,10 +11,11 @@
 
 use weft_kernel::nft::{Batch, Chain, ForeignChain};
 use weft_node::{Host, WeftError};
+use weft_store::SharedObject;
 
 use super::evaluate::{Fate, Rules};
 use super::obstacles::{chains_at, is_of_family};
-use super::passage::Passage;
+use super::passage::{HOOKS, Passage};
 
 /// How often a compare-and-swap is repeated when others keep changing the ruleset.
 const ATTEMPTS: u32 = 50;
@@ -86,12 +87,33 @@ pub fn dropping(
                 true => FOR_THE_ADMINISTRATOR.to_owned(),
                 false => chain.name.clone(),
             };
+            // One that is a running program's alone is as firewalld's.
+            if nft.is_owned(&chain.table)? {
+                continue;
+            }
             // A second pair would help no more.
             let is_there = raw
                 .iter()
                 .any(|rule| rule.chain == place && rule.comment() == comment);
             if !is_there {
                 found.push((chain, place));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What rules in other people's chains are there for, as attachments record it.
+///
+/// # Errors
+/// The kernel's.
+pub fn there(host: &mut Host) -> Result<Vec<SharedObject>, WeftError> {
+    let mut found = Vec::new();
+    for hook in HOOKS {
+        for chain in chains_at(host, hook)? {
+            for rule in host.nft()?.rules(&chain.table)? {
+                let object = Passage::object_of(&rule.comment());
+                found.extend(object.filter(|object| !found.contains(object)));
             }
         }
     }

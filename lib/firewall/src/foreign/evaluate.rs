@@ -81,6 +81,7 @@ impl Rules {
             may_be_dropped: false,
             is_by_default: false,
             depth: 0,
+            chains: 0,
         };
         let end = look.chain(&chain.name, true);
         let (passes, dropped, by_default) = match end {
@@ -110,6 +111,8 @@ struct Look<'a> {
     /// The rule that dropped it was for all.
     is_by_default: bool,
     depth: u32,
+    /// How many chains were looked into.
+    chains: u32,
 }
 
 impl Look<'_> {
@@ -118,10 +121,15 @@ impl Look<'_> {
     fn chain(&mut self, name: &str, is_certain: bool) -> Option<Outcome> {
         /// NFT_JUMP_STACK_SIZE.
         const DEEPEST: u32 = 16;
+        /// More chains are not looked into: rules that branch that much are not understood.
+        const MOST_CHAINS: u32 = 10_000;
         let rules = self.rules;
         self.depth += 1;
-        if self.depth > DEEPEST {
+        self.chains += 1;
+        if self.depth > DEEPEST || self.chains > MOST_CHAINS {
             self.depth -= 1;
+            self.may_pass |= self.chains > MOST_CHAINS;
+            self.may_be_dropped |= self.chains > MOST_CHAINS;
             return None;
         }
         let mut end = None;

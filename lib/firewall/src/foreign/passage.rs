@@ -31,6 +31,11 @@ pub enum Passage {
 const INPUT: u32 = 1;
 /// NF_INET_FORWARD.
 const FORWARD: u32 = 2;
+/// Where such rules are.
+pub(super) const HOOKS: [u32; 2] = [INPUT, FORWARD];
+const ADMITS: &str = "weft admits ";
+/// No interface is called so: its name has no space.
+const QUESTIONS: &str = "questions of ";
 const ACCEPT: [Expression; 2] = [Expression::Counter, Expression::Verdict(Verdict::Accept)];
 
 impl Passage {
@@ -57,9 +62,10 @@ impl Passage {
             };
             let links = record.shared.iter().filter_map(SharedObject::questions);
             for link in links {
-                let is_known = |one: &Self| one.link() == link;
-                if !all.iter().any(is_known) {
-                    all.push(Self::asked_by(link, &names.addresses, &names.servers));
+                let own = Self::asked_by(link, &names.addresses, &names.servers);
+                match all.iter_mut().find(|one| one.link() == link) {
+                    Some(there) => there.add_family(own),
+                    None => all.push(own),
                 }
             }
         }
@@ -77,6 +83,22 @@ impl Passage {
         Self::Questions {
             link: link.to_owned(),
             asked: [with(true), with(false)].into_iter().flatten().collect(),
+        }
+    }
+
+    /// One more pair, if it is the first of its family.
+    fn add_family(&mut self, other: Self) {
+        let (Self::Questions { asked, .. }, Self::Questions { asked: more, .. }) = (self, other)
+        else {
+            return;
+        };
+        for pair in more {
+            if !asked
+                .iter()
+                .any(|(own, _)| own.is_ipv4() == pair.0.is_ipv4())
+            {
+                asked.push(pair);
+            }
         }
     }
 
@@ -113,9 +135,22 @@ impl Passage {
     pub(super) fn comment(&self) -> String {
         let link = self.link();
         match self {
-            Self::Through(_) => format!("weft admits {link}"),
-            Self::Questions { .. } => format!("weft admits questions of {link}"),
+            Self::Through(_) => format!("{ADMITS}{link}"),
+            Self::Questions { .. } => format!("{ADMITS}{QUESTIONS}{link}"),
         }
+    }
+
+    /// What attachments have recorded that rules say such a thing of.
+    pub(super) fn object_of(comment: &str) -> Option<SharedObject> {
+        let what = comment.strip_prefix(ADMITS)?;
+        Some(match what.strip_prefix(QUESTIONS) {
+            Some(link) => SharedObject::Questions {
+                link: link.to_owned(),
+            },
+            None => SharedObject::Admitted {
+                link: what.to_owned(),
+            },
+        })
     }
 
     /// Packets to try others' rules with.

@@ -52,6 +52,9 @@ impl Drop for NftSocket {
     }
 }
 
+/// Attributes of an object, by their numbers.
+type Parts = Vec<(u16, Vec<u8>)>;
+
 impl NftSocket {
     /// Opens one in the calling thread's namespace.
     ///
@@ -97,8 +100,29 @@ impl NftSocket {
     /// # Errors
     /// The socket's.
     pub fn user_data(&mut self, table: &Table) -> Result<Option<Vec<u8>>, KernelError> {
-        const NFGENMSG_BYTES: usize = 4;
         const TABLE_USERDATA: u16 = 6;
+        let there = self.table(table)?;
+        Ok(there.map(|parts| {
+            let data = parts.into_iter().find(|(kind, _)| *kind == TABLE_USERDATA);
+            data.map(|(_, data)| data).unwrap_or_default()
+        }))
+    }
+
+    /// Whether a table is of a running program, and nobody else may change it (`flags owner`, Linux 5.12).
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn is_owned(&mut self, table: &Table) -> Result<bool, KernelError> {
+        const TABLE_FLAGS: u16 = 2;
+        const OWNER: u8 = 2;
+        let parts = self.table(table)?.unwrap_or_default();
+        let flags = parts.iter().find(|(kind, _)| *kind == TABLE_FLAGS);
+        Ok(flags.is_some_and(|(_, flags)| flags.last().is_some_and(|low| low & OWNER != 0)))
+    }
+
+    /// A table as the kernel describes it, by attributes; none without the table.
+    fn table(&mut self, table: &Table) -> Result<Option<Parts>, KernelError> {
+        const NFGENMSG_BYTES: usize = 4;
         let payload = payload(table.family, |attributes| {
             attributes.put_text(1, &table.name)
         });
@@ -110,11 +134,10 @@ impl NftSocket {
         let bodies = answers
             .iter()
             .filter_map(|answer| answer.payload.get(NFGENMSG_BYTES..));
-        let data = bodies
-            .flat_map(attributes)
-            .find(|(kind, _)| *kind == TABLE_USERDATA)
-            .map(|(_, data)| data.to_vec());
-        Ok(Some(data.unwrap_or_default()))
+        let parts = bodies.flat_map(attributes);
+        Ok(Some(
+            parts.map(|(kind, data)| (kind, data.to_vec())).collect(),
+        ))
     }
 
     /// Makes all changes of the batch, or none.

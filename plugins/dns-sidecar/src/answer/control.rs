@@ -120,6 +120,8 @@ fn names(world: &World, wanted: Option<&str>) -> Vec<NameLine> {
         }));
     }
     all.sort();
+    // What several containers say is one record.
+    all.dedup();
     all
 }
 
@@ -230,7 +232,7 @@ fn locally(
         own: asker.view,
         others: &asker.others,
     };
-    let network = Arc::clone(&asker.network);
+    let (network, client) = (Arc::clone(&asker.network), asker.client.clone());
     let query = match answer(message, views, Transport::Tcp, 0, out) {
         Outcome::Forward(query) => query,
         Outcome::Answered { code, source, .. } => {
@@ -259,10 +261,6 @@ fn locally(
             .to_owned();
         return Ok((explanation, None));
     }
-    let client = (
-        At::Inside(endpoint.id),
-        std::net::Ipv4Addr::LOCALHOST.into(),
-    );
     let most = usize::MAX;
     known
         .in_flight
@@ -271,9 +269,14 @@ fn locally(
     let job = Job {
         query: message.to_vec(),
         transport: Transport::Udp,
+        from: (
+            At::Inside(endpoint.id),
+            std::net::Ipv4Addr::LOCALHOST.into(),
+        ),
         client,
         network,
         servers,
+        part: known.part(key.as_ref(), Transport::Udp),
         key,
     };
     Ok((explanation, Some(job)))

@@ -9,12 +9,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use weft_dns::message::{adopt, cut, is_answer_to, outcome};
+use weft_dns::message::{adopt, cut, is_answer_to, outcome, records};
 use weft_dns::query::{Query, read};
 use weft_dns::reply::{Extended, Reply};
 use weft_dns::{Code, Name, Source, Transport};
 
-use super::question::{Incoming, Job, fail};
+use super::clients::Client;
+use super::question::{Incoming, Job, Part, fail};
 use super::world::World;
 
 /// Clients of glibc and musl wait five seconds.
@@ -33,37 +34,46 @@ pub(super) struct Forwarded {
     pub(super) server: Option<IpAddr>,
 }
 
+/// A place among the open questions, given back with the value.
+struct Place<'w>(&'w World, &'w Client);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.known().in_flight.end(self.1);
+    }
+}
+
 /// Asks, remembers the answer, and counts.
 pub(super) async fn ask(world: &Arc<World>, job: &Job) -> Forwarded {
+    let _place = Place(world, &job.client);
     let start = Instant::now();
-    let found = match read(&job.query) {
-        Ok(query) => {
-            let found = timeout(BUDGET, first_answer(world, job, &query))
-                .await
-                .ok()
-                .flatten();
-            (query, found)
-        }
-        Err(_) => return nothing(world, job),
+    // Only questions that can be read come here; what cannot is not answered.
+    let Ok(query) = read(&job.query) else {
+        return Forwarded {
+            answer: Vec::new(),
+            code: Code::FormatError,
+            server: None,
+        };
     };
-    let (query, found) = found;
+    let found = timeout(BUDGET, found(world, job, &query)).await;
+    let found = found.ok().flatten();
     let time = start.elapsed();
     let mut known = world.known();
-    let (mut answer, server) = match found {
-        Some((answer, server)) => {
-            if let Some(key) = &job.key {
-                known.cache.put(key.clone(), &answer, world.now());
-            }
-            (answer, Some(server))
+    if let Part::Leads(leader) = &job.part {
+        if let (Some(key), Some((answer, _))) = (&job.key, &found) {
+            known.cache.put(key.clone(), answer, world.now());
         }
+        // From now on others ask by themselves, or find it remembered.
+        let same = job.key.clone().map(|key| (key, job.transport));
+        same.and_then(|same| known.asking.remove(&same));
+        leader.send_replace(found.clone());
+    }
+    let (mut answer, server) = match found {
+        Some((answer, server)) => (answer, Some(server)),
         None => {
             let mut out = Vec::new();
-            fail(
-                &query,
-                job.transport,
-                Extended::NoReachableAuthority,
-                &mut out,
-            );
+            let why = Extended::NoReachableAuthority;
+            fail(&query, job.transport, why, &mut out);
             (out, None)
         }
     };
@@ -73,8 +83,7 @@ pub(super) async fn ask(world: &Arc<World>, job: &Job) -> Forwarded {
     }
     let code = Code::of_number(outcome(&answer).0);
     known.totals.forwarded.add(time);
-    known.in_flight.end(&job.client);
-    let (at, client) = &job.client;
+    let (at, client) = &job.from;
     let incoming = Incoming {
         at,
         client: *client,
@@ -90,13 +99,15 @@ pub(super) async fn ask(world: &Arc<World>, job: &Job) -> Forwarded {
     }
 }
 
-/// Only questions that can be read come here; what cannot is not answered.
-fn nothing(world: &World, job: &Job) -> Forwarded {
-    world.known().in_flight.end(&job.client);
-    Forwarded {
-        answer: Vec::new(),
-        code: Code::FormatError,
-        server: None,
+/// What others say, or what somebody hears that asks the same.
+async fn found(world: &Arc<World>, job: &Job, query: &Query<'_>) -> Option<(Vec<u8>, IpAddr)> {
+    match &job.part {
+        Part::Alone | Part::Leads(_) => first_answer(world, job, query).await,
+        Part::Follows(found) => {
+            let mut found = found.clone();
+            let answer = found.wait_for(Option::is_some).await.ok()?;
+            answer.clone()
+        }
     }
 }
 
@@ -129,16 +140,11 @@ async fn first_answer(
             came = asked.join_next() => came,
             () = sleep(wait) => { late(world, &mut open); continue }
         };
-        let Some(Ok((server, outcome))) = came else {
+        let Some(Ok((server, time, outcome))) = came else {
             return failure;
         };
         match outcome {
             Some(answer) if is_good(&answer) => {
-                let since = open
-                    .iter()
-                    .find(|(one, _)| *one == server)
-                    .map(|(_, since)| *since);
-                let time = since.map(|since| since.elapsed()).unwrap_or_default();
                 world.known().upstreams.answered(server, time);
                 return Some((answer, server));
             }
@@ -161,20 +167,21 @@ fn late(world: &World, open: &mut Vec<(IpAddr, Instant)>) {
     });
 }
 
-/// Whether no other server would know better.
+/// Whether no other server would know better. One that is not whole is not believed.
 fn is_good(answer: &[u8]) -> bool {
     const NO_ERROR: u8 = 0;
     const NO_NAME: u8 = 3;
-    matches!(outcome(answer).0, NO_ERROR | NO_NAME)
+    matches!(outcome(answer).0, NO_ERROR | NO_NAME) && records(answer).is_some()
 }
 
-/// One server's answer to this question, under a number that nobody else knows.
+/// One server's answer to this question, under a number that nobody else knows, and how long it took.
 async fn ask_one(
     mut query: Vec<u8>,
     question: Vec<u8>,
     server: IpAddr,
     transport: Transport,
-) -> (IpAddr, Option<Vec<u8>>) {
+) -> (IpAddr, Duration, Option<Vec<u8>>) {
+    let start = Instant::now();
     let mut id = [0; 2];
     let is_random = getrandom(&mut id, GetRandomFlags::empty()).is_ok();
     if let (true, Some(place)) = (is_random, query.get_mut(..2)) {
@@ -187,7 +194,7 @@ async fn ask_one(
         Transport::Udp => by_datagram(&query, address, is_answer).await,
         Transport::Tcp => by_stream(&query, address, is_answer).await,
     };
-    (server, answer.ok())
+    (server, start.elapsed(), answer.ok())
 }
 
 /// A socket of its own, with a port that the kernel chooses, for each question.
@@ -235,14 +242,14 @@ async fn by_stream(
     }
 }
 
-/// Asks a server for a name that only this daemon knows: the question must not come back.
-pub(super) async fn probe(world: Arc<World>, server: IpAddr) {
+/// Asks a server for a name below `base` that only this daemon knows: the question must not come back.
+pub(super) async fn probe(world: Arc<World>, server: IpAddr, base: &Name) {
     let mut random = [0; 8];
     if getrandom(&mut random, GetRandomFlags::empty()).is_err() {
         return;
     }
-    let label = format!("weft-{:016x}.test", u64::from_be_bytes(random));
-    let Ok(name) = Name::parse(&label) else {
+    let label = format!("weft-{:016x}", u64::from_be_bytes(random));
+    let Ok(name) = Name::parse(&label).and_then(|label| label.below(base)) else {
         return;
     };
     let mut query = b"\0\0\x01\0\0\x01\0\0\0\0\0\0".to_vec();

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use tokio::sync::broadcast;
 use weft_api::daemon::Seen;
-use weft_dns::cache::Cache;
-use weft_dns::{Name, View};
+use weft_dns::cache::{Cache, Key};
+use weft_dns::{Name, Transport, View};
 use weft_store::ForwardZone;
 
-use super::clients::{At, Clients, InFlight};
+use super::clients::{At, Client, Clients, InFlight};
 use super::counters::Totals;
+use super::question::Found;
 use super::served::Served;
 use super::upstream::Upstreams;
 use crate::channel::{Endpoint, Network};
@@ -35,6 +36,8 @@ pub(super) struct Known {
     pub(super) cache: Cache,
     pub(super) in_flight: InFlight,
     pub(super) connections: InFlight,
+    /// What others are being asked, for those that ask the same meanwhile (RFC 5452, section 5).
+    pub(super) asking: HashMap<(Key, Transport), Found>,
     pub(super) totals: Totals,
     pub(super) troubles: Vec<String>,
     /// Everything that there was at the beginning is known.
@@ -59,6 +62,7 @@ impl Default for Known {
             upstreams: Upstreams::default(),
             in_flight: InFlight::default(),
             connections: InFlight::default(),
+            asking: HashMap::new(),
             totals: Totals::default(),
             troubles: Vec::new(),
             is_complete: false,
@@ -70,6 +74,8 @@ impl Default for Known {
 /// Whose question it is.
 #[derive(Debug)]
 pub(super) struct Asker<'k> {
+    /// For whom it is counted.
+    pub(super) client: Client,
     pub(super) network: Arc<str>,
     pub(super) view: &'k View,
     /// Views of other networks that it is in, or that its network reaches.
@@ -85,9 +91,12 @@ impl Known {
             .values()
             .map(|one| one.network.clone())
             .collect();
-        names
-            .into_iter()
-            .try_for_each(|network| self.put_network(network))
+        // One that the settings do not fit keeps none of the others from them.
+        let mut outcomes = Vec::new();
+        for network in names {
+            outcomes.push(self.put_network(network));
+        }
+        outcomes.into_iter().collect()
     }
 
     pub(super) fn put_network(&mut self, network: Network) -> Result<()> {
@@ -141,17 +150,6 @@ impl Known {
             return;
         };
         served.remove(&endpoint);
-        // Names that another endpoint has too are still its.
-        let ids = endpoint.names.iter().map(String::as_str);
-        let shared: Vec<&Endpoint> = match ids.clone().count() {
-            0 => Vec::new(),
-            _ => (endpoint.addresses.iter())
-                .flat_map(|address| self.clients.at(*address))
-                .filter_map(|id| self.endpoints.get(id))
-                .filter(|other| other.network == endpoint.network)
-                .collect(),
-        };
-        shared.into_iter().for_each(|other| served.insert(other));
     }
 
     /// Whose question it is that came in `at` a place from an address; none for somebody that is in no network.
@@ -196,7 +194,9 @@ impl Known {
             let reached = self.reaches.get(&endpoint.network).into_iter().flatten();
             reached.for_each(|name| add(name));
         }
+        let (id, _) = self.endpoints.get_key_value(endpoint.id.as_str())?;
         Some(Asker {
+            client: Client::Endpoint(Arc::clone(id)),
             network: Arc::clone(network),
             view: &served.view,
             others,
@@ -220,7 +220,12 @@ impl Known {
             true => self.networks.values().map(|served| &served.view).collect(),
             false => Vec::new(),
         };
+        let client = match is_host {
+            true => Client::Host,
+            false => Client::Guests(Arc::clone(name)),
+        };
         Some(Asker {
+            client,
             network: Arc::clone(name),
             view: &self.networks.get(name)?.view,
             others,
@@ -243,18 +248,43 @@ impl Known {
         servers
     }
 
+    /// Servers that are asked for any name.
+    fn general_servers(&self) -> Vec<IpAddr> {
+        let networks = self.networks.values().map(|served| &served.network);
+        let mut all = [self.host_servers.clone(), self.settings.upstreams.clone()].concat();
+        networks.for_each(|network| all.extend(&network.upstreams));
+        all
+    }
+
+    /// Domains with servers of their own.
+    fn zones(&self) -> impl Iterator<Item = &ForwardZone> {
+        let networks = self.networks.values().map(|served| &served.network);
+        let own = networks.flat_map(|network| &network.zones);
+        self.settings.zones.iter().chain(own)
+    }
+
+    /// Servers, each with a domain that it is asked for: below it a question must not come back here. One that has a
+    /// domain alone may well ask back for others.
+    pub(super) fn probes(&self) -> Vec<(IpAddr, Name)> {
+        /// Nothing is there (RFC 6761).
+        const NOTHING: &str = "test";
+        let general = self.general_servers();
+        let name_of = |server: &IpAddr| {
+            let mut zones = self.zones();
+            let own = zones.find(|zone| zone.servers.contains(server));
+            let own = own.filter(|_| !general.contains(server));
+            Name::parse(own.map_or(NOTHING, |zone| &zone.domain)).ok()
+        };
+        let all = self.all_servers();
+        all.into_iter()
+            .filter_map(|server| Some((server, name_of(&server)?)))
+            .collect()
+    }
+
     /// Every server that could be asked.
     pub(super) fn all_servers(&self) -> Vec<IpAddr> {
-        let networks = self.networks.values().map(|served| &served.network);
-        let of_zones = |zones: &[ForwardZone]| -> Vec<IpAddr> {
-            zones.iter().flat_map(|zone| zone.servers.clone()).collect()
-        };
-        let mut all = [self.host_servers.clone(), self.settings.upstreams.clone()].concat();
-        all.extend(of_zones(&self.settings.zones));
-        for network in networks {
-            all.extend(&network.upstreams);
-            all.extend(of_zones(&network.zones));
-        }
+        let mut all = self.general_servers();
+        all.extend(self.zones().flat_map(|zone| &zone.servers));
         all.sort_unstable();
         all.dedup();
         all.retain(|ip| !self.by_server.contains_key(ip));

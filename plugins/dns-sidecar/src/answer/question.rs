@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use weft_api::daemon::Seen;
 use weft_dns::cache::Key;
 use weft_dns::message::outcome;
@@ -12,7 +13,7 @@ use weft_dns::query::{Query, read};
 use weft_dns::reply::{Extended, Reply, refuse};
 use weft_dns::{Code, Outcome, Source, Transport, Views, answer, kind};
 
-use super::clients::{At, TooMany};
+use super::clients::{At, Client, TooMany};
 use super::known::{Known, scope_of};
 
 /// Which of several addresses comes first is another one each time.
@@ -43,11 +44,27 @@ pub(super) enum Verdict {
 pub(super) struct Job {
     pub(super) query: Vec<u8>,
     pub(super) transport: Transport,
-    pub(super) client: (At, IpAddr),
+    pub(super) from: (At, IpAddr),
+    pub(super) client: Client,
     pub(super) network: Arc<str>,
     pub(super) servers: Vec<IpAddr>,
     /// None: the answer is not remembered.
     pub(super) key: Option<Key>,
+    pub(super) part: Part,
+}
+
+/// What has come of a question that several have asked: the answer, and whose it is.
+pub(super) type Found = watch::Receiver<Option<(Vec<u8>, IpAddr)>>;
+
+/// Its part in asking others.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// It alone.
+    Alone,
+    /// It asks for those that come meanwhile, too.
+    Leads(watch::Sender<Option<(Vec<u8>, IpAddr)>>),
+    /// The same is being asked already.
+    Follows(Found),
 }
 
 impl Known {
@@ -65,7 +82,7 @@ impl Known {
             self.totals.strangers += 1;
             return stranger(incoming.message, out);
         };
-        let network = Arc::clone(&asker.network);
+        let (network, client) = (Arc::clone(&asker.network), asker.client);
         let views = Views {
             own: asker.view,
             others: &asker.others,
@@ -83,7 +100,7 @@ impl Known {
             }
             Outcome::Forward(query) => {
                 self.count_request(&network, incoming.transport, query.kind);
-                self.elsewhere(&query, incoming, network, now, out)
+                self.elsewhere(&query, incoming, (network, client), now, out)
             }
         }
     }
@@ -93,7 +110,7 @@ impl Known {
         &mut self,
         query: &Query<'_>,
         incoming: &Incoming<'_>,
-        network: Arc<str>,
+        (network, client): (Arc<str>, Client),
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Verdict {
@@ -107,7 +124,6 @@ impl Known {
             self.has_answered(&network, incoming, (Source::Cache, code), Duration::ZERO);
             return Verdict::Send;
         }
-        let client = (incoming.at.clone(), incoming.client);
         let (most, of_client) = (
             self.settings.max_in_flight,
             self.settings.max_in_flight_per_client,
@@ -125,11 +141,30 @@ impl Known {
         Verdict::Forward(Box::new(Job {
             query: incoming.message.to_vec(),
             transport: incoming.transport,
+            from: (incoming.at.clone(), incoming.client),
             client,
             network,
             servers,
+            part: self.part(key.as_ref(), incoming.transport),
             key,
         }))
+    }
+
+    /// Whether the same is being asked already. One question of a kind at a time: many would be many chances for whoever
+    /// forges answers.
+    pub(super) fn part(&mut self, key: Option<&Key>, transport: Transport) -> Part {
+        let Some(key) = key else {
+            return Part::Alone;
+        };
+        let same = (key.clone(), transport);
+        // One that has ended without an answer is as none.
+        let there = self.asking.get(&same);
+        if let Some(found) = there.filter(|found| found.has_changed().is_ok()) {
+            return Part::Follows(found.clone());
+        }
+        let (leader, found) = watch::channel(None);
+        self.asking.insert(same, found);
+        Part::Leads(leader)
     }
 
     fn count_request(&mut self, network: &str, transport: Transport, kind: u16) {
@@ -152,7 +187,7 @@ impl Known {
         if self.watchers.receiver_count() > 0
             && let Ok(query) = read(incoming.message)
         {
-            // One that does not keep up misses some, and is told how many.
+            // One that does not keep up misses some.
             let _ = self.watchers.send(Seen {
                 client: incoming.client,
                 network: network.to_owned(),

@@ -49,6 +49,9 @@ impl Served {
         let mut view = View::new(gateway, zones, subnets, !network.is_internal);
         view.forwards_single_labels = settings.forward_single_label;
         view.ttl = settings.ttl;
+        let zones = settings.zones.iter().chain(&network.zones);
+        view.delegated
+            .extend(zones.filter_map(|zone| Name::parse(&zone.domain).ok()));
         let mut served = Self {
             network,
             view,
@@ -85,6 +88,13 @@ impl Served {
             self.view
                 .insert(&Name::of_address(address), Data::Pointer(localhost.clone()));
         }
+        // What is below it is this machine's too (RFC 6761, section 6.3).
+        if let Ok(below) = Name::parse("*.localhost") {
+            let own = ["127.0.0.1", "::1"].iter();
+            for address in own.filter_map(|text| text.parse::<IpAddr>().ok()) {
+                self.view.insert(&below, Data::Address(address));
+            }
+        }
         self.reserved.extend(names);
         self.reserved.insert(localhost);
         Ok(())
@@ -117,7 +127,10 @@ impl Served {
     /// the reverse of each address, which leads to its canonical name. What is no domain name has none.
     fn each(&mut self, endpoint: &Endpoint, change: impl Fn(&mut View, &Name, &Data)) {
         let names = endpoint.names.iter();
-        let names: Vec<Name> = names.filter_map(|name| Name::parse(name).ok()).collect();
+        // A container is no wildcard, whatever it is called.
+        let is_plain = |name: &Name| name.labels().all(|label| label != b"*");
+        let names = names.filter_map(|name| Name::parse(name).ok());
+        let names: Vec<Name> = names.filter(is_plain).collect();
         let Some(canonical) = self.canonical(endpoint) else {
             return;
         };
@@ -201,7 +214,9 @@ fn names_of(text: &str, base: &Name) -> Vec<Name> {
     let Ok(name) = Name::parse(text) else {
         return Vec::new();
     };
-    match text.ends_with('.') {
+    // A wildcard without its base would stand for names that are none of the network's.
+    match text.ends_with('.') || text.starts_with('*') {
+        true if !text.ends_with('.') => name.below(base).into_iter().collect(),
         true => vec![name],
         false => name.below(base).into_iter().chain([name]).collect(),
     }
@@ -320,8 +335,19 @@ mod tests {
     #[test]
     fn static_names_are_below_the_network_or_as_they_stand() {
         let served = served(None);
-        for name in ["x.apps", "y.apps.demo.weft.internal", "db.corp.example"] {
+        for name in [
+            "x.apps.demo.weft.internal",
+            "y.apps.demo.weft.internal",
+            "db.corp.example",
+        ] {
             assert_eq!(found(&served, name, kind::A), ["10.9.0.1"], "{name}");
+        }
+        assert!(
+            found(&served, "x.apps", kind::A).is_empty(),
+            "a domain of others"
+        );
+        for name in ["localhost", "app.localhost"] {
+            assert_eq!(found(&served, name, kind::AAAA), ["::1"], "{name}");
         }
         let target = "0 0 5432 db.demo.weft.internal.";
         assert_eq!(

@@ -1,6 +1,6 @@
 //! What is known, shared by all that answer, and the tasks that do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, yield_now};
 
 use super::clients::At;
 use super::forward;
 use super::known::Known;
 use super::question::{Incoming, Verdict};
+use super::serve::Place;
 use super::upstream::LOOP_REST;
 use super::{control, serve, status};
 use crate::channel::Message;
@@ -22,26 +24,25 @@ use crate::channel::Message;
 #[derive(Debug)]
 pub(super) struct World {
     known: Mutex<Known>,
-    /// Tasks that answer at a place.
-    tasks: Mutex<HashMap<At, Tasks>>,
+    /// Where questions come in.
+    places: Mutex<HashMap<At, Place>>,
+    /// Tasks that are to end: their sockets are open until they have.
+    ending: Mutex<Vec<JoinHandle<()>>>,
+    /// No more questions are taken.
+    draining: watch::Sender<bool>,
+    /// Servers that are being looked at.
+    probed: Mutex<HashSet<IpAddr>>,
     start: Instant,
-}
-
-/// They end with the value.
-#[derive(Debug)]
-struct Tasks(Vec<JoinHandle<()>>);
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
-    }
 }
 
 impl Default for World {
     fn default() -> Self {
         Self {
             known: Mutex::default(),
-            tasks: Mutex::default(),
+            places: Mutex::default(),
+            ending: Mutex::default(),
+            draining: watch::Sender::default(),
+            probed: Mutex::default(),
             start: Instant::now(),
         }
     }
@@ -53,8 +54,8 @@ impl World {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<At, Tasks>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, HashMap<At, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time since the beginning.
@@ -87,17 +88,12 @@ impl World {
                 }
             }
             Message::NetworkGone { name } => self.known().remove_network(&name),
-            Message::Endpoint(endpoint) => {
-                self.close_inside(&endpoint.id);
-                self.known().put_endpoint(endpoint);
-            }
-            Message::EndpointGone { id } => {
-                self.close_inside(&id);
-                self.known().remove_endpoint(&id);
-            }
+            Message::Endpoint(endpoint) => self.known().put_endpoint(endpoint),
+            Message::EndpointGone { id } => self.known().remove_endpoint(&id),
             Message::Reaches { reaches } => self.known().reaches = reaches.into_iter().collect(),
             Message::Listen { address } => self.listen(At::Host(address), sockets)?,
-            Message::Unlisten { address } => drop(self.tasks().remove(&At::Host(address))),
+            Message::Unlisten { address } => self.close(&At::Host(address)),
+            Message::UnlistenInside { endpoint } => self.close(&At::Inside(endpoint)),
             Message::ListenInside { endpoint } => self.listen(At::Inside(endpoint), sockets)?,
             Message::Upstreams { servers } => self.learn_servers(servers),
             Message::Troubles { texts } => self.known().troubles = texts,
@@ -114,14 +110,34 @@ impl World {
     }
 
     fn listen(self: &Arc<Self>, at: At, sockets: Vec<OwnedFd>) -> Result<()> {
-        let tasks = serve::start(self, &at, sockets).with_context(|| format!("{at:?}"))?;
-        self.tasks().insert(at, Tasks(tasks));
+        self.close(&at);
+        let place = serve::start(self, &at, sockets).with_context(|| format!("{at:?}"))?;
+        self.places().insert(at, place);
         Ok(())
     }
 
-    /// Sockets keep the container's namespace alive.
-    fn close_inside(&self, endpoint: &str) {
-        self.tasks().remove(&At::Inside(endpoint.to_owned()));
+    fn close(&self, at: &At) {
+        if let Some(place) = self.places().remove(at) {
+            self.ending().extend(place.close());
+        }
+    }
+
+    fn ending(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when the sockets of all places that were closed are closed: they keep containers' namespaces alive.
+    pub(super) async fn has_closed(&self) {
+        let ending = std::mem::take(&mut *self.ending());
+        if ending.is_empty() {
+            return;
+        }
+        for task in ending {
+            // It was told to end.
+            let _ = task.await;
+        }
+        // Streams were told by their task's end.
+        yield_now().await;
     }
 
     fn learn_servers(self: &Arc<Self>, servers: Vec<IpAddr>) {
@@ -138,25 +154,41 @@ impl World {
 
     /// Sees whether one of the servers asks back here, now and, as long as one does, again.
     fn probe_servers(self: &Arc<Self>) {
-        let servers = self.known().all_servers();
-        for server in servers {
+        let servers = self.known().probes();
+        for (server, base) in servers {
+            if !self.probed().insert(server) {
+                continue;
+            }
             let world = Arc::clone(self);
             tokio::spawn(async move {
                 loop {
-                    forward::probe(Arc::clone(&world), server).await;
+                    forward::probe(Arc::clone(&world), server, &base).await;
                     if !world.known().upstreams.is_looping(server) {
                         break;
                     }
                     tokio::time::sleep(LOOP_REST).await;
                 }
+                world.probed().remove(&server);
             });
         }
+    }
+
+    /// Changes when no more questions are to be taken.
+    pub(super) fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
+    }
+
+    fn probed(&self) -> MutexGuard<'_, HashSet<IpAddr>> {
+        self.probed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes no more questions; returns when those that there are have been answered.
     pub(super) async fn drain(&self) {
         const STEP: Duration = Duration::from_millis(2);
-        self.tasks().clear();
+        self.draining.send_replace(true);
+        // Their sockets are there until the end.
+        let places = std::mem::take(&mut *self.places());
+        places.values().for_each(Place::drain);
         while self.known().in_flight.count() > 0 {
             tokio::time::sleep(STEP).await;
         }

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,30 +24,33 @@ pub(super) struct Child {
     pub(super) said: u64,
     asked_at: Option<Instant>,
     half: Vec<u8>,
+    started: Instant,
 }
 
 impl Child {
-    /// Starts it: this program once more, which gives up its rights by itself.
-    pub(super) fn start() -> Result<Self> {
+    /// Starts it: this program once more, which gives up its rights by itself. Numbers go on behind `asked`.
+    pub(super) fn start(asked: u64) -> Result<Self> {
+        /// The program that runs, though another one may be in its place by now.
+        const THIS: &str = "/proc/self/exe";
         let (channel, other) = UnixStream::pair().context("a socket pair cannot be made")?;
         channel
             .set_write_timeout(Some(PATIENCE))
             .context("the socket to the part that answers")?;
-        let program =
-            std::env::current_exe().context("which file this program is cannot be told")?;
         #[expect(clippy::disallowed_methods, reason = "the daemon is no plugin")]
-        let process = Command::new(&program)
+        let process = Command::new(THIS)
+            .arg0("weftd")
             .arg("answer")
             .stdin(Stdio::from(OwnedFd::from(other)))
             .spawn()
-            .with_context(|| format!("{} cannot be started", program.display()))?;
+            .context("the part that answers cannot be started")?;
         Ok(Self {
             process,
             channel,
-            asked: 0,
+            asked,
             said: 0,
             asked_at: None,
             half: Vec::new(),
+            started: Instant::now(),
         })
     }
 
@@ -84,10 +88,19 @@ impl Child {
         for number in self.half.drain(..whole).as_slice().chunks_exact(NUMBER) {
             self.said = number.try_into().map_or(self.said, u64::from_be_bytes);
         }
-        if self.said >= self.asked {
-            self.asked_at = None;
-        }
+        // Whatever it says, it is alive.
+        self.asked_at = (self.said < self.asked).then(Instant::now);
         true
+    }
+
+    /// The last number that it was to say.
+    pub(super) const fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// For how long it has run.
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// For how long it has been asked in vain.

@@ -76,14 +76,24 @@ impl Control {
             .extend(self.new.drain(..).map(|stream| (number, stream)));
     }
 
+    /// Nothing can be told: those that wait hear why.
+    pub(super) fn refuse(&mut self, why: &str) {
+        let done = Done {
+            error: Some(why.to_owned()),
+            troubles: self.troubles.clone(),
+        };
+        for mut stream in self.new.drain(..) {
+            let _ = stream.write_all(&line(&done));
+        }
+    }
+
     /// Answers those that have waited for it.
     pub(super) fn answer(&mut self, number: u64) {
         let done = Done {
             error: self.failed.clone(),
             troubles: self.troubles.clone(),
         };
-        let mut line = serde_json::to_vec(&done).unwrap_or_default();
-        line.push(b'\n');
+        let line = line(&done);
         for (_, mut stream) in self.waiting.extract_if(.., |(wanted, _)| *wanted <= number) {
             // One that has gone is not waited for.
             let _ = stream.write_all(&line);
@@ -93,6 +103,12 @@ impl Control {
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
+}
+
+fn line(done: &Done) -> Vec<u8> {
+    let mut line = serde_json::to_vec(done).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 fn said(stream: &UnixStream) -> Option<Request> {

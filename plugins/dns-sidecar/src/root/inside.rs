@@ -2,7 +2,7 @@
 //! namespace and given away at once: a socket keeps its namespace alive, so it is closed as soon as the container's names
 //! or the namespace's path are gone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
@@ -22,14 +22,17 @@ const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 #[derive(Debug)]
 pub(super) struct Inside {
     home: NetNs,
-    told: BTreeSet<String>,
+    told: BTreeMap<String, NetnsRecord>,
+    /// Endpoints that cannot be listened for, and why.
+    pub(super) refused: BTreeMap<String, String>,
 }
 
 impl Inside {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
             home: NetNs::current()?,
-            told: BTreeSet::new(),
+            told: BTreeMap::new(),
+            refused: BTreeMap::new(),
         })
     }
 
@@ -42,19 +45,20 @@ impl Inside {
     pub(super) fn be(
         &mut self,
         wanted: &BTreeMap<String, NetnsRecord>,
-        touched: &BTreeSet<String>,
         child: &Child,
         watch: &Watch,
     ) -> Result<()> {
-        // One that was changed is another one: the part that answers has closed its sockets.
-        self.told
-            .retain(|id| !touched.contains(id) && wanted.contains_key(id));
+        let is_right = |id: &String, netns: &NetnsRecord| {
+            wanted.get(id) == Some(netns) && namespaces::is_there(netns)
+        };
+        let over = self.told.iter().filter(|(id, netns)| !is_right(id, netns));
+        for endpoint in over.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.told.remove(&endpoint);
+            child.tell(&Message::UnlistenInside { endpoint })?;
+        }
+        self.refused.retain(|id, _| wanted.contains_key(id));
         for (id, netns) in wanted {
-            let is_there = namespaces::is_there(netns);
-            if !is_there && self.told.remove(id) {
-                child.tell(&Message::EndpointGone { id: id.clone() })?;
-            }
-            if !is_there || self.told.contains(id) {
+            if self.told.contains_key(id) || !namespaces::is_there(netns) {
                 continue;
             }
             match self.open(netns) {
@@ -62,12 +66,25 @@ impl Inside {
                     watch.add_namespace(Path::new(&netns.path));
                     let endpoint = id.clone();
                     child.hand_over(&Message::ListenInside { endpoint }, &sockets)?;
-                    self.told.insert(id.clone());
+                    self.told.insert(id.clone(), netns.clone());
+                    self.refused.remove(id);
                 }
-                Err(error) => tracing::warn!("{id}: {error:#}"),
+                Err(error) => self.refuse(id, &error),
             }
         }
         Ok(())
+    }
+
+    /// Said once, and tried again at each look.
+    fn refuse(&mut self, id: &str, error: &anyhow::Error) {
+        let text = format!(
+            "{id}: {error:#}: the container gets no answers; a name server of its own at port 53 of all addresses \
+             keeps others from it"
+        );
+        if self.refused.get(id) != Some(&text) {
+            tracing::warn!("{text}");
+            self.refused.insert(id.to_owned(), text);
+        }
     }
 
     fn open(&self, netns: &NetnsRecord) -> Result<[std::os::fd::OwnedFd; 2]> {

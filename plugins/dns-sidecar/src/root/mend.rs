@@ -28,6 +28,7 @@ pub(super) fn start(config: &HostConfig) -> Result<()> {
         routing: Monitor::of_routing(&[Topic::Addresses])
             .context("changes of addresses cannot be followed")?,
         audited: Instant::now(),
+        is_due: false,
     };
     let thread = std::thread::Builder::new().name(THREAD.to_owned());
     thread
@@ -42,6 +43,7 @@ struct Mend {
     ruleset: Monitor,
     routing: Monitor,
     audited: Instant,
+    is_due: bool,
 }
 
 impl Mend {
@@ -50,12 +52,15 @@ impl Mend {
             if let Err(error) = self.once() {
                 tracing::warn!("{error:#}");
                 std::thread::sleep(PATIENCE);
+                self.is_due = true;
             }
         }
     }
 
     fn once(&mut self) -> Result<()> {
-        let timeout = PollTimeout::try_from(AUDIT).unwrap_or(PollTimeout::MAX);
+        // What could not be looked at is looked at again.
+        let most = if self.is_due { PATIENCE } else { AUDIT };
+        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
         let mut both = [
             PollFd::new(self.ruleset.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.routing.as_fd(), PollFlags::POLLIN),
@@ -72,8 +77,8 @@ impl Mend {
         if routing && !self.routing.read()?.is_empty() {
             weft_attach::mend_host_access(&mut self.host)?;
         }
-        if self.audited.elapsed() >= AUDIT {
-            self.audited = Instant::now();
+        if self.is_due || self.audited.elapsed() >= AUDIT {
+            (self.is_due, self.audited) = (false, Instant::now());
             self.mend_ruleset()?;
             weft_attach::mend_host_access(&mut self.host)?;
         }
@@ -85,12 +90,15 @@ impl Mend {
         let differences = |host: &mut Host| {
             weft_firewall::differences::differences(host).context("the ruleset cannot be compared")
         };
-        if differences(&mut self.host)?.is_empty() {
+        let first = differences(&mut self.host)?;
+        if first.is_empty() {
             return Ok(());
         }
         if weft_firewall::differences::has_tables(&mut self.host)? {
             std::thread::sleep(PATIENCE);
-            if differences(&mut self.host)?.is_empty() {
+            // Calls come and go: what counts is what was there all the time.
+            let second = differences(&mut self.host)?;
+            if !second.iter().any(|one| first.contains(one)) {
                 return Ok(());
             }
         }

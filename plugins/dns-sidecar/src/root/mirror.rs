@@ -32,8 +32,8 @@ pub(super) struct Mirror {
     news: Vec<Message>,
     /// Endpoints that ask inside of their namespace.
     inside: BTreeMap<String, NetnsRecord>,
-    /// Endpoints that came, changed or went: their sockets inside are to be looked at.
-    pub(super) touched: BTreeSet<String>,
+    /// Why it cannot be told which networks reach each other.
+    pub(super) trouble: Option<String>,
 }
 
 impl Mirror {
@@ -44,7 +44,7 @@ impl Mirror {
             return self.read_everything(host);
         };
         if records.has_networks {
-            self.look_at_connections(host)?;
+            self.look_at_connections(host);
         }
         for (id, record) in changed {
             self.put(id, record.as_ref());
@@ -62,17 +62,31 @@ impl Mirror {
         for id in gone.cloned().collect::<Vec<_>>() {
             self.put(id, None);
         }
-        for record in &records {
+        // What networks are like is said by the newest of their containers.
+        let mut records: Vec<&AttachmentRecord> = records.iter().collect();
+        records.sort_by_key(|record| record.created_at);
+        for record in records {
             self.put(record.id.clone(), Some(record));
         }
-        self.look_at_connections(host)?;
+        self.look_at_connections(host);
         self.position = position;
         Ok(())
     }
 
-    /// Reads which networks reach each other.
-    pub(super) fn look_at_connections(&mut self, host: &Host) -> Result<()> {
-        let all = reachable_networks(host)?.into_iter();
+    /// Reads which networks reach each other. What cannot be read stays as it was.
+    pub(super) fn look_at_connections(&mut self, host: &Host) {
+        let all = match reachable_networks(host) {
+            Ok(all) => all.into_iter(),
+            Err(error) => {
+                let text = format!("which networks reach each other cannot be read: {error}");
+                if self.trouble.as_ref() != Some(&text) {
+                    tracing::warn!("{text}");
+                }
+                self.trouble = Some(text);
+                return;
+            }
+        };
+        self.trouble = None;
         let reaches: BTreeMap<_, _> = all
             .filter(|(_, _, reached)| !reached.is_empty())
             .map(|(name, _, reached)| (name, reached))
@@ -83,7 +97,6 @@ impl Mirror {
             });
             self.reaches = reaches;
         }
-        Ok(())
     }
 
     fn put(&mut self, id: AttachmentId, record: Option<&AttachmentRecord>) {
@@ -125,7 +138,6 @@ impl Mirror {
         if let Some(netns) = netns {
             self.inside.insert(endpoint_id.clone(), netns);
         }
-        self.touched.insert(endpoint_id.clone());
         match now {
             Some(now) => {
                 self.news.push(Message::Endpoint(now.endpoint.clone()));
@@ -166,8 +178,6 @@ impl Mirror {
         });
         let endpoints = self.known.values().map(|one| one.endpoint.clone());
         self.news.extend(endpoints.map(Message::Endpoint));
-        self.touched
-            .extend(self.known.values().map(|one| one.endpoint.id.clone()));
     }
 
     /// What has not been told yet.

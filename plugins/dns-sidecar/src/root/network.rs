@@ -13,13 +13,16 @@ pub(super) struct Descriptions {
 impl Descriptions {
     /// One container more says this: the same as the others have it, and whether anything is new in it.
     pub(super) fn add(&mut self, network: &Network) -> (Arc<Network>, bool) {
-        if let Some((there, count)) = self.all.iter_mut().find(|(there, _)| **there == *network) {
-            *count += 1;
-            return (Arc::clone(there), false);
-        }
-        let network = Arc::new(network.clone());
-        self.all.push((Arc::clone(&network), 1));
-        (network, true)
+        let Some(place) = self.all.iter().position(|(there, _)| **there == *network) else {
+            let network = Arc::new(network.clone());
+            self.all.push((Arc::clone(&network), 1));
+            return (network, true);
+        };
+        let (there, count) = self.all.remove(place);
+        // Said once more, it is the newest.
+        let is_last = place == self.all.len();
+        self.all.push((Arc::clone(&there), count + 1));
+        (there, !is_last)
     }
 
     /// One less. Whether nobody says it any more.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
@@ -13,12 +14,16 @@ use super::supervisor::{Inherited, Supervisor};
 use crate::channel::Message;
 
 const DNS: u16 = 53;
+/// A network whose last container goes often has one again soon: its sockets stay for so long.
+const LINGER: Duration = Duration::from_secs(60);
 
 /// Sockets by address.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     open: BTreeMap<IpAddr, [OwnedFd; 2]>,
     told: BTreeSet<IpAddr>,
+    /// Since when nobody asks at an address.
+    idle: BTreeMap<IpAddr, Instant>,
     /// Addresses that cannot be had, and why.
     pub(super) refused: BTreeMap<IpAddr, String>,
 }
@@ -58,7 +63,7 @@ impl Sockets {
         self.told.clear();
     }
 
-    /// Opens what is missing, closes what nobody asks at, and tells of both.
+    /// Opens what is missing, closes what nobody has asked at for a while, and tells of both.
     pub(super) fn be(
         &mut self,
         wanted: &BTreeSet<IpAddr>,
@@ -66,13 +71,17 @@ impl Sockets {
         supervisor: &Supervisor,
     ) -> Result<()> {
         let is_wanted = |address: &IpAddr| wanted.contains(address);
-        let unwanted: Vec<IpAddr> = self
-            .open
-            .keys()
-            .filter(|one| !is_wanted(one))
-            .copied()
+        self.idle.retain(|address, _| !is_wanted(address));
+        for address in self.open.keys().filter(|one| !is_wanted(one)) {
+            self.idle.entry(*address).or_insert_with(Instant::now);
+        }
+        let is_over = |since: &Instant| since.elapsed() >= LINGER;
+        let over: Vec<IpAddr> = (self.idle.iter())
+            .filter(|(_, since)| is_over(since))
+            .map(|(address, _)| *address)
             .collect();
-        for address in unwanted {
+        for address in over {
+            self.idle.remove(&address);
             self.open.remove(&address);
             supervisor.forget(address);
             if self.told.remove(&address) {
@@ -80,7 +89,7 @@ impl Sockets {
             }
         }
         self.refused.retain(|address, _| is_wanted(address));
-        for address in wanted {
+        for address in wanted.iter().chain(self.idle.clone().keys()) {
             self.open_one(*address, supervisor);
             if let Some(sockets) = self.open.get(address)
                 && !self.told.contains(address)

@@ -30,6 +30,13 @@ const CHANGES: AddWatchFlags = AddWatchFlags::IN_MOVED_TO
     .union(AddWatchFlags::IN_MODIFY)
     .union(AddWatchFlags::IN_CREATE)
     .union(AddWatchFlags::IN_DELETE);
+/// Of files that others write: one that is half written is not read.
+const WRITTEN: AddWatchFlags = AddWatchFlags::IN_MOVED_TO
+    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_DELETE);
+
+/// IN_MASK_ADD: files of several kinds may be in one directory.
+const MASK_ADD: u32 = 1 << 29;
 
 impl Watch {
     pub(super) fn start(config: &HostConfig, config_file: &Path) -> Result<Self> {
@@ -58,7 +65,13 @@ impl Watch {
     }
 
     fn add(&mut self, file: &Path, subject: Subject) -> Result<()> {
-        let descriptor = self.inotify.add_watch(parent(file), CHANGES)?;
+        let flags = match subject {
+            Subject::Store => CHANGES,
+            Subject::Connections | Subject::Config | Subject::ResolvConf => {
+                WRITTEN | AddWatchFlags::from_bits_retain(MASK_ADD)
+            }
+        };
+        let descriptor = self.inotify.add_watch(parent(file), flags)?;
         let name = file.file_name().unwrap_or_default().to_owned();
         self.subjects.push((descriptor, subject, name));
         Ok(())
@@ -68,13 +81,25 @@ impl Watch {
     pub(super) fn add_namespace(&self, path: &Path) {
         let directory: PathBuf = parent(path).into();
         // Below /proc nothing is told of; the audit sees it.
-        let _ = self.inotify.add_watch(&directory, AddWatchFlags::IN_DELETE);
+        let _ = self.inotify.add_watch(
+            &directory,
+            AddWatchFlags::IN_DELETE | AddWatchFlags::from_bits_retain(MASK_ADD),
+        );
     }
 
     /// What has happened.
     pub(super) fn read(&self, happened: &mut Happened) {
         while let Ok(events) = self.inotify.read_events() {
             for event in events {
+                let is_store = |(descriptor, subject, _): &(_, Subject, _)| {
+                    *descriptor == event.wd && *subject == Subject::Store
+                };
+                if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                    happened.is_homeless |= self.subjects.iter().any(is_store);
+                }
+                if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+                    *happened = Happened::everything();
+                }
                 let name = event.name.unwrap_or_default();
                 let subject = self.subjects.iter().find(|(descriptor, subject, file)| {
                     let is_named = match subject {
