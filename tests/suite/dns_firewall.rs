@@ -114,12 +114,23 @@ fn a_drop_on_purpose_stays() {
 /// A table of the administrator's own.
 #[test]
 fn a_table_with_a_default_drop_is_opened() {
+    opens("ct state established,related accept");
+}
+
+/// As the most copied of all rulesets has it.
+#[test]
+fn a_map_of_states_is_understood() {
+    opens("ct state vmap { established : accept, related : accept, invalid : drop }");
+}
+
+fn opens(states: &str) {
     let zone = Zone::new(&json!({}));
     let host = &zone.net.host;
     let _daemon = Daemon::start(&zone.net.suite, host);
-    let rules = "table inet mine { chain in { type filter hook input priority 0; policy drop; iif lo accept; \
-                 ct state established,related accept; tcp dport 22 accept; icmpv6 type nd-neighbor-solicit accept; \
-                 icmpv6 type nd-neighbor-advert accept; }; }";
+    let rules = format!(
+        "table inet mine {{ chain in {{ type filter hook input priority 0; policy drop; iif lo accept; {states}; \
+         tcp dport 22 accept; icmpv6 type nd-neighbor-solicit accept; icmpv6 type nd-neighbor-advert accept; }}; }}"
+    );
     let file = host.dir().join("rules");
     std::fs::write(&file, rules).unwrap();
     host.sh(&format!("nft -f {}", file.display()));

@@ -150,7 +150,7 @@ impl Look<'_> {
             rules, nft, packet, ..
         } = self;
         let table = rules.table.clone();
-        let mut sets = |set: &str, key: &[u8]| is_in_set(nft, &table, set, key);
+        let mut sets = |set: &str, key: &[u8]| find_in_set(nft, &table, set, key);
         let (step, is_known) = try_rule(rule, packet, &mut sets);
         let Step::Verdict(outcome) = step else {
             return None;
@@ -185,8 +185,13 @@ impl Look<'_> {
     }
 }
 
-/// Whether a set has a key of one field; if its keys have another length that is not known.
-fn is_in_set(nft: &mut NftSocket, table: &Table, name: &str, known: &[u8]) -> Option<bool> {
+/// The element of a set that has a key of one field; if its keys have another length that is not known.
+fn find_in_set(
+    nft: &mut NftSocket,
+    table: &Table,
+    name: &str,
+    known: &[u8],
+) -> Option<Option<Element>> {
     let set = Set {
         table: table.clone(),
         name: name.to_owned().into(),
@@ -198,7 +203,7 @@ fn is_in_set(nft: &mut NftSocket, table: &Table, name: &str, known: &[u8]) -> Op
         let key = known.get(..length)?.to_vec();
         // A key of another length is refused.
         if let Ok(found) = nft.find(&set, &Element::new(key, "")) {
-            return Some(found.is_some());
+            return Some(found);
         }
     }
     None

@@ -4,7 +4,7 @@
 //! linux/netfilter/nf_tables.h.
 
 use weft_cni::IpFamily;
-use weft_kernel::nft::{Attribute, nested};
+use weft_kernel::nft::{Attribute, Element, nested};
 
 use super::packet::Packet;
 
@@ -33,8 +33,8 @@ pub(super) enum Outcome {
     Any,
 }
 
-/// Looks into a set by its name: whether it has a key, if that can be told.
-pub(super) type Sets<'a> = dyn FnMut(&str, &[u8]) -> Option<bool> + 'a;
+/// Looks into a set or a map by its name: the element that a key has, none if it has none; if that can be told.
+pub(super) type Sets<'a> = dyn FnMut(&str, &[u8]) -> Option<Option<Element>> + 'a;
 
 /// The registers: bytes that are known, or not.
 struct Registers([Option<u8>; 80]);
@@ -266,13 +266,11 @@ fn mask(data: &[Attribute], registers: &mut Registers) -> Step {
 
 fn lookup(data: &[Attribute], registers: &mut Registers, sets: &mut Sets<'_>) -> Step {
     const INVERTED: u32 = 1;
+    /// NFT_REG_VERDICT: the value decides.
+    const VERDICT: u32 = 0;
+    let target = number(data, 3);
     // A map's value could be anything.
-    if let Some(register) = number(data, 3) {
-        /// NFT_REG_VERDICT: the value decides.
-        const VERDICT: u32 = 0;
-        if register == VERDICT {
-            return Step::Verdict(Outcome::Any);
-        }
+    if let Some(register) = target.filter(|register| *register != VERDICT) {
         registers.forget(register);
         return Step::Unknown;
     }
@@ -285,7 +283,17 @@ fn lookup(data: &[Attribute], registers: &mut Registers, sets: &mut Sets<'_>) ->
     let longest = (1..=16)
         .rev()
         .find_map(|length| registers.get(register, length));
-    let is_in = longest.and_then(|key| sets(&name, &key));
+    let found = longest.and_then(|key| sets(&name, &key));
+    if target.is_some() {
+        return match found {
+            None => Step::Verdict(Outcome::Any),
+            Some(None) => Step::Break,
+            Some(Some(element)) => Step::Verdict(outcome(element.verdict, || {
+                String::from_utf8_lossy(&element.value.unwrap_or_default()).into_owned()
+            })),
+        };
+    }
+    let is_in = found.map(|element| element.is_some());
     let is_inverted = number(data, 5).unwrap_or(0) & INVERTED != 0;
     matches(is_in.map(|is_in| is_in != is_inverted))
 }
@@ -307,7 +315,11 @@ fn immediate(data: &[Attribute], registers: &mut Registers) -> Step {
         String::from_utf8_lossy(name).into_owned()
     };
     let code = number(&verdict, 1).map(u32::cast_signed);
-    Step::Verdict(match code {
+    Step::Verdict(outcome(code, chain))
+}
+
+fn outcome(code: Option<i32>, chain: impl FnOnce() -> String) -> Outcome {
+    match code {
         Some(0) => Outcome::Drop,
         Some(1) => Outcome::Accept,
         Some(-3) => Outcome::Jump(chain()),
@@ -315,7 +327,7 @@ fn immediate(data: &[Attribute], registers: &mut Registers) -> Step {
         Some(-5) => Outcome::Return,
         // A queue, for example.
         _ => Outcome::Any,
-    })
+    }
 }
 
 /// A match of iptables' that has no expression of nf_tables'.

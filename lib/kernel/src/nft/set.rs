@@ -13,7 +13,7 @@ use super::object::Table;
 use super::set_kind::{Key, SetKind, bytes_of, type_number};
 use super::set_value::{
     ELEM_DATA, ELEM_EXPRESSION, ElementState, NO_LIMIT, VERDICT_TYPE, element_expression,
-    put_value, read_verdict,
+    put_value, read_verdict, read_verdict_code,
 };
 
 const NFT_MSG_NEWSET: u16 = 9;
@@ -51,8 +51,10 @@ pub struct Element {
     pub key: Vec<u8>,
     /// The last key of a range.
     pub key_end: Option<Vec<u8>>,
-    /// The value, in a map.
+    /// The value, in a map; in one of verdicts the chain that it leads to.
     pub value: Option<Vec<u8>>,
+    /// In a map of verdicts, which one (NF_ACCEPT, NF_DROP, NFT_JUMP and the like); as read.
+    pub verdict: Option<i32>,
     /// The owner; `nft` shows it as the element's comment. Thousands may have the same.
     pub owner: Arc<str>,
     /// How many packets found it, in a set that counts.
@@ -71,6 +73,7 @@ impl Element {
             key,
             key_end: None,
             value: None,
+            verdict: None,
             owner: Arc::clone(owner),
             packets: 0,
         }
@@ -99,7 +102,10 @@ impl Element {
             match kind {
                 ELEM_KEY => element.key = data().unwrap_or_default(),
                 ELEM_KEY_END => element.key_end = data(),
-                ELEM_DATA => element.value = read_verdict(value).or_else(data),
+                ELEM_DATA => {
+                    element.value = read_verdict(value).or_else(data);
+                    element.verdict = read_verdict_code(value);
+                }
                 ELEM_EXPRESSION => {
                     let state = ElementState::read(value);
                     element.value = state.limit;

@@ -54,6 +54,14 @@ pub(super) fn read_verdict(data: &[u8]) -> Option<Vec<u8>> {
     Some(chain.strip_suffix(&[0]).unwrap_or(chain).to_vec())
 }
 
+/// Which verdict an element of a map of verdicts has.
+pub(super) fn read_verdict_code(data: &[u8]) -> Option<i32> {
+    const NFTA_VERDICT_CODE: u16 = 1;
+    let (_, verdict) = attributes(data).find(|(kind, _)| *kind == NFTA_DATA_VERDICT)?;
+    let (_, code) = attributes(verdict).find(|(kind, _)| *kind == NFTA_VERDICT_CODE)?;
+    Some(number(Some(code)).cast_signed())
+}
+
 /// What an element's expression says.
 #[derive(Debug, Default)]
 pub(super) struct ElementState {
