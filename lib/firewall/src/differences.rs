@@ -212,6 +212,10 @@ pub fn reload(host: &mut Host) -> Result<Vec<Difference>, WeftError> {
     }
     // ADD and DEL wait meanwhile.
     let _lock = host.store.named_lock(LINKS_LOCK, Sharing::Exclusive)?;
+    // What was the work of a call on its way is done by now.
+    if differences(host)?.is_empty() {
+        return Ok(Vec::new());
+    }
     // Tables that no attachment needs go, unless the administrator has rules there.
     if is_needed(host)? || !ruleset::delete_tables(host)? {
         restore::rebuild(host)?;
