@@ -33,6 +33,10 @@ build: ## the static release program under all its names, the daemon, and nothin
 demo: deps build ## two containers on a bridge, from set-up to clean-up
 	@scripts/demo.sh
 
+.PHONY: demo-overlay
+demo-overlay: deps build ## one network over three hosts, taken apart and put back
+	@scripts/demo-overlay.sh
+
 .PHONY: test
 test: deps build ## all tests: unit, fuzz, integration, crash, runtimes, their core on another kernel
 	@scripts/test.sh

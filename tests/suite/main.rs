@@ -59,6 +59,7 @@ mod neighbours;
 mod networks;
 mod odd_calls;
 mod operations;
+mod overlay;
 mod policy;
 mod policy_names;
 mod portmap;

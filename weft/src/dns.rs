@@ -96,7 +96,7 @@ pub(crate) struct Listed {
 }
 
 /// The daemon answers at once; what it asks of others takes four seconds at most.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(verb: &Verb) -> Result<()> {
     match verb {
@@ -125,7 +125,7 @@ fn state_dir() -> Result<PathBuf> {
     Ok(HostConfig::read(&environment())?.state_dir)
 }
 
-fn explained(error: std::io::Error) -> anyhow::Error {
+pub(crate) fn explained(error: std::io::Error) -> anyhow::Error {
     let kind = error.kind();
     let is_absent = matches!(kind, ErrorKind::NotFound | ErrorKind::ConnectionRefused);
     match () {

@@ -40,6 +40,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("dns flush", "weft dns flush example.com"),
     ("dns upstreams", "weft dns upstreams"),
     ("dns reload", "weft dns reload"),
+    ("overlay ls", "weft overlay ls"),
+    (
+        "overlay apply",
+        "weft overlay apply --dry-run\nweft overlay apply",
+    ),
+    ("overlay down", "weft overlay down"),
     ("gc", "weft gc --dry-run"),
     ("plugins list", "weft plugins list"),
     ("plugins link", "weft plugins link /opt/cni/bin"),

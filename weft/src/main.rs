@@ -24,6 +24,7 @@ mod network;
 mod operations;
 mod ops;
 mod output;
+mod overlay;
 mod plugins;
 mod policy;
 mod reference;
@@ -76,6 +77,9 @@ enum Command {
     /// Ask for names as containers do, list them, watch questions
     #[command(subcommand)]
     Dns(dns::Verb),
+    /// Look at networks over several hosts, apply weft.toml, take them down
+    #[command(subcommand)]
+    Overlay(overlay::Verb),
     Status(status::Status),
     Ops(ops::Ops),
     Metrics(metrics::Metrics),
@@ -131,6 +135,7 @@ fn command_line() -> ExitCode {
         Command::Endpoint(verb) => endpoint::run(&verb),
         Command::Lease(verb) => lease::run(&verb),
         Command::Dns(verb) => dns::run(&verb),
+        Command::Overlay(verb) => overlay::run(&verb),
         Command::Status(status) => return finish(status::run(&status)),
         Command::Ops(ops) => ops::run(&ops),
         Command::Metrics(metrics) => metrics::run(&metrics),

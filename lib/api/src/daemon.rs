@@ -39,6 +39,51 @@ pub enum Control {
     Poke,
     /// Read weft.toml again.
     Reload,
+    /// How overlays are: an [`OverlayLine`] each.
+    Overlays,
+    /// What would be changed of them: a [`StepLine`] each.
+    OverlayPlan,
+    /// Change it: a [`StepLine`] each.
+    OverlayApply,
+    /// Remove all of them, until they are applied again: a [`StepLine`] each.
+    OverlayDown,
+}
+
+/// An overlay of this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OverlayLine {
+    /// The VXLAN device.
+    pub name: String,
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// What is plugged into.
+    pub bridge: String,
+    /// This host's addresses in it, with prefix lengths.
+    pub addresses: Vec<String>,
+    /// The interface that carries it.
+    pub underlay: String,
+    /// This host's tunnel endpoint.
+    pub local: Option<IpAddr>,
+    /// UDP port.
+    pub port: u16,
+    /// In bytes.
+    pub mtu: u32,
+    /// Other hosts, as `id address`.
+    pub peers: Vec<String>,
+    /// Why it is not as it should be.
+    pub troubles: Vec<String>,
+}
+
+/// A change of the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepLine {
+    /// In words.
+    pub step: String,
+    /// Why it could not be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// How it went.

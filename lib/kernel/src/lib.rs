@@ -25,6 +25,7 @@ pub mod rule;
 mod socket_diag;
 pub mod sysctl;
 pub mod vlan;
+pub mod vxlan;
 
 pub use error::KernelError;
 pub use netns::NetNs;

@@ -23,6 +23,7 @@ use crate::bridge::{BridgeState, PortState};
 use crate::child::ChildKind;
 use crate::error::KernelError;
 use crate::netlink::{RouteSocket, bytes_of, kind, parsed};
+use crate::vxlan::Vxlan;
 use weft_cni::Mac;
 
 fn by_index(index: u32) -> LinkMessage {
@@ -90,6 +91,8 @@ pub struct Link {
     pub bridge: Option<BridgeState>,
     /// The port's state, if it is a bridge's.
     pub port: Option<PortState>,
+    /// What the tunnel is, if it is a VXLAN device.
+    pub vxlan: Option<Vxlan>,
 }
 
 impl From<LinkMessage> for Link {
@@ -207,6 +210,7 @@ impl Link {
                 LinkInfo::Data(InfoData::Bridge(list)) => {
                     self.bridge = Some(BridgeState::read(&list));
                 }
+                LinkInfo::Data(InfoData::Vxlan(list)) => self.vxlan = Vxlan::read(&list),
                 LinkInfo::Data(data) => self.child = ChildKind::read(&data),
                 LinkInfo::PortData(InfoPortData::BridgePort(list)) => {
                     self.port = Some(PortState::read(&list));

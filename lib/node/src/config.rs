@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use weft_cni::env::Env;
 use weft_cni::{CniError, Code};
 use weft_store::{BackendKind, StaticRecord};
@@ -62,6 +63,11 @@ struct File {
     vnet: NetworkDefaults,
     #[serde(default)]
     dns: DnsDefaults,
+    /// The daemon's: lib/overlay says what is in it.
+    #[serde(default, rename = "overlay")]
+    _overlay: IgnoredAny,
+    #[serde(default, rename = "peer")]
+    _peer: IgnoredAny,
 }
 
 /// The table `[host]`.

@@ -119,6 +119,7 @@ impl Settings {
 pub(crate) fn check(env: &Env) -> Result<()> {
     HostConfig::read(env)?;
     let settings = Settings::read(env)?;
+    crate::root::overlay::read(env)?;
     let path = env.config_file();
     let found = if path.exists() {
         "is understood"

@@ -7,6 +7,7 @@ mod local;
 mod mend;
 mod mirror;
 mod network;
+pub(crate) mod overlay;
 mod record;
 mod resolver;
 mod sockets;
@@ -58,6 +59,7 @@ pub(crate) fn run(env: &Env) -> Result<()> {
     let mut config = HostConfig::read(env)?;
     config.lock_timeout = config.lock_timeout.min(STORE_PATIENCE);
     let settings = Settings::read(env)?;
+    let overlays = overlay::read(env)?;
     raise_limit_of_files();
     for dir in [&config.state_dir, &config.data_dir] {
         weft_cni::file::make_own_dir(dir)
@@ -66,7 +68,8 @@ pub(crate) fn run(env: &Env) -> Result<()> {
     let _alone = local::be_alone(&config.state_dir)?;
     let signals = signals()?;
     mend::start(&config)?;
-    let mut root = Root::start(env, config, settings)?;
+    let duty = overlay::Duty::start(&config.data_dir, overlays)?;
+    let mut root = Root::start(env, config, settings, duty)?;
     root.follow(&signals)?;
     root.stop();
     Ok(())
@@ -123,6 +126,7 @@ struct Root {
     host: Host,
     settings: Settings,
     settings_told: bool,
+    overlays: overlay::Duty,
     mirror: Mirror,
     sockets: Sockets,
     inside: Inside,
@@ -147,7 +151,12 @@ struct Root {
 }
 
 impl Root {
-    fn start(env: &Env, config: HostConfig, settings: Settings) -> Result<Self> {
+    fn start(
+        env: &Env,
+        config: HostConfig,
+        settings: Settings,
+        overlays: overlay::Duty,
+    ) -> Result<Self> {
         let (supervisor, inherited) = Supervisor::find();
         let host = Host::open(&config);
         let now = Instant::now();
@@ -155,6 +164,7 @@ impl Root {
             env: env.clone(),
             settings,
             settings_told: false,
+            overlays,
             mirror: Mirror::default(),
             sockets: Sockets::with(inherited),
             inside: Inside::new()?,
@@ -287,9 +297,11 @@ impl Root {
     }
 
     fn reload(&mut self) {
-        match Settings::read(&self.env) {
-            Ok(settings) => {
+        let read = Settings::read(&self.env);
+        match read.and_then(|settings| Ok((settings, overlay::read(&self.env)?))) {
+            Ok((settings, overlays)) => {
                 self.control.failed = None;
+                self.overlays.want(overlays);
                 if settings != self.settings {
                     tracing::info!("weft.toml is read again");
                     self.settings = settings;
@@ -361,8 +373,18 @@ impl Root {
         }
         // Whoever has made a change may be about to wait for it.
         if control || (changes && self.control.comes(TOGETHER)) {
-            for request in self.control.accept() {
-                happened.config |= request == Request::Reload;
+            for (request, stream) in self.control.accept() {
+                match request {
+                    Request::Poke => self.control.keep(stream),
+                    Request::Reload => {
+                        happened.config = true;
+                        self.control.keep(stream);
+                    }
+                    Request::Overlays => control::say(stream, &self.overlays.lines()),
+                    Request::OverlayPlan => control::say(stream, &self.overlays.plan()),
+                    Request::OverlayApply => control::say(stream, &self.overlays.apply()),
+                    Request::OverlayDown => control::say(stream, &self.overlays.down()),
+                }
             }
         }
         if changes {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
+use serde::Serialize;
 use weft_api::daemon::{Control as Request, Done, control_socket};
 
 use super::local;
@@ -56,18 +57,20 @@ impl Control {
     }
 
     /// What those say that have come.
-    pub(super) fn accept(&mut self) -> Vec<Request> {
+    pub(super) fn accept(&mut self) -> Vec<(Request, UnixStream)> {
         let mut all = Vec::new();
         while let Ok((stream, _)) = self.listener.accept() {
             match said(&stream) {
-                Some(request) => {
-                    all.push(request);
-                    self.new.push(stream);
-                }
+                Some(request) => all.push((request, stream)),
                 None => tracing::warn!("somebody said nothing that is known on the control socket"),
             }
         }
         all
+    }
+
+    /// One waits until everything is known.
+    pub(super) fn keep(&mut self, stream: UnixStream) {
+        self.new.push(stream);
     }
 
     /// What the new ones mean has been told; it is known at this number.
@@ -103,6 +106,17 @@ impl Control {
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
+}
+
+/// Answers at once, in lines.
+pub(super) fn say(mut stream: UnixStream, lines: &[impl Serialize]) {
+    let mut text = Vec::new();
+    for one in lines {
+        text.extend(serde_json::to_vec(one).unwrap_or_default());
+        text.push(b'\n');
+    }
+    // One that has gone is not waited for.
+    let _ = stream.write_all(&text);
 }
 
 fn line(done: &Done) -> Vec<u8> {

@@ -1,0 +1,16 @@
+//! Overlays: networks of the same addresses on several hosts, by VXLAN (RFC 7348).
+//!
+//! A core without sockets and clocks. [`config`] is what the administrator wants, [`underlay`] what carries it,
+//! [`desired`] which kernel objects that makes, and [`plan`] which steps lead there from those that are seen.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod config;
+pub mod desired;
+pub mod object;
+pub mod plan;
+pub mod underlay;
+
+pub use config::{Overlay, Overlays, Peer};
+pub use object::{Key, Objects, Value};
+pub use plan::{Step, plan};
