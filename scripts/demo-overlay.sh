@@ -12,13 +12,15 @@ export PATH=$PWD/target/bin:$PATH
 say() { if [ -t 1 ]; then printf "\n\033[1m# %s\033[0m\n" "$*"; else printf "\n# %s\n" "$*"; fi; }
 # on HOST COMMAND...: runs it there, and shows it.
 on() { printf '%s$ %s\n' "$1" "${*:2}"; quietly "$@"; }
-quietly() {
-  ip netns exec "$1" env WEFT_STATE_DIR=/run/"$1"/state WEFT_DATA_DIR=/run/"$1"/data WEFT_CONFIG=/run/"$1"/weft.toml \
-    WEFT_PUBLIC_DIR=/run/"$1"/public WEFT_POLICY_DIR=/run/"$1"/policies.d "${@:2}" 2>&1
+# places HOST: where the daemon and the commands of a host keep what is theirs; into the array `place`.
+places() {
+  place=(WEFT_STATE_DIR=/run/"$1"/state WEFT_DATA_DIR=/run/"$1"/data WEFT_CONFIG=/run/"$1"/weft.toml
+    WEFT_PUBLIC_DIR=/run/"$1"/public WEFT_POLICY_DIR=/run/"$1"/policies.d)
 }
+quietly() { places "$1"; ip netns exec "$1" env "${place[@]}" "${@:2}" 2>&1; }
 # soon COMMAND...: until it succeeds, ten seconds at most.
 soon() { for _ in $(seq 200); do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.05; done; echo "demo: $* does not succeed" >&2; exit 1; }
-start() { quietly "$1" env WEFT_LOG=error weftd run & daemons[$1]=$!; }
+start() { places "$1"; ip netns exec "$1" env "${place[@]}" WEFT_LOG=error weftd run & daemons[$1]=$!; }
 
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns
@@ -78,7 +80,7 @@ on c1 ping -n -q -c 1 10.40.0.13
 say "A daemon is killed and started again, with packets on their way"
 ip netns exec c1 ping -n -q -i 0.02 -c 100 10.40.0.13 >/run/pings &
 pings=$!
-kill -9 "${daemons[host1]}"
+{ kill -9 "${daemons[host1]}" && wait "${daemons[host1]}" || true; } 2>/dev/null
 start host1
 wait $pings
 grep received /run/pings

@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weft_api::daemon::{OverlayLine, StepLine};
 use weft_cni::env::Env;
+use weft_kernel::KernelError;
 use weft_kernel::monitor::{Event, Monitor, Topic};
 use weft_overlay::{Key, Objects, Overlay, Overlays, Step, desired, plan, underlay};
 
@@ -290,12 +291,26 @@ impl Following {
 
     /// An interface is noted before it is made, and forgotten when it is gone.
     fn take(&mut self, step: &Step, local: Option<IpAddr>) -> Result<()> {
-        if let Step::Make(key, _) = step
+        if let Step::Make(key, _) = step {
+            let name = key.link();
+            if key.is_link() {
+                self.record.note_made(name)?;
+            } else if !self.record.made().contains(name) {
+                self.record.note_used(name)?;
+            }
+        }
+        let taken = self.kernel.take(step, local);
+        // Somebody else was faster: it is not Weft's.
+        let is_present = |error: &anyhow::Error| {
+            let kernel = error.downcast_ref::<KernelError>();
+            kernel.is_some_and(KernelError::is_present)
+        };
+        if let (Step::Make(key, _), true) = (step, taken.as_ref().err().is_some_and(is_present))
             && key.is_link()
         {
-            self.record.note(key.link())?;
+            self.record.forget(key.link())?;
         }
-        self.kernel.take(step, local)?;
+        taken?;
         if let Step::Remove(key) = step
             && key.is_link()
         {
@@ -306,29 +321,12 @@ impl Following {
 
     fn planned(&mut self) -> Result<(Vec<Step>, Wanted)> {
         let mut wanted = self.wanted()?;
-        let mut names: BTreeSet<String> = self.record.names().clone();
+        let mut names: BTreeSet<String> = self.record.made() | self.record.used();
         names.extend(wanted.objects.keys().map(|key| key.link().to_owned()));
         let seen = self.kernel.seen(&names)?;
-        wanted.leave_others(&seen, self.record.names(), &self.kernel.strangers);
-        // What was made and has gone by itself is not Weft's any more.
-        let is_gone = |name: &&String| {
-            let keys = [Key::Bridge((*name).clone()), Key::Vxlan((*name).clone())];
-            !keys
-                .iter()
-                .any(|key| seen.contains_key(key) || wanted.objects.contains_key(key))
-                && !wanted.kept.contains(*name)
-        };
-        let gone: Vec<String> = self
-            .record
-            .names()
-            .iter()
-            .filter(is_gone)
-            .cloned()
-            .collect();
-        for name in gone {
-            self.record.forget(&name)?;
-        }
-        let own = self.record.names();
+        wanted.leave_others(&seen, self.record.made(), &self.kernel.strangers);
+        self.forget_gone(&seen, &wanted)?;
+        let own = self.record.made();
         let removable = |key: &Key| {
             let is_kept = wanted.kept.contains(key.link());
             !is_kept && (own.contains(key.link()) || !key.is_link())
@@ -340,6 +338,27 @@ impl Following {
             !matches!(step, Step::Change(key @ Key::Bridge(_), _) if !is_own(key))
         });
         Ok((steps, wanted))
+    }
+
+    /// What was made and has gone by itself is not Weft's any more, nor is an interface of others with nothing of it on it.
+    fn forget_gone(&mut self, seen: &Objects, wanted: &Wanted) -> Result<()> {
+        let is_on = |objects: &Objects, name: &str, with_link: bool| {
+            let mut keys = objects.keys();
+            keys.any(|key| key.link() == name && (with_link || !key.is_link()))
+        };
+        let is_kept = |name: &str| wanted.kept.contains(name) || is_on(&wanted.objects, name, true);
+        let record = &self.record;
+        let made = record.made().iter().filter(|name| !is_on(seen, name, true));
+        let used = record
+            .used()
+            .iter()
+            .filter(|name| !is_on(seen, name, false));
+        let gone: Vec<String> = made
+            .chain(used)
+            .filter(|name| !is_kept(name))
+            .cloned()
+            .collect();
+        gone.iter().try_for_each(|name| self.record.forget(name))
     }
 
     fn wanted(&mut self) -> Result<Wanted> {

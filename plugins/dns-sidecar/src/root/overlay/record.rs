@@ -1,16 +1,24 @@
-//! Which interfaces of overlays Weft has made: noted before they are, so that they can be removed whatever happens.
+//! Which interfaces of overlays Weft has made, and which of others it has put addresses on: noted before it does, so that
+//! all of it can be removed whatever happens.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
-/// The file of names. It outlives the daemon, as the interfaces do.
+/// The file. It outlives the daemon, as the interfaces do.
 #[derive(Debug)]
 pub(super) struct Record {
     path: PathBuf,
-    names: BTreeSet<String>,
+    names: Names,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Names {
+    made: BTreeSet<String>,
+    used: BTreeSet<String>,
 }
 
 impl Record {
@@ -24,34 +32,45 @@ impl Record {
                     path.display()
                 )
             })?,
-            Err(error) if error.kind() == ErrorKind::NotFound => BTreeSet::new(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Names::default(),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         Ok(Self { path, names })
     }
 
-    pub(super) const fn names(&self) -> &BTreeSet<String> {
-        &self.names
+    /// Interfaces that Weft has made.
+    pub(super) const fn made(&self) -> &BTreeSet<String> {
+        &self.names.made
     }
 
-    pub(super) fn note(&mut self, name: &str) -> Result<()> {
-        match self.names.insert(name.to_owned()) {
-            true => self.write(),
-            false => Ok(()),
-        }
+    /// Interfaces of others that it has put addresses on.
+    pub(super) const fn used(&self) -> &BTreeSet<String> {
+        &self.names.used
     }
 
+    pub(super) fn note_made(&mut self, name: &str) -> Result<()> {
+        self.change(|names| names.made.insert(name.to_owned()))
+    }
+
+    pub(super) fn note_used(&mut self, name: &str) -> Result<()> {
+        self.change(|names| names.used.insert(name.to_owned()))
+    }
+
+    /// Nothing of Weft's is there any more.
     pub(super) fn forget(&mut self, name: &str) -> Result<()> {
-        match self.names.remove(name) {
-            true => self.write(),
-            false => Ok(()),
-        }
+        self.change(|names| names.made.remove(name) | names.used.remove(name))
     }
 
-    fn write(&self) -> Result<()> {
-        let bytes = serde_json::to_vec(&self.names)?;
+    fn change(&mut self, change: impl FnOnce(&mut Names) -> bool) -> Result<()> {
+        let mut names = self.names.clone();
+        if !change(&mut names) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&names)?;
         let by_way_of = self.path.with_extension("new");
         weft_cni::file::replace_own(&self.path, &by_way_of, &bytes, true)
-            .with_context(|| format!("{} cannot be written", self.path.display()))
+            .with_context(|| format!("{} cannot be written", self.path.display()))?;
+        self.names = names;
+        Ok(())
     }
 }
