@@ -1,7 +1,7 @@
 //! Overlays: networks of the same addresses on several hosts, by VXLAN (RFC 7348).
 //!
 //! A core without sockets and clocks. [`config`] is what the administrator wants, [`underlay`] what carries it,
-//! [`desired`] which kernel objects that makes, and [`plan`] which steps lead there from those that are seen.
+//! [`desired`] which kernel objects that makes, and [`mod@plan`] which steps lead there from those that are seen.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 

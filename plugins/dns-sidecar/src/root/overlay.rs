@@ -115,7 +115,14 @@ impl Duty {
     fn ask(&self, word: impl FnOnce(Sender<Vec<StepLine>>) -> Word) -> Vec<StepLine> {
         let (sender, receiver) = channel();
         self.say(word(sender));
-        receiver.recv_timeout(PATIENCE).unwrap_or_default()
+        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            vec![StepLine {
+                step: "look at the kernel".to_owned(),
+                failure: Some(format!(
+                    "not done within {PATIENCE:?}: weft overlay ls says more later"
+                )),
+            }]
+        })
     }
 
     /// What would be changed.
