@@ -27,6 +27,13 @@ impl Daemon {
         Self::spawn(command, host, None)
     }
 
+    /// Another file of the program.
+    pub(crate) fn of_file(program: &Path, host: &Host) -> Self {
+        let mut command = Command::new(program);
+        command.arg("run");
+        Self::spawn(command, host, None)
+    }
+
     /// The same by another program, which is given its name and words.
     pub(crate) fn by(mut command: Command, suite: &Suite, host: &Host) -> Self {
         command.arg(suite.bin_dir.join("weftd")).arg("run");

@@ -367,6 +367,68 @@ fn domains_have_servers_of_their_own() {
     }
 }
 
+/// One question of a kind at a time: many would be many chances for whoever forges answers.
+#[test]
+fn the_same_question_is_asked_once() {
+    let place = Place::new(&[ONE], &json!({}));
+    let one = place.server(ONE, |query| {
+        let late = Duration::from_millis(150);
+        (late, vec![answer(query, [198, 51, 100, 1], 60)])
+    });
+    place.web.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        for number in 0..20_u16 {
+            let mut message = query("same.example", A);
+            message[..2].copy_from_slice(&number.to_be_bytes());
+            socket.send_to(&message, (SERVER, 53)).unwrap();
+        }
+        let mut numbers: Vec<u16> = (0..20)
+            .map(|_| {
+                let mut answer = [0; 512];
+                let length = socket.recv(&mut answer).unwrap();
+                assert_eq!(answer[length - 4..length], [198, 51, 100, 1]);
+                u16::from_be_bytes([answer[0], answer[1]])
+            })
+            .collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..20).collect::<Vec<u16>>(), "each its own");
+    });
+    // The probe for loops is one more, and one that comes late is asked once more.
+    assert!(one.asked() <= 3, "{}", one.asked());
+}
+
+/// A container has all of 127.0.0.0/8 to ask from, and is one client.
+#[test]
+fn addresses_inside_count_together() {
+    let net = crate::dns_places::Macvlan::new(&json!({}));
+    let (suite, host) = (&net.lan.suite, &net.lan.host);
+    let text = "[dns]\nmax_in_flight_per_client = 8\nupstreams = [\"192.168.60.250\"]\n";
+    std::fs::write(host.dir().join("weft.toml"), text).unwrap();
+    let _daemon = Daemon::start(suite, host);
+    let (web, _) = net.add("web");
+    const INSIDE: &str = "127.0.0.11";
+    soon(|| ask(&web, INSIDE, "web", A).is_some_and(|one| one.code == 0));
+    web.run(|| {
+        for last in 1..=10 {
+            let socket = UdpSocket::bind(("127.0.0.".to_owned() + &last.to_string(), 0)).unwrap();
+            for number in 0..4 {
+                let message = query(&format!("n{last}-{number}.example"), A);
+                socket.send_to(&message, (INSIDE, 53)).unwrap();
+            }
+        }
+    });
+    soon(|| {
+        let metrics = Daemon::get(host, "/metrics");
+        let open = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("weft_dns_inflight "));
+        open == Some("8")
+    });
+}
+
 #[test]
 fn a_client_has_only_so_many_questions_open() {
     let zone = Zone::new(&json!({"upstreams": ["192.0.2.77", "192.0.2.78"]}));

@@ -184,6 +184,29 @@ fn what_is_taken_away_comes_back() {
     assert!(pings.contains("100 received"), "{pings}");
 }
 
+/// A daemon that is killed while it makes things leaves nothing that the next one does not know.
+#[test]
+fn killed_at_any_moment_it_is_all_found_again() {
+    let hosts = Hosts::new(1);
+    let host = &hosts.hosts[0];
+    hosts.configure(1, &blue(1, "192.0.2."), "192.0.2.");
+    let before = HostState::of(host);
+    for milliseconds in [0, 1, 2, 4, 6, 8, 12, 16, 24, 32] {
+        let killed = Daemon::start(&hosts.suite, host);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        signal(killed.root().unwrap(), "KILL");
+        drop(killed);
+        let _next = Daemon::start(&hosts.suite, host);
+        soon(|| host.sh("ip -o addr").contains("fd40::1/64"));
+        soon(|| hosts.weft(1, &["overlay", "ls"]).status.success());
+        ok(&hosts.weft(1, &["overlay", "down"]));
+        let left = before.differences(&HostState::of(host));
+        let is_kernel = |line: &&String| !line.contains("store") && !line.contains("files");
+        let left: Vec<&String> = left.iter().filter(is_kernel).collect();
+        assert!(left.is_empty(), "after {milliseconds} ms: {left:?}");
+    }
+}
+
 /// The file is read again; what is not wanted any more goes, and what is somebody else's stays.
 #[test]
 fn what_is_not_wanted_goes() {

@@ -135,6 +135,9 @@ fn a_wrong_file_keeps_what_is_in_force() {
         "{text}"
     );
     assert_eq!(ttl(), 9);
+    // As it was before, it is right again.
+    std::fs::write(&file, "[dns]\nttl = 9\n").unwrap();
+    ok(&weft(suite, host, &["dns", "reload"]));
     std::fs::write(
         &file,
         "[dns]\nttl = 11\n[[dns.records]]\nname = \"db\"\na = [\"10.9.9.9\"]\n",
@@ -145,6 +148,23 @@ fn a_wrong_file_keeps_what_is_in_force() {
         (ttl(), ask(&web, SERVER, "db", A).unwrap().data),
         (11, vec![10, 9, 9, 9])
     );
+}
+
+/// An update replaces the file, and the part that answers ends before the daemon is started anew.
+#[test]
+fn a_part_is_started_though_the_program_has_been_replaced() {
+    let zone = Zone::new(&json!({}));
+    let (suite, host) = (&zone.net.suite, &zone.net.host);
+    let program = host.dir().join("weftd");
+    std::fs::copy(suite.bin_dir.join("weftd"), &program).unwrap();
+    let daemon = Daemon::of_file(&program, host);
+    let (web, _result) = zone.add("web", &Value::Null);
+    soon(|| is_found(&web, "web"));
+    std::fs::remove_file(&program).unwrap();
+    let before = daemon.answering();
+    signal(before[0], "KILL");
+    soon(|| !daemon.answering().is_empty() && daemon.answering() != before);
+    soon(|| is_found(&web, "web"));
 }
 
 #[test]

@@ -67,6 +67,24 @@ impl Finding {
     }
 }
 
+/// Other people's chains that drop what containers send, or are answered, or ask the host.
+fn drops(
+    host: &mut Host,
+    records: &[AttachmentRecord],
+    networks: &[Behind],
+) -> Result<Vec<(Symptom, String)>, WeftError> {
+    let through: Vec<Passage> = networks.iter().cloned().map(Passage::Through).collect();
+    let mut found = Vec::new();
+    for (symptom, passages) in [
+        (Symptom::External, through),
+        (Symptom::Names, Passage::questions(records)),
+    ] {
+        let all = obstacles(host, &passages)?;
+        found.extend(all.iter().map(|one| (symptom, one.to_string())));
+    }
+    Ok(found)
+}
+
 /// Everything that was found, each with what to do.
 ///
 /// # Errors
@@ -105,10 +123,8 @@ pub fn findings(host: &mut Host) -> Result<Vec<Finding>, WeftError> {
         );
     }
     let networks = Behind::of(&records);
-    let through = networks.iter().cloned().map(Passage::Through);
-    let passages: Vec<Passage> = through.chain(Passage::questions(&records)).collect();
-    for one in obstacles(host, &passages)? {
-        add(Symptom::External, one.to_string());
+    for (symptom, text) in drops(host, &records, &networks)? {
+        add(symptom, text);
     }
     if has_legacy_rules() && !networks.is_empty() {
         add(Symptom::External,

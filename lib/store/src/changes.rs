@@ -1,7 +1,7 @@
 //! The change log: what happened, in order, for readers that want only what is new.
 //!
-//! A look by a reader that is up to date is one seek. It holds the store's lock for that and for copying bytes; they
-//! are taken apart afterwards.
+//! A look by a reader that is up to date is one seek. [`Store::news_since`] holds the store's lock for that and for
+//! copying bytes, and takes them apart afterwards; [`Store::records_since`] holds it until it has the records, too.
 //!
 //! Why it is so: docs/decisions/store.md.
 

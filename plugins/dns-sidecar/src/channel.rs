@@ -43,7 +43,7 @@ pub(crate) struct Endpoint {
     /// The same in all its networks.
     pub(crate) container: String,
     pub(crate) network: String,
-    /// Its names without a domain, the first one is its canonical one.
+    /// Its names without a domain; its addresses lead back to the first that a host may have.
     pub(crate) names: Vec<String>,
     /// The beginning of its container's id: a name without any domain.
     pub(crate) short_id: Option<String>,

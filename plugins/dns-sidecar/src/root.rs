@@ -286,14 +286,17 @@ impl Root {
         };
         tracing::warn!("the part that answers {why}, and is started again");
         std::thread::sleep(self.pause);
-        self.pause = match self.child.age() < HEALTHY {
-            true => (2 * self.pause).clamp(Duration::from_millis(20), LONGEST_PAUSE),
-            false => Duration::ZERO,
-        };
+        let was_healthy = self.child.age() >= HEALTHY;
+        // As long as none can be started it grows, too.
+        self.pause = (2 * self.pause).clamp(Duration::from_millis(20), LONGEST_PAUSE);
         self.child = Child::start(self.child.asked())?;
-        self.is_lost = false;
+        if was_healthy {
+            self.pause = Duration::ZERO;
+        }
         self.is_ready = false;
-        self.tell_beginning()
+        let told = self.tell_beginning();
+        self.is_lost = told.is_err();
+        told
     }
 
     fn reload(&mut self) {
@@ -368,7 +371,8 @@ impl Root {
         if child && self.child.hear() {
             self.has_said();
         }
-        if self.child.silence() <= 2 * HEARTBEAT {
+        // Without a part that answers the supervisor is to do something.
+        if self.child.silence() <= 2 * HEARTBEAT && self.child.is_alive() {
             self.supervisor.is_alive();
         }
         // Whoever has made a change may be about to wait for it.
