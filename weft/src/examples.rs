@@ -45,6 +45,8 @@ const EXAMPLES: &[(&str, &str)] = &[
         "overlay apply",
         "weft overlay apply --dry-run\nweft overlay apply",
     ),
+    ("overlay peers", "weft overlay peers"),
+    ("overlay routes", "weft overlay routes --format json"),
     ("overlay down", "weft overlay down"),
     ("gc", "weft gc --dry-run"),
     ("plugins list", "weft plugins list"),

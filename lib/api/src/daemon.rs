@@ -57,6 +57,8 @@ pub struct OverlayLine {
     pub name: String,
     /// VXLAN network identifier.
     pub vni: u32,
+    /// l2 or routed.
+    pub mode: String,
     /// What is plugged into.
     pub bridge: String,
     /// This host's addresses in it, with prefix lengths.
@@ -129,6 +131,60 @@ pub enum DnsRequest {
     Watch,
     /// Other servers, and how they do: [`UpstreamLine`]s.
     Upstreams,
+    /// Other hosts of overlays: [`PeerLine`]s.
+    Peers,
+    /// Routes between hosts of overlays: [`PeerRouteLine`]s.
+    PeerRoutes,
+}
+
+/// Another host of an overlay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerLine {
+    /// Its id.
+    pub id: String,
+    /// Its underlay address.
+    pub address: IpAddr,
+    /// up; stale: it is not heard of, and its routes are still in force; down.
+    pub state: String,
+    /// For so long.
+    pub seconds: u64,
+    /// weft or n-netman; empty as long as it has not spoken.
+    pub kind: String,
+    /// Routes of it that may be used.
+    pub routes: usize,
+    /// How often something of it was refused, and the last of that.
+    pub refused: u64,
+    /// Why.
+    pub last_refusal: Option<String>,
+    /// How long a packet through the overlay takes there and back.
+    pub microseconds: Option<u64>,
+    /// Overlays, by VNI, through which no packet comes back.
+    pub unreachable: Vec<u32>,
+    /// Overlays, by VNI, through which none of full size comes back.
+    pub narrow: Vec<u32>,
+    /// Why it cannot be spoken with.
+    pub error: Option<String>,
+}
+
+/// A route between hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerRouteLine {
+    /// In which overlay.
+    pub vni: u32,
+    /// The destination.
+    pub prefix: String,
+    /// The host's address in the overlay.
+    pub next_hop: IpAddr,
+    /// Lower is better.
+    pub metric: u32,
+    /// The host that leads there.
+    pub peer: String,
+    /// exported: it is this host's; installed; stale; standby: another host is nearer.
+    pub state: String,
+    /// The routing table.
+    pub table: Option<u32>,
 }
 
 /// A name, and one record of it.

@@ -29,6 +29,10 @@ pub enum Topic {
     Routes,
     /// Neighbours, and the entries of bridges' and VXLAN devices' forwarding databases.
     Neighbours,
+    /// Routing rules.
+    Rules,
+    /// Nexthop objects.
+    Nexthops,
     /// The ruleset, each commit once.
     Ruleset,
 }
@@ -41,6 +45,8 @@ impl Topic {
             Self::Addresses => &[5, 9],
             Self::Routes => &[7, 11],
             Self::Neighbours => &[3],
+            Self::Rules => &[8, 19],
+            Self::Nexthops => &[32],
             Self::Ruleset => &[],
         }
     }

@@ -48,6 +48,46 @@ pub fn delete(link: u32, address: IpAddr, batch: &mut Batch) {
     batch.push(kind::DELETE_NEIGHBOUR, &message(link, address), 0, words);
 }
 
+/// The neighbours of a link whose MACs were set for good.
+///
+/// # Errors
+/// The socket's.
+pub fn permanent_of_link(
+    socket: &mut RouteSocket,
+    link: u32,
+) -> Result<Vec<(IpAddr, Mac)>, KernelError> {
+    let words = format!("list the neighbours of link {link}");
+    let mut query = NeighbourMessage::default();
+    query.attributes.push(NeighbourAttribute::IfIndex(link));
+    let mut found = Vec::new();
+    for answer in socket.dump(kind::GET_NEIGHBOUR, &bytes_of(&query), &words)? {
+        let message: NeighbourMessage = parsed(&answer, &words)?;
+        let is_meant =
+            message.header.ifindex == link && message.header.state == NeighbourState::Permanent;
+        if is_meant {
+            found.extend(destination(&message).zip(mac(&message)));
+        }
+    }
+    Ok(found)
+}
+
+fn destination(message: &NeighbourMessage) -> Option<IpAddr> {
+    let mut attributes = message.attributes.iter();
+    attributes.find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    })
+}
+
+fn mac(message: &NeighbourMessage) -> Option<Mac> {
+    let mut attributes = message.attributes.iter();
+    attributes.find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => Mac::from_slice(bytes),
+        _ => None,
+    })
+}
+
 /// The MAC that was set for good for an address.
 ///
 /// # Errors
@@ -70,11 +110,5 @@ pub fn permanent(
     if answer.header.state != NeighbourState::Permanent {
         return Ok(None);
     }
-    Ok(answer
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(bytes) => Mac::from_slice(bytes),
-            _ => None,
-        }))
+    Ok(mac(&answer))
 }

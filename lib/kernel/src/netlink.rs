@@ -36,6 +36,9 @@ pub(crate) mod kind {
     pub(crate) const GET_FILTER: u16 = 46;
     pub(crate) const GET_SETTINGS: u16 = 82;
     pub(crate) const GET_NAMESPACE_ID: u16 = 90;
+    pub(crate) const NEW_NEXTHOP: u16 = 104;
+    pub(crate) const DELETE_NEXTHOP: u16 = 105;
+    pub(crate) const GET_NEXTHOP: u16 = 106;
     pub(crate) const NEW_PROPERTY: u16 = 108;
     pub(crate) const DELETE_PROPERTY: u16 = 109;
     pub(crate) const GET_VLAN: u16 = 114;

@@ -219,16 +219,27 @@ pub(crate) fn read_unicast(message: &RouteMessage) -> Option<RouteSpec> {
     read(message).filter(|_| is_unicast)
 }
 
-fn read(message: &RouteMessage) -> Option<RouteSpec> {
+/// The destination; that of all addresses is not named.
+pub(crate) fn destination_of(message: &RouteMessage) -> Option<IpNetwork> {
+    let named = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(address) => Some(ip(address)),
+            _ => None,
+        });
     let is_ipv4 = message.header.address_family == AddressFamily::Inet;
-    let everywhere: IpAddr = if is_ipv4 {
-        [0, 0, 0, 0].into()
-    } else {
-        std::net::Ipv6Addr::UNSPECIFIED.into()
+    let address = match named {
+        Some(address) => address?,
+        None if is_ipv4 => [0, 0, 0, 0].into(),
+        None => std::net::Ipv6Addr::UNSPECIFIED.into(),
     };
-    let mut destination = everywhere;
+    IpNetwork::new(address, message.header.destination_prefix_length).ok()
+}
+
+fn read(message: &RouteMessage) -> Option<RouteSpec> {
     let mut route = RouteSpec {
-        dst: IpNetwork::new(everywhere, 0).ok()?,
+        dst: destination_of(message)?,
         gateway: None,
         link: 0,
         priority: None,
@@ -241,7 +252,6 @@ fn read(message: &RouteMessage) -> Option<RouteSpec> {
     };
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(address) => destination = ip(address)?,
             RouteAttribute::Gateway(address) => route.gateway = ip(address),
             RouteAttribute::Oif(index) => route.link = *index,
             RouteAttribute::PrefSource(address) => route.source = ip(address),
@@ -251,7 +261,6 @@ fn read(message: &RouteMessage) -> Option<RouteSpec> {
             _ => {}
         }
     }
-    route.dst = IpNetwork::new(destination, message.header.destination_prefix_length).ok()?;
     Some(route)
 }
 
@@ -267,7 +276,7 @@ impl RouteSpec {
     }
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
+pub(crate) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(v4) => Some((*v4).into()),
         RouteAddress::Inet6(v6) => Some((*v6).into()),

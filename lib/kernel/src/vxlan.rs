@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage,
@@ -133,6 +133,14 @@ pub fn add_forward(link: u32, forward: &Forward, batch: &mut Batch) {
     let Forward { mac, remote } = forward;
     let words = format!("forward {mac} of VXLAN device {link} to {remote}");
     let flags = NLM_F_CREATE | NLM_F_APPEND;
+    batch.push(kind::NEW_NEIGHBOUR, &message(link, forward), flags, words);
+}
+
+/// Sets the only entry of a MAC.
+pub fn set_forward(link: u32, forward: &Forward, batch: &mut Batch) {
+    let Forward { mac, remote } = forward;
+    let words = format!("forward {mac} of VXLAN device {link} to {remote} alone");
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
     batch.push(kind::NEW_NEIGHBOUR, &message(link, forward), flags, words);
 }
 

@@ -68,6 +68,14 @@ struct File {
     _overlay: IgnoredAny,
     #[serde(default, rename = "peer")]
     _peer: IgnoredAny,
+    #[serde(default, rename = "node")]
+    _node: IgnoredAny,
+    #[serde(default, rename = "security")]
+    _security: IgnoredAny,
+    #[serde(default, rename = "observability")]
+    _observability: IgnoredAny,
+    #[serde(default, rename = "netplan")]
+    _netplan: IgnoredAny,
 }
 
 /// The table `[host]`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use weft_cni::Mac;
 
 /// Tells an object from all others. In the order in which they are made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +19,60 @@ pub enum Key {
     Address(String, IpNetwork),
     /// That frames to all, on a VXLAN device, go to another host.
     Flood(String, IpAddr),
+    /// That frames to a MAC, on a VXLAN device, go to another host.
+    Forward(String, Mac),
+    /// The MAC of a neighbour on a VXLAN device, set for good.
+    Neighbour(String, IpAddr),
+    /// A nexthop object on a VXLAN device, by its number.
+    Nexthop(String, u32),
+    /// A route by an interface.
+    Route(String, RouteKey),
+    /// A routing rule.
+    Rule(RuleKey),
+}
+
+/// Tells a route by an interface from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// The routing table.
+    pub table: u32,
+    /// The destination.
+    pub prefix: IpNetwork,
+    /// Lower is better.
+    pub metric: u32,
+}
+
+/// Tells a routing rule from all others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuleKey {
+    /// Lower comes first; the main table's is 32766.
+    pub priority: u32,
+    /// IPv4 or IPv6.
+    pub is_ipv4: bool,
+    /// Which packets.
+    pub selector: Selector,
+    /// The routing table that they are looked up in.
+    pub table: u32,
+}
+
+/// Which packets a rule is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Selector {
+    /// Those that come in by an interface.
+    Iif(String),
+    /// Those of sockets that are bound to an interface.
+    Oif(String),
+    /// Those to a destination.
+    To(IpNetwork),
+}
+
+/// What leads to a route's destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// An address on the interface.
+    Gateway(IpAddr),
+    /// A nexthop object.
+    Nexthop(u32),
 }
 
 /// What it is like.
@@ -52,6 +107,14 @@ pub enum Value {
         /// Of this bridge.
         bridge: String,
     },
+    /// The other tunnel endpoint.
+    To(IpAddr),
+    /// The MAC.
+    Mac(Mac),
+    /// The address that it leads by.
+    Gateway(IpAddr),
+    /// What a route leads by.
+    Via(Via),
     /// It has nothing more to be told.
     There,
 }
@@ -60,14 +123,45 @@ pub enum Value {
 pub type Objects = BTreeMap<Key, Value>;
 
 impl Key {
-    /// The interface that it is or is on: it goes with that.
+    /// The interface that it is or is on: it goes with that. Empty for a rule.
     pub fn link(&self) -> &str {
         match self {
             Self::Bridge(name)
             | Self::Vxlan(name)
             | Self::Port(name)
             | Self::Address(name, _)
-            | Self::Flood(name, _) => name,
+            | Self::Flood(name, _)
+            | Self::Forward(name, _)
+            | Self::Neighbour(name, _)
+            | Self::Nexthop(name, _)
+            | Self::Route(name, _) => name,
+            Self::Rule(_) => "",
+        }
+    }
+
+    /// The routing table that it is about.
+    pub const fn table(&self) -> Option<u32> {
+        match self {
+            Self::Route(_, key) => Some(key.table),
+            Self::Rule(key) => Some(key.table),
+            Self::Bridge(_)
+            | Self::Vxlan(_)
+            | Self::Port(_)
+            | Self::Address(..)
+            | Self::Flood(..)
+            | Self::Forward(..)
+            | Self::Neighbour(..)
+            | Self::Nexthop(..) => None,
+        }
+    }
+
+    /// Whether the other one is a route to the same destination, that only counts more or less.
+    pub fn is_route_beside(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Route(_, one), Self::Route(_, other)) => {
+                (one.table, one.prefix) == (other.table, other.prefix)
+            }
+            _ => false,
         }
     }
 
@@ -85,7 +179,26 @@ impl std::fmt::Display for Key {
             Self::Port(name) => write!(f, "{name} as a port of its bridge"),
             Self::Address(name, address) => write!(f, "address {address} of {name}"),
             Self::Flood(name, remote) => write!(f, "{remote} as a receiver of {name}"),
+            Self::Forward(name, mac) => write!(f, "the endpoint of {mac} of {name}"),
+            Self::Neighbour(name, address) => write!(f, "neighbour {address} of {name}"),
+            Self::Nexthop(name, id) => write!(f, "nexthop {id} of {name}"),
+            Self::Route(name, RouteKey { table, prefix, .. }) => {
+                write!(f, "route {prefix} by {name} in table {table}")
+            }
+            Self::Rule(key) => write!(f, "rule {key}"),
         }
+    }
+}
+
+impl std::fmt::Display for RuleKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.selector {
+            Selector::Iif(name) => write!(f, "iif {name}")?,
+            Selector::Oif(name) => write!(f, "oif {name}")?,
+            Selector::To(prefix) => write!(f, "to {prefix}")?,
+        }
+        let family = if self.is_ipv4 { "IPv4" } else { "IPv6" };
+        write!(f, " lookup {} ({family})", self.table)
     }
 }
 

@@ -41,12 +41,15 @@ pub fn plan(desired: &Objects, seen: &Objects, removable: impl Fn(&Key) -> bool)
         .map(|(key, _)| key.link())
         .collect();
     let goes_with_link = |key: &Key| !key.is_link() && gone.contains(key.link());
-    let mut steps: Vec<Step> = seen
+    let removed = seen
         .iter()
         .rev()
         .filter(|(key, there)| is_unwanted(key, there) && removable(key) && !goes_with_link(key))
-        .map(|(key, _)| Step::Remove(key.clone()))
-        .collect();
+        .map(|(key, _)| key.clone());
+    // A route that another one takes the place of goes when that is there.
+    let is_replaced = |key: &Key| desired.keys().any(|other| key.is_route_beside(other));
+    let (late, first): (Vec<Key>, Vec<Key>) = removed.partition(is_replaced);
+    let mut steps: Vec<Step> = first.into_iter().map(Step::Remove).collect();
     for (key, wanted) in desired {
         let there = seen.get(key).filter(|_| !gone.contains(key.link()));
         match there {
@@ -55,6 +58,7 @@ pub fn plan(desired: &Objects, seen: &Objects, removable: impl Fn(&Key) -> bool)
             Some(_) => {}
         }
     }
+    steps.extend(late.into_iter().map(Step::Remove));
     steps
 }
 
@@ -67,6 +71,8 @@ mod tests {
     use crate::desired::objects;
     use crate::underlay::Chosen;
 
+    use crate::exchange::Learned;
+
     fn overlay(keys: &str, peers: &[&str]) -> Objects {
         let text = format!(
             "[[overlay]]\nvni = 7\nbridge = {{ name = \"br7\", ipv4 = \"10.7.0.1/24\" }}\n{keys}"
@@ -78,6 +84,8 @@ mod tests {
                 id: (*address).to_owned(),
                 address: address.parse().unwrap(),
                 vnis: None,
+                subnets: Vec::new(),
+                health: crate::config::Health::default(),
             })
             .collect();
         let chosen = Chosen {
@@ -85,7 +93,15 @@ mod tests {
             local: "192.0.2.1".parse().unwrap(),
             mtu: 1450,
         };
-        objects(&all.overlay[0], &chosen, &all.peer).0
+        let mut ids = std::collections::BTreeSet::new();
+        objects(
+            &all.overlay[0],
+            &chosen,
+            &all.peer,
+            &Learned::default(),
+            &mut ids,
+        )
+        .0
     }
 
     fn words(desired: &Objects, seen: &Objects) -> Vec<String> {

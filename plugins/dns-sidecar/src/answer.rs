@@ -5,6 +5,7 @@ mod control;
 mod counters;
 mod forward;
 mod known;
+mod peers;
 mod question;
 mod serve;
 mod served;

@@ -1,5 +1,7 @@
 //! What the root part tells the part that answers: messages of JSON behind their length, with sockets beside them.
 
+pub(crate) mod peers;
+
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Read, Result, Write};
 use std::mem::MaybeUninit;
@@ -12,6 +14,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weft_store::{ForwardZone, Service, StaticRecord};
 
@@ -84,6 +87,8 @@ pub(crate) enum Message {
     Control,
     /// A listening socket for everybody's questions is beside it.
     Status,
+    /// A socket is beside it by which the root part tells of overlays, and hears of other hosts: see [`peers`].
+    Peers,
     /// The host's own servers.
     Upstreams { servers: Vec<IpAddr> },
     /// What is wrong on the root part's side.
@@ -100,7 +105,11 @@ const MOST_SOCKETS: usize = 2;
 const LONGEST: u32 = 16 << 20;
 
 /// Sends a message with sockets beside it.
-pub(crate) fn send<S: AsFd>(channel: &UnixStream, message: &Message, sockets: &[S]) -> Result<()> {
+pub(crate) fn send<S: AsFd>(
+    channel: &UnixStream,
+    message: &impl Serialize,
+    sockets: &[S],
+) -> Result<()> {
     let text = serde_json::to_vec(message)?;
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
     let borrowed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
@@ -121,7 +130,9 @@ pub(crate) fn send<S: AsFd>(channel: &UnixStream, message: &Message, sockets: &[
 }
 
 /// Receives a message with the sockets beside it; none if the other side is gone.
-pub(crate) fn receive(channel: &UnixStream) -> Result<Option<(Message, Vec<OwnedFd>)>> {
+pub(crate) fn receive<T: DeserializeOwned>(
+    channel: &UnixStream,
+) -> Result<Option<(T, Vec<OwnedFd>)>> {
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);

@@ -11,7 +11,9 @@
 mod answer;
 mod channel;
 mod config;
+mod netplan;
 mod root;
+mod wire;
 
 use std::process::ExitCode;
 

@@ -16,6 +16,7 @@ mod upstreams;
 mod watch;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -220,6 +221,9 @@ impl Root {
             .hand_over(&Message::Control, std::slice::from_ref(dns))?;
         self.child
             .hand_over(&Message::Status, std::slice::from_ref(status))?;
+        let (own, other) = UnixStream::pair().context("a socket pair cannot be made")?;
+        self.child.hand_over(&Message::Peers, &[other])?;
+        self.overlays.speak_by(own);
         self.settings_told = false;
         self.upstreams.forget_told();
         self.sockets.forget_told();
@@ -418,6 +422,7 @@ impl Root {
 
     fn stop(self) {
         tracing::info!("weftd stops");
+        self.overlays.stops();
         self.supervisor.stops();
         self.child.drain(DRAIN);
     }

@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use weft_cni::Mac;
+use netlink_packet_route::rule::RuleMessage;
+use weft_cni::{IpFamily, Mac};
 
 use crate::address::{self, Assigned};
 use crate::link::Link;
 use crate::netlink::{RawMessage, kind, parsed};
+use crate::nexthop::{self, Nexthop};
 use crate::nft::attributes;
+use crate::policy_routing::{self, OwnRule};
 use crate::route::{self, RouteSpec};
 
 /// Whether something has come or gone.
@@ -70,6 +73,20 @@ pub enum Event {
         /// The other tunnel endpoint, of a VXLAN device.
         remote: Option<IpAddr>,
     },
+    /// A routing rule that has Weft's protocol number.
+    Rule {
+        /// Come or gone.
+        change: Change,
+        /// As a dump would have it.
+        rule: Box<OwnRule>,
+    },
+    /// A nexthop object that has Weft's protocol number.
+    Nexthop {
+        /// Come or gone.
+        change: Change,
+        /// As a dump would have it.
+        nexthop: Nexthop,
+    },
     /// The ruleset has changed: one commit.
     Ruleset {
         /// The number of the ruleset that is in force now.
@@ -89,9 +106,12 @@ impl Event {
         const WORDS: &str = "an event";
         let payload = &message.payload;
         let change = match message.kind {
-            kind::NEW_LINK | kind::NEW_ADDRESS | kind::NEW_ROUTE | kind::NEW_NEIGHBOUR => {
-                Change::Present
-            }
+            kind::NEW_LINK
+            | kind::NEW_ADDRESS
+            | kind::NEW_ROUTE
+            | kind::NEW_NEIGHBOUR
+            | kind::NEW_RULE
+            | kind::NEW_NEXTHOP => Change::Present,
             _ => Change::Gone,
         };
         match message.kind {
@@ -115,6 +135,19 @@ impl Event {
             kind::NEW_NEIGHBOUR | kind::DELETE_NEIGHBOUR => {
                 neighbour(change, &parsed(payload, WORDS).ok()?)
             }
+            kind::NEW_RULE | kind::DELETE_RULE => {
+                let message: RuleMessage = parsed(payload, WORDS).ok()?;
+                let family = match message.header.family {
+                    AddressFamily::Inet => IpFamily::V4,
+                    _ => IpFamily::V6,
+                };
+                let rule = Box::new(policy_routing::read_rule(family, &message)?);
+                Some(Self::Rule { change, rule })
+            }
+            kind::NEW_NEXTHOP | kind::DELETE_NEXTHOP => Some(Self::Nexthop {
+                change,
+                nexthop: nexthop::read(payload)?,
+            }),
             _ => None,
         }
     }

@@ -32,7 +32,17 @@ impl Batch {
         flags: u16,
         words: impl Into<String>,
     ) {
-        let payload = bytes_of(message);
+        self.push_bytes(kind, bytes_of(message), flags, words);
+    }
+
+    /// The same with a body that is written already.
+    pub(crate) fn push_bytes(
+        &mut self,
+        kind: u16,
+        payload: Vec<u8>,
+        flags: u16,
+        words: impl Into<String>,
+    ) {
         self.requests.push(Request {
             kind,
             flags,

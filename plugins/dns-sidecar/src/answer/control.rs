@@ -91,6 +91,14 @@ async fn answer_to(world: &Arc<World>, request: DnsRequest) -> Vec<u8> {
             Err(error) => lines(&[failure(&error)]),
         },
         DnsRequest::Upstreams => lines(&upstreams(world)),
+        DnsRequest::Peers => {
+            let peers = world.peers().map(|peers| peers.peer_lines());
+            lines(&peers.unwrap_or_default())
+        }
+        DnsRequest::PeerRoutes => {
+            let routes = world.peers().map(|peers| peers.route_lines());
+            lines(&routes.unwrap_or_default())
+        }
         DnsRequest::Query {
             name,
             kind,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, yield_now};
 use super::clients::At;
 use super::forward;
 use super::known::Known;
+use super::peers::Peers;
 use super::question::{Incoming, Verdict};
 use super::serve::Place;
 use super::upstream::LOOP_REST;
@@ -32,6 +33,8 @@ pub(super) struct World {
     draining: watch::Sender<bool>,
     /// Servers that are being looked at.
     probed: Mutex<HashSet<IpAddr>>,
+    /// Other hosts, when the root part has said something of overlays.
+    peers: OnceLock<Arc<Peers>>,
     start: Instant,
 }
 
@@ -43,6 +46,7 @@ impl Default for World {
             ending: Mutex::default(),
             draining: watch::Sender::default(),
             probed: Mutex::default(),
+            peers: OnceLock::new(),
             start: Instant::now(),
         }
     }
@@ -61,6 +65,11 @@ impl World {
     /// The time since the beginning.
     pub(super) fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// Other hosts; none if there are no overlays.
+    pub(super) fn peers(&self) -> Option<&Arc<Peers>> {
+        self.peers.get()
     }
 
     /// Answers a message, or says who is to be asked.
@@ -97,6 +106,11 @@ impl World {
             Message::ListenInside { endpoint } => self.listen(At::Inside(endpoint), sockets)?,
             Message::Upstreams { servers } => self.learn_servers(servers),
             Message::Troubles { texts } => self.known().troubles = texts,
+            Message::Peers => {
+                let socket = sockets.pop().context("a socket is missing")?;
+                let new = Peers::new()?;
+                self.peers.get_or_init(|| new).follow(socket)?;
+            }
             Message::Control => {
                 tokio::spawn(control::serve(Arc::clone(self), listener(&mut sockets)?));
             }

@@ -4,13 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
+use ipnetwork::IpNetwork;
+use weft_cni::IpFamily;
 use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::bridge::NewBridge;
 use weft_kernel::link::{self, Change, Link};
+use weft_kernel::neighbour;
 use weft_kernel::netlink::{Batch, RouteSocket};
+use weft_kernel::nexthop::{self, Nexthop};
+use weft_kernel::policy_routing::{self, OwnRoute, OwnRule};
+use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::vxlan::{self, FLOOD, Forward, NewVxlan, Vxlan};
 use weft_node::default_route;
 use weft_node::names::bridge_mac;
+use weft_overlay::object::{RouteKey, RuleKey, Selector, Via};
 use weft_overlay::underlay::Interface;
 use weft_overlay::{Key, Objects, Step, Value};
 
@@ -20,6 +27,8 @@ pub(super) struct Kernel {
     socket: RouteSocket,
     /// Interfaces that overlays are made of or carried by, by index: events of others do not matter.
     pub(super) concerned: BTreeSet<u32>,
+    /// Those that are VXLAN devices: their neighbours matter, too.
+    pub(super) devices: BTreeSet<u32>,
     /// Interfaces with names of an overlay's that are something else.
     pub(super) strangers: BTreeSet<String>,
 }
@@ -29,6 +38,7 @@ impl Kernel {
         Ok(Self {
             socket: RouteSocket::open()?,
             concerned: BTreeSet::new(),
+            devices: BTreeSet::new(),
             strangers: BTreeSet::new(),
         })
     }
@@ -77,7 +87,102 @@ impl Kernel {
                 self.strangers.insert(link.name);
             }
         }
+        self.see_routing(&mut seen)?;
         Ok(seen)
+    }
+
+    /// Routes, rules and nexthop objects that have Weft's number, wherever they are.
+    fn see_routing(&mut self, seen: &mut Objects) -> Result<()> {
+        let mut names = BTreeMap::new();
+        for nexthop in self.nexthops()? {
+            let Some(name) = self.name_of(nexthop.link, &mut names)? else {
+                continue;
+            };
+            let value = Value::Gateway(nexthop.gateway);
+            seen.insert(Key::Nexthop(name, nexthop.id), value);
+        }
+        for family in IpFamily::ALL {
+            for route in policy_routing::routes(&mut self.socket, family)? {
+                let Some(name) = self.name_of(route.link, &mut names)? else {
+                    continue;
+                };
+                let via = match route.via {
+                    policy_routing::Via::Gateway(ip) => Via::Gateway(ip),
+                    policy_routing::Via::Nexthop(id) => Via::Nexthop(id),
+                };
+                seen.insert(Key::Route(name, route_key(&route)), Value::Via(via));
+            }
+            for rule in policy_routing::rules(&mut self.socket, family)? {
+                let selector = match (rule.iif, rule.oif, rule.to) {
+                    (Some(name), None, None) => Selector::Iif(name),
+                    (None, Some(name), None) => Selector::Oif(name),
+                    (None, None, Some(to)) => Selector::To(to),
+                    _ => continue,
+                };
+                let key = RuleKey {
+                    priority: rule.priority,
+                    is_ipv4: family == IpFamily::V4,
+                    selector,
+                    table: rule.table,
+                };
+                seen.insert(Key::Rule(key), Value::There);
+            }
+        }
+        Ok(())
+    }
+
+    /// None on a kernel without them.
+    fn nexthops(&mut self) -> Result<Vec<Nexthop>> {
+        match nexthop::list(&mut self.socket) {
+            Err(error) if error.errno().is_some() => Ok(Vec::new()),
+            other => Ok(other?),
+        }
+    }
+
+    fn name_of(
+        &mut self,
+        index: u32,
+        names: &mut BTreeMap<u32, Option<String>>,
+    ) -> Result<Option<String>> {
+        if let Some(name) = names.get(&index) {
+            return Ok(name.clone());
+        }
+        let name = link::find_index(&mut self.socket, index)?.map(|link| link.name);
+        names.insert(index, name.clone());
+        Ok(name)
+    }
+
+    /// Networks of the host's interfaces, without these.
+    pub(super) fn connected(&mut self, without: &BTreeSet<String>) -> Result<Vec<IpNetwork>> {
+        let mut names = BTreeMap::new();
+        let mut found = Vec::new();
+        for assigned in address::list_all(&mut self.socket)? {
+            let ip = assigned.address.ip();
+            let is_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            if is_local || ip.is_loopback() {
+                continue;
+            }
+            let name = self.name_of(assigned.link, &mut names)?;
+            if name.is_some_and(|name| !without.contains(&name)) {
+                let network = assigned.address.network();
+                found.extend(IpNetwork::new(network, assigned.address.prefix()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Destinations of the main table's routes by a gateway, without default routes.
+    pub(super) fn static_routes(&mut self) -> Result<Vec<IpNetwork>> {
+        const MAIN: u32 = 254;
+        let mut found = Vec::new();
+        for family in IpFamily::ALL {
+            let routes = route::list(&mut self.socket, family)?.into_iter();
+            let is_meant = |one: &RouteSpec| {
+                one.table == Some(MAIN) && one.gateway.is_some() && one.dst.prefix() > 0
+            };
+            found.extend(routes.filter(is_meant).map(|one| one.dst));
+        }
+        Ok(found)
     }
 
     fn see_bridge(&mut self, link: &Link, seen: &mut Objects) -> Result<()> {
@@ -113,9 +218,24 @@ impl Kernel {
             };
             seen.insert(Key::Port(link.name.clone()), value);
         }
-        let entries = vxlan::forwards(&mut self.socket, link.index)?;
-        let floods = entries.into_iter().filter(|one| one.mac == FLOOD);
-        seen.extend(floods.map(|one| (Key::Flood(link.name.clone(), one.remote), Value::There)));
+        self.devices.insert(link.index);
+        for entry in vxlan::forwards(&mut self.socket, link.index)? {
+            let (key, value) = match entry.mac == FLOOD {
+                true => (Key::Flood(link.name.clone(), entry.remote), Value::There),
+                false => (
+                    Key::Forward(link.name.clone(), entry.mac),
+                    Value::To(entry.remote),
+                ),
+            };
+            seen.insert(key, value);
+        }
+        let assigned = address::list(&mut self.socket, link.index)?;
+        let own = assigned.into_iter().filter(|one| one.is_own);
+        seen.extend(own.map(|one| (Key::Address(link.name.clone(), one.address), Value::There)));
+        for (address, mac) in neighbour::permanent_of_link(&mut self.socket, link.index)? {
+            let key = Key::Neighbour(link.name.clone(), address);
+            seen.insert(key, Value::Mac(mac));
+        }
         Ok(())
     }
 
@@ -204,6 +324,10 @@ impl Kernel {
                 let forward = flood(*remote);
                 vxlan::add_forward(self.index(name)?, &forward, batch);
             }
+            (Key::Rule(key), _) => own_rule(key).add(batch),
+            (Key::Forward(..) | Key::Neighbour(..) | Key::Nexthop(..) | Key::Route(..), _) => {
+                self.change(key, value, batch)?
+            }
             (Key::Bridge(_) | Key::Vxlan(_) | Key::Port(_), _) => {}
         }
         Ok(())
@@ -224,6 +348,27 @@ impl Kernel {
                 let bridge = self.index(bridge)?;
                 link::set_controller(self.index(name)?, Some(bridge), batch);
             }
+            (Key::Forward(name, mac), Value::To(remote)) => {
+                let forward = Forward {
+                    mac: *mac,
+                    remote: *remote,
+                };
+                vxlan::set_forward(self.index(name)?, &forward, batch);
+            }
+            (Key::Neighbour(name, address), Value::Mac(mac)) => {
+                neighbour::set_permanent(self.index(name)?, *address, *mac, batch);
+            }
+            (Key::Nexthop(name, id), Value::Gateway(gateway)) => {
+                let nexthop = Nexthop {
+                    id: *id,
+                    link: self.index(name)?,
+                    gateway: *gateway,
+                };
+                nexthop.put(batch);
+            }
+            (Key::Route(name, key), Value::Via(via)) => {
+                own_route(self.index(name)?, key, *via).put(batch);
+            }
             _ => {}
         }
         Ok(())
@@ -237,8 +382,74 @@ impl Kernel {
             Key::Flood(name, remote) => {
                 vxlan::remove_forward(self.index(name)?, &flood(*remote), batch);
             }
+            Key::Forward(name, mac) => {
+                let link = self.index(name)?;
+                for forward in vxlan::forwards(&mut self.socket, link)? {
+                    if forward.mac == *mac {
+                        vxlan::remove_forward(link, &forward, batch);
+                    }
+                }
+            }
+            Key::Neighbour(name, address) => {
+                neighbour::delete(self.index(name)?, *address, batch);
+            }
+            Key::Nexthop(name, id) => {
+                let gateway = IpAddr::from([0; 4]);
+                let link = self.index(name)?;
+                let id = *id;
+                Nexthop { id, link, gateway }.delete(batch);
+            }
+            Key::Route(_, key) => {
+                let mut all =
+                    policy_routing::routes(&mut self.socket, IpFamily::of(key.prefix.ip()))?;
+                all.retain(|route| route_key(route) == *key);
+                all.iter().for_each(|route| route.delete(batch));
+            }
+            Key::Rule(key) => own_rule(key).delete(batch),
         }
         Ok(())
+    }
+}
+
+const fn route_key(route: &OwnRoute) -> RouteKey {
+    RouteKey {
+        table: route.table,
+        prefix: route.prefix,
+        metric: route.metric,
+    }
+}
+
+const fn own_route(link: u32, key: &RouteKey, via: Via) -> OwnRoute {
+    OwnRoute {
+        table: key.table,
+        prefix: key.prefix,
+        metric: key.metric,
+        link,
+        via: match via {
+            Via::Gateway(ip) => policy_routing::Via::Gateway(ip),
+            Via::Nexthop(id) => policy_routing::Via::Nexthop(id),
+        },
+    }
+}
+
+fn own_rule(key: &RuleKey) -> OwnRule {
+    let (mut iif, mut oif, mut to) = (None, None, None);
+    match &key.selector {
+        Selector::Iif(name) => iif = Some(name.clone()),
+        Selector::Oif(name) => oif = Some(name.clone()),
+        Selector::To(prefix) => to = Some(*prefix),
+    }
+    OwnRule {
+        priority: key.priority,
+        family: if key.is_ipv4 {
+            IpFamily::V4
+        } else {
+            IpFamily::V6
+        },
+        iif,
+        oif,
+        to,
+        table: key.table,
     }
 }
 

@@ -1,0 +1,377 @@
+//! The thread: it waits for changes, and puts everything right.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use weft_api::daemon::{OverlayLine, StepLine};
+use weft_kernel::KernelError;
+use weft_kernel::monitor::{Event, Monitor, Topic};
+use weft_overlay::exchange::Own;
+use weft_overlay::{Key, Objects, Overlay, Overlays, Step, plan};
+
+use super::Word;
+use super::kernel::Kernel;
+use super::record::Record;
+use super::speech::Speech;
+use super::wanted::Wanted;
+use crate::channel::peers::Looked;
+
+/// Everything is looked at again after this time, and up to a quarter more: hosts do not do it together.
+const AUDIT: Duration = Duration::from_secs(60);
+/// The same after a step that has failed.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Changes that come together are looked at together.
+const TOGETHER: Duration = Duration::from_millis(10);
+
+/// What the thread has.
+pub(super) struct Following {
+    kernel: Kernel,
+    monitor: Monitor,
+    record: Record,
+    overlays: Overlays,
+    /// They are not wanted for now.
+    is_down: bool,
+    told: Receiver<Word>,
+    woken: UnixStream,
+    lines: Arc<Mutex<Vec<OverlayLine>>>,
+    speech: Speech,
+    /// What other hosts were told last.
+    own: Own,
+    looked: Looked,
+    /// Why everything is looked at: nothing has told of a reason.
+    is_audit: bool,
+}
+
+impl Following {
+    pub(super) fn new(
+        data_dir: &Path,
+        overlays: Overlays,
+        (told, woken): (Receiver<Word>, UnixStream),
+        lines: Arc<Mutex<Vec<OverlayLine>>>,
+    ) -> Result<Self> {
+        let topics = [
+            Topic::Links,
+            Topic::Addresses,
+            Topic::Neighbours,
+            Topic::Routes,
+            Topic::Rules,
+            Topic::Nexthops,
+        ];
+        Ok(Self {
+            kernel: Kernel::open()?,
+            monitor: Monitor::of_routing(&topics)
+                .context("changes of interfaces cannot be followed")?,
+            record: Record::open(data_dir)?,
+            overlays,
+            is_down: false,
+            told,
+            woken,
+            lines,
+            speech: Speech::open(data_dir),
+            own: Own::default(),
+            looked: Looked::default(),
+            is_audit: false,
+        })
+    }
+
+    pub(super) fn follow(&mut self) {
+        let mut has_failed = !self.look();
+        loop {
+            match self.wait(if has_failed { AGAIN } else { jittered(AUDIT) }) {
+                Ok(true) => has_failed = !self.look(),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!("overlays: {error:#}");
+                    std::thread::sleep(AGAIN);
+                    has_failed = !self.look();
+                }
+            }
+        }
+    }
+
+    /// Waits for something that matters. Whether there is anything to be looked at.
+    fn wait(&mut self, most: Duration) -> Result<bool> {
+        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
+        let mut all = vec![
+            PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
+        ];
+        all.extend(
+            self.speech
+                .as_fd()
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        );
+        let count = match poll(&mut all, timeout) {
+            Ok(count) => count,
+            Err(nix::errno::Errno::EINTR) => return Ok(false),
+            Err(errno) => return Err(errno).context("waiting for changes"),
+        };
+        self.is_audit = count == 0;
+        if count == 0 {
+            return Ok(true);
+        }
+        let ready: Vec<bool> = all.iter().map(|one| one.any().unwrap_or(false)).collect();
+        let is_ready = |place: usize| ready.get(place).copied().unwrap_or(false);
+        let (events, words, heard) = (is_ready(0), is_ready(1), is_ready(2));
+        let mut matters = words;
+        if words {
+            let _ = self.woken.read(&mut [0; 64]);
+            self.hear();
+        }
+        if heard {
+            matters |= self.speech.hear();
+        }
+        if events {
+            std::thread::sleep(TOGETHER);
+            let all = self.monitor.read()?;
+            matters |= all.iter().any(|event| self.is_concern(event));
+        }
+        Ok(matters)
+    }
+
+    /// Whether an event is of something that overlays are made of, or may be.
+    fn is_concern(&self, event: &Event) -> bool {
+        let concerned = &self.kernel.concerned;
+        match event {
+            Event::Link { link, .. } => {
+                let is_named = |overlay: &Overlay| {
+                    overlay.device() == link.name || overlay.bridge.name == link.name
+                };
+                concerned.contains(&link.index) || self.overlays.overlay.iter().any(is_named)
+            }
+            Event::Forwarding { link, .. } => concerned.contains(link),
+            Event::Neighbour { link, .. } => self.kernel.devices.contains(link),
+            Event::Route { route, .. } => {
+                let is_table = |overlay: &Overlay| Some(overlay.table()) == route.table;
+                self.overlays.overlay.iter().any(is_table)
+            }
+            // An address that an overlay waits for; what has Weft's number.
+            Event::Address { .. } | Event::Rule { .. } | Event::Nexthop { .. } | Event::Lost => {
+                !self.overlays.overlay.is_empty()
+            }
+            Event::Ruleset { .. } => false,
+        }
+    }
+
+    fn hear(&mut self) {
+        while let Ok(word) = self.told.try_recv() {
+            let (answer, steps) = match word {
+                Word::Want(overlays) => {
+                    self.overlays = overlays;
+                    continue;
+                }
+                Word::Speak(socket) => {
+                    if let Err(error) = self.speech.speak_by(socket) {
+                        tracing::warn!("overlays: {error:#}");
+                    }
+                    continue;
+                }
+                Word::Plan(answer) => {
+                    let planned = self.planned();
+                    let steps = planned.map(|(steps, ..)| steps.iter().map(line).collect());
+                    (answer, steps)
+                }
+                Word::Apply(answer) => {
+                    self.is_down = false;
+                    (answer, self.applied())
+                }
+                Word::Down(answer) => {
+                    self.is_down = true;
+                    (answer, self.applied())
+                }
+                Word::Stop(answer) => {
+                    self.is_down = self.overlays.node.remove_overlays_at_stop;
+                    let steps = match self.is_down {
+                        true => self.applied(),
+                        false => Ok(Vec::new()),
+                    };
+                    (answer, steps)
+                }
+            };
+            let steps = steps.unwrap_or_else(|error| {
+                vec![StepLine {
+                    step: "look at the kernel".to_owned(),
+                    failure: Some(format!("{error:#}")),
+                }]
+            });
+            let _ = answer.send(steps);
+        }
+    }
+
+    /// Puts everything right. Whether all of it is.
+    fn look(&mut self) -> bool {
+        let started = Instant::now();
+        let applied = self.applied();
+        let is_right = match &applied {
+            Ok(steps) => {
+                for step in steps {
+                    match &step.failure {
+                        Some(why) => tracing::warn!("overlay: {}: {why}", step.step),
+                        None => tracing::info!("overlay: {}", step.step),
+                    }
+                }
+                steps.iter().all(|step| step.failure.is_none())
+            }
+            Err(error) => {
+                tracing::warn!("overlays: {error:#}");
+                false
+            }
+        };
+        let count = applied.map_or(0, |steps| u64::try_from(steps.len()).unwrap_or_default());
+        let looked = &mut self.looked;
+        looked.looks += 1;
+        looked.failures += u64::from(!is_right);
+        looked.steps += count;
+        looked.drift += if self.is_audit { count } else { 0 };
+        looked.seconds += started.elapsed().as_secs_f64();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        looked.last = since.unwrap_or_default().as_secs_f64();
+        self.speech.looked(self.looked);
+        is_right
+    }
+
+    fn applied(&mut self) -> Result<Vec<StepLine>> {
+        let (steps, mut wanted, seen) = self.planned()?;
+        let mut lines = Vec::new();
+        for step in &steps {
+            let local = match step {
+                Step::Make(key, _) | Step::Change(key, _) | Step::Remove(key) => {
+                    wanted.locals.get(key.link()).copied()
+                }
+            };
+            let mut line = line(step);
+            if let Err(error) = self.take(step, local) {
+                line.failure = Some(format!("{error:#}"));
+                wanted.note(step, &error);
+            }
+            lines.push(line);
+        }
+        self.count(&seen, &wanted.objects);
+        self.own = std::mem::take(&mut wanted.own);
+        self.speech.configure(&self.overlays, &self.own);
+        if let Some(first) = wanted.lines.first_mut() {
+            first
+                .troubles
+                .extend(self.speech.heard.troubles.iter().cloned());
+            first.troubles.extend(self.speech.trouble.clone());
+        }
+        *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = wanted.lines;
+        Ok(lines)
+    }
+
+    fn count(&mut self, seen: &Objects, wanted: &Objects) {
+        let all = if seen.is_empty() { wanted } else { seen };
+        let count = |is_meant: fn(&Key) -> bool| all.keys().filter(|key| is_meant(key)).count();
+        let looked = &mut self.looked;
+        looked.bridges = count(|key| matches!(key, Key::Bridge(_)));
+        looked.devices = count(|key| matches!(key, Key::Vxlan(_)));
+        looked.forwards = count(|key| matches!(key, Key::Flood(..) | Key::Forward(..)));
+        looked.routes = count(|key| matches!(key, Key::Route(..)));
+    }
+
+    /// An interface is noted before it is made, and forgotten when it is gone.
+    fn take(&mut self, step: &Step, local: Option<IpAddr>) -> Result<()> {
+        if let Step::Make(key, _) = step {
+            let name = key.link();
+            if key.is_link() {
+                self.record.note_made(name)?;
+            } else if !name.is_empty() && !self.record.made().contains(name) {
+                self.record.note_used(name)?;
+            }
+        }
+        let taken = self.kernel.take(step, local);
+        // Somebody else was faster: it is not Weft's.
+        let is_present = |error: &anyhow::Error| {
+            let kernel = error.downcast_ref::<KernelError>();
+            kernel.is_some_and(KernelError::is_present)
+        };
+        if let (Step::Make(key, _), true) = (step, taken.as_ref().err().is_some_and(is_present))
+            && key.is_link()
+        {
+            self.record.forget(key.link())?;
+        }
+        taken?;
+        if let Step::Remove(key) = step
+            && key.is_link()
+        {
+            self.record.forget(key.link())?;
+        }
+        Ok(())
+    }
+
+    fn planned(&mut self) -> Result<(Vec<Step>, Wanted, Objects)> {
+        let mut wanted = match self.is_down {
+            true => Wanted::default(),
+            false => {
+                let learned = &self.speech.heard.learned;
+                Wanted::of(&self.overlays, learned, &self.own, &mut self.kernel)?
+            }
+        };
+        let mut names: BTreeSet<String> = self.record.made() | self.record.used();
+        names.extend(wanted.objects.keys().map(|key| key.link().to_owned()));
+        names.remove("");
+        let seen = self.kernel.seen(&names)?;
+        wanted.leave_others(&seen, self.record.made(), &self.kernel.strangers);
+        self.forget_gone(&seen, &wanted)?;
+        let own = self.record.made();
+        let removable = |key: &Key| {
+            let is_kept = wanted.kept.contains(key.link())
+                || key
+                    .table()
+                    .is_some_and(|table| wanted.kept_tables.contains(&table));
+            !is_kept && (own.contains(key.link()) || !key.is_link())
+        };
+        let mut steps = plan(&wanted.objects, &seen, removable);
+        // A bridge that was there before is used as it is.
+        steps.retain(|step| {
+            let is_own = |key: &Key| own.contains(key.link());
+            !matches!(step, Step::Change(key @ Key::Bridge(_), _) if !is_own(key))
+        });
+        Ok((steps, wanted, seen))
+    }
+
+    /// What was made and has gone by itself is not Weft's any more, nor is an interface of others with nothing of it on it.
+    fn forget_gone(&mut self, seen: &Objects, wanted: &Wanted) -> Result<()> {
+        let is_on = |objects: &Objects, name: &str, with_link: bool| {
+            let mut keys = objects.keys();
+            keys.any(|key| key.link() == name && (with_link || !key.is_link()))
+        };
+        let is_kept = |name: &str| wanted.kept.contains(name) || is_on(&wanted.objects, name, true);
+        let record = &self.record;
+        let made = record.made().iter().filter(|name| !is_on(seen, name, true));
+        let used = record
+            .used()
+            .iter()
+            .filter(|name| !is_on(seen, name, false));
+        let gone: Vec<String> = made
+            .chain(used)
+            .filter(|name| !is_kept(name))
+            .cloned()
+            .collect();
+        gone.iter().try_for_each(|name| self.record.forget(name))
+    }
+}
+
+fn line(step: &Step) -> StepLine {
+    StepLine {
+        step: step.to_string(),
+        failure: None,
+    }
+}
+
+/// A time, and up to a quarter more.
+fn jittered(time: Duration) -> Duration {
+    let mut byte = [0; 1];
+    let _ = rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty());
+    let [part] = byte;
+    time.mul_f64(1.0 + f64::from(part) / 1024.0)
+}
