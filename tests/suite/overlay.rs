@@ -5,54 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weft_testkit::{Call, Container, Host, HostState, Suite};
 
-use crate::commands::{ok, weft};
+use crate::commands::ok;
 use crate::daemon::{Daemon, signal, soon};
-
-/// A switch, and hosts at it.
-struct Hosts {
-    suite: Suite,
-    switch: Host,
-    hosts: Vec<Host>,
-}
-
-impl Hosts {
-    fn new(count: usize) -> Self {
-        let switch = Host::new();
-        switch.sh("ip link add sw0 type bridge && ip link set sw0 up");
-        let hosts = (1..=count).map(|number| {
-            let host = Host::new();
-            host.sh(&format!(
-                "ip link set lo up && ip link add up0 type veth peer name p{number} netns {}",
-                switch.netns_path().display()
-            ));
-            switch.sh(&format!("ip link set p{number} master sw0 up"));
-            host.sh(&format!(
-                "ip addr add 192.0.2.{number}/24 dev up0 && ip addr add 2001:db8::{number}/64 dev up0 nodad && \
-                 ip link set up0 up"
-            ));
-            host
-        });
-        let hosts = hosts.collect();
-        Self {
-            suite: Suite::weft(),
-            switch,
-            hosts,
-        }
-    }
-
-    /// Writes a host's file: overlays, and all hosts as peers.
-    fn configure(&self, number: usize, overlays: &str, underlay: &str) {
-        let peers = (1..=self.hosts.len()).map(|peer| {
-            format!("[[peer]]\nid = \"host-{peer}\"\naddress = \"{underlay}{peer}\"\n")
-        });
-        let text = format!("{overlays}{}", peers.collect::<String>());
-        std::fs::write(self.hosts[number - 1].dir().join("weft.toml"), text).unwrap();
-    }
-
-    fn weft(&self, number: usize, words: &[&str]) -> std::process::Output {
-        weft(&self.suite, &self.hosts[number - 1], words)
-    }
-}
+use crate::overlay_hosts::Hosts;
 
 /// `blue`, as a host has it.
 fn blue(number: usize, underlay: &str) -> String {

@@ -45,6 +45,12 @@ const EXAMPLES: &[(&str, &str)] = &[
         "overlay apply",
         "weft overlay apply --dry-run\nweft overlay apply",
     ),
+    ("pki init", "weft pki init"),
+    (
+        "pki issue",
+        "weft pki issue host-2 192.0.2.2 --out /tmp/host-2",
+    ),
+    ("pki show", "weft pki show"),
     ("overlay peers", "weft overlay peers"),
     ("overlay routes", "weft overlay routes --format json"),
     ("overlay down", "weft overlay down"),

@@ -25,6 +25,7 @@ mod operations;
 mod ops;
 mod output;
 mod overlay;
+mod pki;
 mod plugins;
 mod policy;
 mod reference;
@@ -80,6 +81,9 @@ enum Command {
     /// Look at networks over several hosts, apply weft.toml, take them down
     #[command(subcommand)]
     Overlay(overlay::Verb),
+    /// Make certificates for hosts that speak with each other
+    #[command(subcommand)]
+    Pki(pki::Verb),
     Status(status::Status),
     Ops(ops::Ops),
     Metrics(metrics::Metrics),
@@ -136,6 +140,7 @@ fn command_line() -> ExitCode {
         Command::Lease(verb) => lease::run(&verb),
         Command::Dns(verb) => dns::run(&verb),
         Command::Overlay(verb) => overlay::run(&verb),
+        Command::Pki(verb) => pki::run(&verb),
         Command::Status(status) => return finish(status::run(&status)),
         Command::Ops(ops) => ops::run(&ops),
         Command::Metrics(metrics) => metrics::run(&metrics),

@@ -138,7 +138,7 @@ fn peers(format: &Format) -> Result<()> {
 /// What is not as it should be with another host.
 fn remarks(one: &PeerLine) -> Vec<String> {
     let id = &one.id;
-    let error = one.error.iter().map(|text| format!("{id}: {text}"));
+    let error = one.trouble.iter().map(|text| format!("{id}: {text}"));
     let refusal = one
         .last_refusal
         .iter()

@@ -164,7 +164,7 @@ pub struct PeerLine {
     /// Overlays, by VNI, through which none of full size comes back.
     pub narrow: Vec<u32>,
     /// Why it cannot be spoken with.
-    pub error: Option<String>,
+    pub trouble: Option<String>,
 }
 
 /// A route between hosts.

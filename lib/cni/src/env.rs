@@ -69,6 +69,10 @@ pub const VARIABLES: &[Variable] = &[
         doc: "directory of the daemon's socket for everybody's questions, default /run/weft-pub",
     },
     Variable {
+        name: "WEFT_OVERLAY_CONFIG",
+        doc: "a file of n-netman's (YAML) that says which overlays there are, in place of weft.toml's tables",
+    },
+    Variable {
         name: "WEFT_POLICY_DIR",
         doc: "directory of the host's policies, default /etc/weft/policies.d",
     },
@@ -138,6 +142,15 @@ impl Env {
             .get(name)
             .and_then(|value| value.to_str())
             .filter(|value| !value.is_empty())
+    }
+
+    /// The same with a variable that has another value; a name that Weft does not read is left out.
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        let known = VARIABLES.iter().find(|variable| variable.name == name);
+        if let Some(known) = known {
+            self.values.insert(known.name, value.into());
+        }
+        self
     }
 
     /// `CNI_PATH` as directories.

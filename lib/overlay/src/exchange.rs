@@ -26,11 +26,11 @@ pub use report::{PeerReport, PeerState, ProbeReport, RouteReport};
 pub enum Rejection {
     /// No peer has this id.
     Stranger(String),
-    /// The certificate is another host's.
+    /// The certificate, or the address, is another host's.
     Impostor {
         /// The message's id.
         says: String,
-        /// The certificate's common name.
+        /// The common name of the certificate, or the peer with that address.
         is: String,
     },
     /// It is this host's own id.
@@ -44,7 +44,10 @@ impl std::fmt::Display for Rejection {
         match self {
             Self::Stranger(id) => write!(f, "{id:?} is no [[peer]] here"),
             Self::Impostor { says, is } => {
-                write!(f, "the message is of {says:?}, the certificate of {is:?}")
+                write!(
+                    f,
+                    "it says that it is {says:?}, and is {is:?} by its certificate or address"
+                )
             }
             Self::SameId(id) => {
                 write!(f, "{id:?} is the id of two hosts: give one another node.id")
@@ -187,7 +190,8 @@ impl Exchange {
     /// A connection to a peer is new: what it was told may be lost.
     pub fn opened(&mut self, peer: &str) {
         if let Some(known) = self.peers.get_mut(peer) {
-            known.told = None;
+            known.told.is_current = false;
+            known.is_connected = true;
             known.error = None;
         }
     }
@@ -195,26 +199,30 @@ impl Exchange {
     /// A connection could not be made, or is lost.
     pub fn closed(&mut self, peer: &str, why: String) {
         if let Some(known) = self.peers.get_mut(peer) {
-            known.told = None;
+            known.told.is_current = false;
+            known.is_connected = false;
             known.error = Some(why);
         }
+    }
+
+    /// Whether a connection to a peer stands.
+    pub fn is_connected(&self, peer: &str) -> bool {
+        self.peers.get(peer).is_some_and(|known| known.is_connected)
     }
 
     /// What a peer is to be told next.
     pub fn next_call(&self, now: Duration, peer: &str) -> Option<Call> {
         let known = self.peers.get(peer)?;
-        let Some(told) = known
-            .told
-            .as_ref()
-            .filter(|told| !known.is_behind && told.ends == self.own.ends)
-        else {
-            return Some(Call::Exchange);
-        };
+        let told = &known.told;
         let own: BTreeMap<RouteKey, &Route> = self.own_by_key();
         let gone = told.routes.iter().filter(|(key, _)| !own.contains_key(key));
         let gone: Vec<Route> = gone.map(|(_, route)| route.clone()).collect();
-        if !gone.is_empty() {
+        // First of all: an exchange may only add to what a host of n-netman's knows.
+        if !gone.is_empty() && (known.said.is_none() || told.is_current) {
             return Some(Call::Withdraw(gone));
+        }
+        if known.is_behind || !told.is_current || told.ends != self.own.ends {
+            return Some(Call::Exchange);
         }
         // n-netman's hosts count the time of each route by itself.
         let is_due = known.said.is_none() && now.saturating_sub(told.at) >= self.renewal();
@@ -238,7 +246,8 @@ impl Exchange {
         Duration::from_secs(u64::from(leases.min().unwrap_or(30).max(3))) / 3
     }
 
-    /// A peer has taken a call. Everything that it has comes with the answer to an exchange.
+    /// A peer has taken a call, with `sent` as what this host had to tell then. Everything that it has comes with the
+    /// answer to an exchange.
     ///
     /// # Errors
     /// Why the answer is not taken.
@@ -247,6 +256,7 @@ impl Exchange {
         now: Duration,
         peer: &str,
         call: &Call,
+        sent: &State,
         answer: Option<State>,
     ) -> Result<(), Rejection> {
         if let (Call::Exchange, Some(state)) = (call, answer) {
@@ -258,31 +268,33 @@ impl Exchange {
             }
             self.believe(now, state)?;
         }
-        let (routes, ends) = (self.own_by_key(), self.own.ends.clone());
-        let routes: BTreeMap<RouteKey, Route> = (routes.into_iter())
-            .map(|(key, route)| (key, route.clone()))
-            .collect();
         let Some(known) = self.peers.get_mut(peer) else {
             return Ok(());
         };
         known.hear(now);
-        let told = known.told.get_or_insert_default();
+        let told = &mut known.told;
+        let keyed = |routes: &[Route]| -> BTreeMap<RouteKey, Route> {
+            routes
+                .iter()
+                .map(|route| (route.key(), route.clone()))
+                .collect()
+        };
         match call {
             Call::Exchange => {
                 *told = Told {
-                    routes,
-                    ends,
+                    routes: keyed(&sent.routes),
+                    ends: sent.ends.clone(),
                     at: now,
+                    is_current: true,
                 };
             }
             Call::Announce(new) => {
-                told.routes
-                    .extend(new.iter().map(|route| (route.key(), route.clone())));
+                told.routes.extend(keyed(new));
                 told.at = now;
             }
             Call::Withdraw(gone) => {
-                told.routes
-                    .retain(|key, _| !gone.iter().any(|route| route.key() == *key));
+                let gone = keyed(gone);
+                told.routes.retain(|key, _| !gone.contains_key(key));
             }
         }
         Ok(())
@@ -397,6 +409,25 @@ impl Exchange {
             known.is_behind = true;
         }
         Ok(known.is_behind)
+    }
+
+    /// Whose address something comes from that a peer is said to have sent.
+    ///
+    /// # Errors
+    /// It is another peer's.
+    pub fn is_from(&self, node: &str, address: IpAddr) -> Result<(), Rejection> {
+        let address = address.to_canonical();
+        let owner = self
+            .peers
+            .iter()
+            .find(|(_, known)| known.config.address == address);
+        match owner {
+            Some((id, _)) if id != node && node != self.node => Err(Rejection::Impostor {
+                says: node.to_owned(),
+                is: id.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn speaker(&mut self, node: &str) -> Result<&mut Known, Rejection> {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod desired;
 pub mod exchange;
 pub mod netplan;
+pub mod nnetman;
 pub mod object;
 pub mod plan;
 pub mod policy;

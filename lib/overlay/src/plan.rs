@@ -93,7 +93,7 @@ mod tests {
             local: "192.0.2.1".parse().unwrap(),
             mtu: 1450,
         };
-        let mut ids = std::collections::BTreeSet::new();
+        let mut ids = BTreeSet::new();
         objects(
             &all.overlay[0],
             &chosen,

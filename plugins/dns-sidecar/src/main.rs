@@ -9,15 +9,18 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod answer;
+mod certificate;
 mod channel;
 mod config;
 mod netplan;
+mod pki;
 mod root;
 mod wire;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 use weft_cni::env::Env;
 
@@ -32,19 +35,51 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run until a signal ends it (SIGHUP reads the configuration again)
-    Run,
+    Run {
+        #[command(flatten)]
+        file: FromFile,
+    },
     /// The configuration: /etc/weft/weft.toml, or what WEFT_CONFIG names
     #[command(subcommand)]
     Config(Config),
+    /// Certificates for hosts that speak with each other
+    #[command(subcommand)]
+    Pki(pki::Pki),
     /// The part that answers; `run` starts it, with a socket as its standard input
     #[command(hide = true)]
     Answer,
 }
 
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct FromFile {
+    /// A weft.toml, or a file of n-netman's (.yaml) that says which overlays there are
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+impl FromFile {
+    fn put_into(self, env: Env) -> Env {
+        let Some(path) = self.config else {
+            return env;
+        };
+        let ending = path
+            .extension()
+            .map(|one| one.to_string_lossy().into_owned());
+        match ending.as_deref() {
+            Some("yaml" | "yml") => env.with("WEFT_OVERLAY_CONFIG", path),
+            _ => env.with("WEFT_CONFIG", path),
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Config {
     /// Tell whether it can be understood; the exit status says the same
-    Check,
+    Check {
+        #[command(flatten)]
+        file: FromFile,
+    },
     /// Print a configuration with every key of the daemon at its default
     Default,
 }
@@ -65,9 +100,10 @@ fn main() -> ExitCode {
         .with_max_level(level.unwrap_or(LevelFilter::INFO))
         .init();
     let outcome = match arguments.command {
-        Command::Run => root::run(&env),
-        Command::Config(Config::Check) => config::check(&env),
+        Command::Run { file } => root::run(&file.put_into(env)),
+        Command::Config(Config::Check { file }) => config::check(&file.put_into(env)),
         Command::Config(Config::Default) => config::print_default(),
+        Command::Pki(what) => pki::run(&what),
         Command::Answer => answer::run(),
     };
     match outcome {

@@ -19,6 +19,8 @@ pub(super) struct Told {
     pub(super) routes: BTreeMap<RouteKey, Route>,
     pub(super) ends: Vec<End>,
     pub(super) at: Duration,
+    /// By the connection that stands, so that it knows.
+    pub(super) is_current: bool,
 }
 
 /// The last probe of the data path that was answered.
@@ -48,7 +50,8 @@ pub(super) struct Known {
     pub(super) refused: BTreeMap<Refusal, u64>,
     pub(super) refused_routes: BTreeMap<RouteKey, Refusal>,
     pub(super) last_refusal: Option<String>,
-    pub(super) told: Option<Told>,
+    pub(super) told: Told,
+    pub(super) is_connected: bool,
     /// What is known of it is not what it has.
     pub(super) is_behind: bool,
     pub(super) probes: BTreeMap<u32, Probe>,
@@ -70,7 +73,8 @@ impl Known {
             refused: BTreeMap::new(),
             refused_routes: BTreeMap::new(),
             last_refusal: None,
-            told: None,
+            told: Told::default(),
+            is_connected: false,
             is_behind: true,
             probes: BTreeMap::new(),
             changed_state_at: Duration::ZERO,

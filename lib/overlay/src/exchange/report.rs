@@ -102,14 +102,11 @@ impl Exchange {
                 state,
                 since: now.saturating_sub(known.changed_state_at),
                 is_weft: known.has_spoken.then_some(known.said.is_some()),
-                is_connected: known.told.is_some(),
+                is_connected: known.is_connected,
                 routes: known.routes.len(),
                 refused: known.refused.clone(),
                 last_refusal: known.last_refusal.clone(),
-                error: known
-                    .error
-                    .clone()
-                    .filter(|_| !is_up || known.told.is_none()),
+                error: known.error.clone().filter(|_| !known.is_connected),
                 probes: probed
                     .map(|vni| {
                         let probe = known.probes.get(&vni).filter(|_| known.answers(vni, now));

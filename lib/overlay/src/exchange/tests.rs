@@ -42,6 +42,18 @@ fn state(node: &str, sequence: u64, routes: Vec<Route>) -> State {
     }
 }
 
+/// A peer takes a call as it stands now.
+fn done(
+    all: &mut Exchange,
+    now: Duration,
+    peer: &str,
+    call: &Call,
+    answer: Option<State>,
+) -> Result<(), Rejection> {
+    let sent = all.state();
+    all.called(now, peer, call, &sent, answer)
+}
+
 fn prefixes(exchange: &mut Exchange, now: Duration) -> Vec<(String, String)> {
     let learned = exchange.learned(now).routes.into_iter();
     let words = |one: LearnedRoute| (one.route.prefix.to_string(), one.peer);
@@ -184,8 +196,14 @@ fn what_is_known_from_before_stays_until_its_lease_ends() {
 #[test]
 fn peers_are_told_what_has_changed() {
     let mut all = exchange();
-    all.called(at(0), "b", &Call::Exchange, Some(state("b", 1, Vec::new())))
-        .unwrap();
+    done(
+        &mut all,
+        at(0),
+        "b",
+        &Call::Exchange,
+        Some(state("b", 1, Vec::new())),
+    )
+    .unwrap();
     assert_eq!(all.next_call(at(0), "b"), None);
     let own = Own {
         routes: vec![route("10.1.0.0/24", 100), route("10.2.0.0/24", 100)],
@@ -195,7 +213,7 @@ fn peers_are_told_what_has_changed() {
     all.configure("a".to_owned(), overlays.clone(), own.clone());
     let call = all.next_call(at(1), "b").unwrap();
     assert_eq!(call, Call::Announce(own.routes.clone()));
-    all.called(at(1), "b", &call, None).unwrap();
+    done(&mut all, at(1), "b", &call, None).unwrap();
     let fewer = Own {
         routes: vec![route("10.2.0.0/24", 7)],
         ..Own::default()
@@ -207,7 +225,7 @@ fn peers_are_told_what_has_changed() {
     ] {
         let call = all.next_call(at(2), "b").unwrap();
         assert_eq!(call, expected);
-        all.called(at(2), "b", &call, None).unwrap();
+        done(&mut all, at(2), "b", &call, None).unwrap();
     }
     assert_eq!(
         all.next_call(at(20), "b"),
@@ -217,8 +235,7 @@ fn peers_are_told_what_has_changed() {
     // A host of n-netman's is told again before the lease ends.
     let mut theirs = state("c", 0, Vec::new());
     theirs.stamp = None;
-    all.called(at(20), "c", &Call::Exchange, Some(theirs))
-        .unwrap();
+    done(&mut all, at(20), "c", &Call::Exchange, Some(theirs)).unwrap();
     assert_eq!(all.next_call(at(29), "c"), None);
     assert!(matches!(
         all.next_call(at(30), "c"),
@@ -228,8 +245,7 @@ fn peers_are_told_what_has_changed() {
     assert_eq!(all.next_call(at(30), "b"), Some(Call::Exchange));
     let answer = state("c", 1, Vec::new());
     assert!(
-        all.called(at(31), "b", &Call::Exchange, Some(answer))
-            .is_err(),
+        done(&mut all, at(31), "b", &Call::Exchange, Some(answer)).is_err(),
         "another host is there"
     );
 }

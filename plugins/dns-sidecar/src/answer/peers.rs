@@ -120,7 +120,7 @@ impl Peers {
                 ended = peers.report(writer) => ended,
             };
             if let Err(error) = ended {
-                tracing::warn!("overlays: the root part: {error:#}");
+                tracing::debug!("overlays: the root part: {error:#}");
             }
         });
         Ok(())
@@ -153,7 +153,10 @@ impl Peers {
                 _ = tick.tick() => {}
                 () = self.heard.notified() => {}
             }
-            let heard = self.heard_now();
+            // What nobody has configured yet is not known, which is not that there is nothing.
+            let Some(heard) = self.heard_now() else {
+                continue;
+            };
             if told.as_ref() == Some(&heard) {
                 continue;
             }
@@ -165,15 +168,18 @@ impl Peers {
         }
     }
 
-    fn heard_now(&self) -> Heard {
+    fn heard_now(&self) -> Option<Heard> {
         let now = self.now();
         let mut exchange = self.exchange();
+        if exchange.node().is_empty() {
+            return None;
+        }
         exchange.expire(now);
         let learned = exchange.learned(now);
         let mut troubles = exchange.troubles();
         drop(exchange);
         troubles.extend(self.refused().clone());
-        Heard { learned, troubles }
+        Some(Heard { learned, troubles })
     }
 
     /// The peers and this host are as configured from now on.
@@ -330,6 +336,6 @@ fn peer_line(report: PeerReport) -> PeerLine {
             .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
         unreachable: silent.map(|(vni, _)| *vni).collect(),
         narrow: narrow.map(|(vni, _)| *vni).collect(),
-        error: report.error,
+        trouble: report.error,
     }
 }

@@ -26,11 +26,14 @@ use following::Following;
 /// Whoever asks for something waits for it for so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads the tables of weft.toml.
+/// Reads the tables of weft.toml, or n-netman's file in their place.
 ///
 /// # Errors
 /// The file, with line and key for what cannot be understood; all that is wrong otherwise.
 pub(crate) fn read(env: &Env) -> Result<Overlays> {
+    if let Some(path) = env.get("WEFT_OVERLAY_CONFIG") {
+        return of_nnetman(Path::new(path));
+    }
     let path = env.config_file();
     let text = match weft_cni::file::read_text(&path) {
         Ok(text) => text,
@@ -45,6 +48,19 @@ pub(crate) fn read(env: &Env) -> Result<Overlays> {
         bail!("{}: {}", path.display(), problems.join("; "));
     }
     Ok(overlays)
+}
+
+fn of_nnetman(path: &Path) -> Result<Overlays> {
+    let text = weft_cni::file::read_text(path).with_context(|| path.display().to_string())?;
+    match weft_overlay::nnetman::translate(&text) {
+        Ok(translated) => {
+            for remark in &translated.remarks {
+                tracing::warn!("{}: {remark}", path.display());
+            }
+            Ok(translated.overlays)
+        }
+        Err(problems) => bail!("{}: {}", path.display(), problems.join("; ")),
+    }
 }
 
 /// What the thread is told, with where it says what it has done.

@@ -52,7 +52,12 @@ pub(super) async fn call(peers: Arc<Peers>, place: Place, secrecy: Secrecy) {
         if started.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
         }
-        tokio::time::sleep(jittered(pause)).await;
+        // It may be that it calls meanwhile, and can be called again.
+        let mut to_tell = peers.to_tell.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep(jittered(pause)) => {}
+            _ = to_tell.changed() => {}
+        }
         pause = (2 * pause).min(LONGEST_PAUSE);
     }
 }
@@ -172,7 +177,9 @@ async fn tell(peers: &Arc<Peers>, id: &str, client: &mut NNetManClient<Channel>)
         let made = made.with_context(|| format!("{method}: no answer in time"))?;
         peers.figures.count(method, made.is_ok(), started.elapsed());
         let answer = made.with_context(|| method)?;
-        let taken = peers.exchange().called(peers.now(), id, &call, answer);
+        let taken = peers
+            .exchange()
+            .called(peers.now(), id, &call, &state, answer);
         taken.map_err(|why| anyhow::anyhow!("{method}: {why}"))?;
         peers.heard.notify_one();
     }

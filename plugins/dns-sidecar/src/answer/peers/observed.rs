@@ -210,11 +210,7 @@ fn of_peers(peers: &Peers, reports: &[PeerReport], text: &mut Exposition) {
             "Other hosts that are heard of",
             healthy,
         ),
-        (
-            "nnetman_routes_exported",
-            "Routes of this host",
-            exported,
-        ),
+        ("nnetman_routes_exported", "Routes of this host", exported),
         ("nnetman_routes_imported", "Routes of other hosts", imported),
         (
             "weft_overlay_troubles",

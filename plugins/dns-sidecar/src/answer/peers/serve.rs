@@ -103,15 +103,17 @@ async fn greet(secrecy: &Secrecy, stream: TcpStream) -> Result<Stream> {
 struct Service(Arc<Peers>);
 
 impl Service {
-    /// Refuses a message of a host that is another one by its certificate.
-    fn check<T>(&self, request: &Request<T>, node: &str) -> Result<(), Status> {
-        let caller = request.extensions().get::<Caller>();
+    /// Refuses a message of a host that is another one by its certificate or its address.
+    fn check(&self, caller: Option<&Caller>, node: &str) -> Result<(), Status> {
         let name = caller.and_then(|caller| caller.name.as_deref());
-        match name {
-            Some(name) if name != node => {
-                let (says, is) = (node.to_owned(), name.to_owned());
-                Err(self.reject(&Rejection::Impostor { says, is }, caller))
-            }
+        if let Some(name) = name.filter(|name| *name != node) {
+            let (says, is) = (node.to_owned(), name.to_owned());
+            return Err(self.reject(&Rejection::Impostor { says, is }, caller));
+        }
+        let address = caller.and_then(|caller| caller.address);
+        let is_from = address.map(|address| self.0.exchange().is_from(node, address.ip()));
+        match is_from {
+            Some(Err(why)) => Err(self.reject(&why, caller)),
             _ => Ok(()),
         }
     }
@@ -159,7 +161,7 @@ impl NNetMan for Service {
         request: Request<wire::StateRequest>,
     ) -> Result<Response<wire::StateResponse>, Status> {
         let started = Instant::now();
-        self.check(&request, &request.get_ref().node_id)?;
+        self.check(request.extensions().get(), &request.get_ref().node_id)?;
         let caller = request.extensions().get::<Caller>().cloned();
         let wire::StateRequest {
             node_id,
@@ -169,10 +171,19 @@ impl NNetMan for Service {
         } = request.into_inner();
         let (state, unread) = convert::state_in(node_id, &routes, weft.as_ref());
         self.0.figures.unread(unread);
-        let (believed, own) = {
+        let caller_id = state.node.clone();
+        let (believed, own, is_connected) = {
             let mut exchange = self.0.exchange();
-            (exchange.believe(self.0.now(), state), exchange.state())
+            let believed = exchange.believe(self.0.now(), state);
+            (
+                believed,
+                exchange.state(),
+                exchange.is_connected(&caller_id),
+            )
         };
+        if believed.is_ok() && !is_connected {
+            self.0.to_tell.send_replace(());
+        }
         self.0
             .figures
             .count("ExchangeState", believed.is_ok(), started.elapsed());
@@ -196,7 +207,7 @@ impl NNetMan for Service {
         request: Request<wire::RouteAnnouncement>,
     ) -> Result<Response<wire::RouteAck>, Status> {
         let started = Instant::now();
-        self.check(&request, &request.get_ref().node_id)?;
+        self.check(request.extensions().get(), &request.get_ref().node_id)?;
         let said = request.into_inner();
         let (routes, unread) = convert::routes_in(&said.routes);
         self.0.figures.unread(unread);
@@ -214,7 +225,7 @@ impl NNetMan for Service {
         request: Request<wire::RouteWithdrawal>,
     ) -> Result<Response<wire::RouteAck>, Status> {
         let started = Instant::now();
-        self.check(&request, &request.get_ref().node_id)?;
+        self.check(request.extensions().get(), &request.get_ref().node_id)?;
         let said = request.into_inner();
         let vnis = said
             .weft
@@ -267,11 +278,7 @@ impl Service {
         sign: &wire::KeepaliveRequest,
         caller: Option<&Caller>,
     ) -> Result<wire::KeepaliveResponse, Status> {
-        let name = caller.and_then(|caller| caller.name.clone());
-        if let Some(is) = name.filter(|name| *name != sign.node_id) {
-            let says = sign.node_id.clone();
-            return Err(self.reject(&Rejection::Impostor { says, is }, caller));
-        }
+        self.check(caller, &sign.node_id)?;
         let stamp = convert::stamp_in(sign.weft.as_ref());
         let mut exchange = self.0.exchange();
         let lives = exchange.lives(self.0.now(), &sign.node_id, stamp);

@@ -21,6 +21,7 @@ use tonic::transport::server::Connected;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
+use crate::certificate::common_name;
 use crate::channel::peers::Keys;
 
 type Io = Either<TcpStream, Box<tokio_rustls::TlsStream<TcpStream>>>;
@@ -156,7 +157,7 @@ impl Secrecy {
             },
             Self::Tls(acceptor, _) => {
                 let stream = acceptor.accept(stream).await?;
-                let name = common_name(stream.get_ref().1.peer_certificates())?;
+                let name = name_of(stream.get_ref().1.peer_certificates())?;
                 Stream {
                     io: Either::Right(Box::new(stream.into())),
                     caller: Caller {
@@ -192,7 +193,7 @@ impl Secrecy {
             Self::Tls(_, connector) => {
                 let server = ServerName::IpAddress(address.ip().into());
                 let stream = connector.connect(server, stream).await?;
-                let name = common_name(stream.get_ref().1.peer_certificates())?;
+                let name = name_of(stream.get_ref().1.peer_certificates())?;
                 if name != id {
                     bail!("the certificate there is of {name:?}, and peer {id:?} was expected");
                 }
@@ -212,18 +213,9 @@ impl Secrecy {
 }
 
 /// The common name of the first certificate: a host's id.
-fn common_name(chain: Option<&[CertificateDer<'_>]>) -> Result<String> {
+fn name_of(chain: Option<&[CertificateDer<'_>]>) -> Result<String> {
     let first = chain.and_then(<[_]>::first);
     let first = first.context("the other side has no certificate")?;
     let certificate = Certificate::from_der(first).context("the other side's certificate")?;
-    let names = certificate.tbs_certificate.subject.0.iter();
-    let mut names = names.flat_map(|one| one.0.iter());
-    let name = names.find(|one| one.oid == COMMON_NAME);
-    let name = name.context("the other side's certificate has no common name")?;
-    let text = std::str::from_utf8(name.value.value()).context("its common name")?;
-    Ok(text.to_owned())
+    common_name(&certificate)
 }
-
-/// id-at-commonName (X.520).
-const COMMON_NAME: x509_cert::der::asn1::ObjectIdentifier =
-    x509_cert::der::asn1::ObjectIdentifier::new_unwrap("2.5.4.3");

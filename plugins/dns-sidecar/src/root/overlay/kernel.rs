@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 use weft_cni::IpFamily;
 use weft_kernel::address::{self, DuplicateDetection};
 use weft_kernel::bridge::NewBridge;
+use weft_kernel::forwarding;
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::neighbour;
 use weft_kernel::netlink::{Batch, RouteSocket};
@@ -19,7 +20,7 @@ use weft_node::default_route;
 use weft_node::names::bridge_mac;
 use weft_overlay::object::{RouteKey, RuleKey, Selector, Via};
 use weft_overlay::underlay::Interface;
-use weft_overlay::{Key, Objects, Step, Value};
+use weft_overlay::{Key, Objects, Overlay, Step, Value};
 
 /// The kernel of this network namespace.
 #[derive(Debug)]
@@ -150,6 +151,22 @@ impl Kernel {
         let name = link::find_index(&mut self.socket, index)?.map(|link| link.name);
         names.insert(index, name.clone());
         Ok(name)
+    }
+
+    /// Packets between containers and other hosts pass this one: forwarding is on, of both families if need be, as for
+    /// any bridge with a gateway. It stays on.
+    pub(super) fn forward(&mut self, overlays: &[Overlay]) -> Result<()> {
+        for family in IpFamily::ALL {
+            let mut routed = overlays.iter().filter(|one| one.mode.is_routed());
+            let has_family = |one: &Overlay| one.subnets().iter().any(|net| family.has(net.ip()));
+            if routed.any(has_family) && forwarding::ensure(&mut self.socket, family)? {
+                tracing::info!(
+                    "overlay: packets are forwarded: {}",
+                    forwarding::sysctl_of_all(family)
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Networks of the host's interfaces, without these.

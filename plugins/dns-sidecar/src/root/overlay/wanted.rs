@@ -67,6 +67,9 @@ impl Wanted {
                 wanted.add(overlays, overlay, chosen, &learned, &mut ids);
             }
         }
+        if overlays.overlay.iter().any(|one| one.mode.is_routed()) {
+            kernel.forward(&overlays.overlay)?;
+        }
         wanted.note_clashes(&interfaces, overlays);
         for (vni, text) in troubles {
             let mut lines = wanted.lines.iter_mut();

@@ -1,0 +1,98 @@
+//! `weft pki`: certificates for hosts that speak with each other. The daemon's program has what that takes, and is run.
+
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make an authority, whose certificates hosts believe
+    Init(Init),
+    /// Make the certificate of a host, and print the line of weft.toml for it
+    Issue(Issue),
+    /// Show certificates: whose, for which addresses, until when
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Where the authority is kept
+    #[arg(long, default_value = DIRECTORY)]
+    dir: PathBuf,
+    /// Its name
+    #[arg(long, default_value = "Weft overlay")]
+    name: String,
+    /// For how many days it is valid
+    #[arg(long, default_value_t = 3650)]
+    days: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Issue {
+    /// The host's id: its node.id, and the id of its [[peer]] on other hosts
+    id: String,
+    /// Addresses at which other hosts call it: those of their [[peer]]
+    #[arg(required = true)]
+    addresses: Vec<IpAddr>,
+    /// Where the authority is kept
+    #[arg(long, default_value = DIRECTORY)]
+    dir: PathBuf,
+    /// Where the files are written; by default there
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// For how many days it is valid
+    #[arg(long, default_value_t = 825)]
+    days: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Files; by default all of the authority's directory
+    files: Vec<PathBuf>,
+    /// Where the authority is kept
+    #[arg(long, default_value = DIRECTORY)]
+    dir: PathBuf,
+}
+
+const DIRECTORY: &str = "/etc/weft/pki";
+
+pub(crate) fn run(verb: &Verb) -> Result<()> {
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|program| program.with_file_name("weftd"))
+        .filter(|program| program.exists());
+    let program = beside.unwrap_or_else(|| PathBuf::from("weftd"));
+    #[expect(clippy::disallowed_methods, reason = "a command of people, no plugin")]
+    let mut command = Command::new(&program);
+    command.arg("pki");
+    match verb {
+        Verb::Init(init) => {
+            command.arg("init").arg("--dir").arg(&init.dir);
+            command.arg(format!("--name={}", init.name));
+            command.arg(format!("--days={}", init.days));
+        }
+        Verb::Issue(issue) => {
+            command.arg("issue").arg("--dir").arg(&issue.dir);
+            command.arg(format!("--days={}", issue.days));
+            if let Some(out) = &issue.out {
+                command.arg("--out").arg(out);
+            }
+            command.arg("--").arg(&issue.id);
+            command.args(issue.addresses.iter().map(ToString::to_string));
+        }
+        Verb::Show(show) => {
+            command.arg("show").arg("--dir").arg(&show.dir);
+            command.arg("--").args(&show.files);
+        }
+    }
+    Err(command.exec()).with_context(|| {
+        format!(
+            "{} cannot be run: it is installed with weft",
+            program.display()
+        )
+    })
+}
