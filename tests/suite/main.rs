@@ -60,6 +60,7 @@ mod networks;
 mod odd_calls;
 mod operations;
 mod overlay;
+mod overlay_containers;
 mod overlay_hosts;
 mod overlay_peers;
 mod overlay_routed;

@@ -3,8 +3,9 @@
 use weft_cni::Plugin;
 
 /// All of them, in the order of the reference page.
-pub(crate) const ALL: [&dyn Plugin; 11] = [
+pub(crate) const ALL: [&dyn Plugin; 12] = [
     &weft_plugin_bridge::BRIDGE,
+    &weft_plugin_overlay::OVERLAY,
     &weft_plugin_macvlan::MACVLAN,
     &weft_plugin_ipvlan::IPVLAN,
     &weft_plugin_host::HOST,

@@ -26,6 +26,11 @@ pub fn dns_socket(state_dir: &Path) -> PathBuf {
     state_dir.join("dns.sock")
 }
 
+/// The file in which the daemon says which overlays there are: [`OverlayLine`]s. Plugins read it.
+pub fn overlays_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("overlays.json")
+}
+
 /// The socket for everybody's questions about the daemon's state: HTTP.
 pub fn status_socket(public_dir: &Path) -> PathBuf {
     public_dir.join("status.sock")
@@ -63,6 +68,10 @@ pub struct OverlayLine {
     pub bridge: String,
     /// This host's addresses in it, with prefix lengths.
     pub addresses: Vec<String>,
+    /// Prefixes that are reached through it.
+    pub networks: Vec<String>,
+    /// What of them containers of this host get, where all hosts share a subnet.
+    pub containers: Vec<String>,
     /// The interface that carries it.
     pub underlay: String,
     /// This host's tunnel endpoint.

@@ -34,7 +34,7 @@ pub use gc::{gc, gc_all};
 pub use interface::InterfacePlugin;
 pub use plan::{
     BridgePlan, ChildPlan, DeviceSelector, Given, HostAccess, HostPlan, Ipam, LinkPlan, MovedPlan,
-    Mtu, Plan, Settings,
+    Mtu, OverlayPlan, Plan, Settings,
 };
 pub use rebuild::{RebuildReport, rebuild};
 pub use status::{ipam_status, status};

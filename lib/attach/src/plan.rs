@@ -12,7 +12,7 @@ use weft_cni::{AttachmentId, CniError, CniResult, Mac, Request, SpecVersion};
 use weft_firewall::ruleset::Masquerade;
 use weft_kernel::address::DuplicateDetection;
 
-pub use bridge::BridgePlan;
+pub use bridge::{BridgePlan, OverlayPlan};
 pub use child::{ChildPlan, HostAccess};
 pub use device::{DeviceSelector, HostPlan, MovedPlan};
 

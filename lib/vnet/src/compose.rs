@@ -45,10 +45,13 @@ impl Chosen<'_> {
         first.extend(by_key(&self.request.options, &self.driver)?);
         let mut plugins = vec![Value::Object(first)];
         plugins.extend(self.names_plugin());
-        if self.driver == DriverType::Bridge {
+        if matches!(self.driver, DriverType::Bridge | DriverType::Overlay) {
             plugins.push(json!({"type": "weft-portmap", "capabilities": {"portMappings": true}}));
         }
-        if matches!(self.driver, DriverType::Bridge | DriverType::Macvlan) {
+        if matches!(
+            self.driver,
+            DriverType::Bridge | DriverType::Overlay | DriverType::Macvlan
+        ) {
             plugins.push(json!({"type": "weft-bandwidth", "capabilities": {"bandwidth": true}}));
         }
         Ok(json!({
@@ -120,7 +123,14 @@ impl Chosen<'_> {
                     .as_ref()
                     .map(|uplink| put("device", uplink.as_str().into()));
             }
-            DriverType::Overlay | DriverType::Other(_) => {}
+            DriverType::Overlay => {
+                let overlay = request.uplink.as_ref().unwrap_or(&request.name);
+                put("overlay", overlay.as_str().into());
+                put("ipMasq", (!request.is_internal).into());
+                put("isolation", self.isolation.key().into());
+                put("capabilities", json!({"ips": true, "mac": true}));
+            }
+            DriverType::Other(_) => {}
         }
         request.mtu.map(|mtu| put("mtu", mtu.into()));
         if !self.subnets.is_empty() {

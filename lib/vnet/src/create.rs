@@ -114,7 +114,9 @@ impl VNetManager {
         let driver = request.driver.clone().unwrap_or_else(default);
         let isolation = self.isolation(request, &driver)?;
         refuse_strange_parts(request, &driver, isolation)?;
-        if let Some(uplink) = &request.uplink {
+        if let Some(uplink) = &request.uplink
+            && driver != DriverType::Overlay
+        {
             let socket = self.host.route()?;
             let found = link::find(socket, uplink).map_err(weft_node::WeftError::from)?;
             if found.is_none() {
@@ -192,7 +194,13 @@ impl VNetManager {
     ) -> Result<IsolationMode, VNetError> {
         let wanted = request.isolation;
         match driver.can_isolate() {
-            true => Ok(wanted.unwrap_or(self.config.default_isolation)),
+            true => Ok(
+                wanted.unwrap_or(match (driver, self.config.default_isolation) {
+                    // Where frames of other hosts' containers are bridged none can be kept from its neighbours.
+                    (DriverType::Overlay, IsolationMode::Full) => IsolationMode::PeerOnly,
+                    (_, mode) => mode,
+                }),
+            ),
             false => match wanted {
                 None | Some(IsolationMode::None) => Ok(IsolationMode::None),
                 Some(mode) => Err(invalid(
@@ -226,7 +234,8 @@ impl VNetManager {
             subnets.push(*given);
         }
         refuse_second("subnet", &request.subnets, IpNetwork::is_ipv4)?;
-        if *driver == DriverType::Host {
+        // An overlay's are in weft.toml.
+        if matches!(driver, DriverType::Host | DriverType::Overlay) {
             return Ok(subnets);
         }
         if driver.is_on_lan() && subnets.is_empty() {
@@ -285,9 +294,13 @@ fn refuse_strange_parts(
             let why = "has the addresses of the host: leave --subnet and --ipv6 out";
             Err(invalid(format!("driver {driver}"), why))
         }
+        DriverType::Overlay if !request.subnets.is_empty() || request.ipv6 == Some(true) => {
+            let why = "has the addresses that weft.toml gives it ([[overlay]] bridge and containers): leave --subnet and --ipv6 out";
+            Err(invalid(format!("driver {driver}"), why))
+        }
         DriverType::Other(plugin) => Err(invalid(
             format!("driver {plugin:?}"),
-            "is of another suite: networks can be made of bridge, macvlan, ipvlan and host",
+            "is of another suite: networks can be made of bridge, overlay, macvlan, ipvlan and host",
         )),
         DriverType::Bridge
         | DriverType::Overlay

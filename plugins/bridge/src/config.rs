@@ -99,6 +99,7 @@ fn bridge(network: &str, fields: &Fields<'_>) -> BridgePlan {
         preserve_default_vlan: flag(PRESERVE_DEFAULT_VLAN),
         group_forward_mask: group_forward_mask(fields),
         uplink: conf::link_name(fields, UPLINK),
+        overlay: None,
         cleanup: flag(CLEANUP),
         name,
     };

@@ -69,7 +69,7 @@ pub(crate) fn run(env: &Env) -> Result<()> {
     let _alone = local::be_alone(&config.state_dir)?;
     let signals = signals()?;
     mend::start(&config)?;
-    let duty = overlay::Duty::start(&config.data_dir, overlays)?;
+    let duty = overlay::Duty::start(&config, overlays)?;
     let mut root = Root::start(env, config, settings, duty)?;
     root.follow(&signals)?;
     root.stop();

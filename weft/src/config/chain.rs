@@ -6,8 +6,9 @@ use weft_cni::runtime::ConfList;
 use weft_vnet::Places;
 
 /// Plugins that make an interface: Weft's, and those that are well known.
-const INTERFACES: [&str; 14] = [
+const INTERFACES: [&str; 15] = [
     "weft-bridge",
+    "weft-overlay",
     "weft-macvlan",
     "weft-ipvlan",
     "weft-host",

@@ -45,7 +45,8 @@ pub(crate) struct Create {
     #[arg(long)]
     mtu: Option<u32>,
     /// The interface of the host that it sits on: the master of a macvlan or ipvlan, the device of a host network; of a
-    /// bridge, an interface that becomes a port of it
+    /// bridge, an interface that becomes a port of it; of an overlay network, the overlay of weft.toml, by the name of its
+    /// VXLAN device or its VNI [default: the network's name]
     #[arg(long, value_name = "INTERFACE")]
     uplink: Option<String>,
     /// With isolation mesh: it and the network of this name reach each other, its other children not

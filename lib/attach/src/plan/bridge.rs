@@ -45,8 +45,17 @@ pub struct BridgePlan {
     pub ignores_foreign_firewall: bool,
     /// No frames from port to port: even neighbours have to go by the host.
     pub alone: bool,
+    /// It is an overlay's, which the daemon makes.
+    pub overlay: Option<OverlayPlan>,
     /// Remove shared objects with their last user.
     pub cleanup: bool,
+}
+
+/// What a bridge's containers share with those of other hosts.
+#[derive(Debug, Clone)]
+pub struct OverlayPlan {
+    /// The interface by which the others are reached, unless it is a port of the bridge.
+    pub device: Option<String>,
 }
 
 impl BridgePlan {

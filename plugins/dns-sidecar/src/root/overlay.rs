@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use weft_api::daemon::{OverlayLine, StepLine};
 use weft_cni::env::Env;
+use weft_node::HostConfig;
 use weft_overlay::Overlays;
 
 use following::Following;
@@ -83,12 +84,17 @@ pub(super) struct Duty {
 
 impl Duty {
     /// Starts it.
-    pub(super) fn start(data_dir: &Path, overlays: Overlays) -> Result<Self> {
+    pub(super) fn start(config: &HostConfig, overlays: Overlays) -> Result<Self> {
         let (wake, woken) = UnixStream::pair().context("a socket pair cannot be made")?;
         woken.set_nonblocking(true)?;
         let (words, told) = channel();
         let lines = Arc::default();
-        let mut following = Following::new(data_dir, overlays, (told, woken), Arc::clone(&lines))?;
+        let mut following = Following::new(
+            (&config.state_dir, &config.data_dir),
+            overlays,
+            (told, woken),
+            Arc::clone(&lines),
+        )?;
         let thread = std::thread::Builder::new().name("overlay".to_owned());
         thread
             .spawn(move || following.follow())

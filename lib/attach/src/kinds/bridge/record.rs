@@ -152,11 +152,27 @@ fn shared_objects(
         &link,
         bridge.isolation,
     ));
-    if !bridge.cleanup {
+    if let Some(device) = bridge.overlay.as_ref().and_then(|one| one.device.as_ref())
+        && matches!(bridge.isolation, Isolation::Peer | Isolation::Mesh)
+    {
+        let both = [
+            ruleset::connection(device, &link),
+            ruleset::connection(&link, device),
+        ];
+        let elements = both
+            .into_iter()
+            .map(|element| SharedObject::NftElement { element });
+        shared.extend(elements);
+    }
+    if !bridge.cleanup && bridge.overlay.is_none() {
         return shared;
     }
     if uses_nft {
         shared.push(SharedObject::Ruleset);
+    }
+    if !bridge.cleanup {
+        // The daemon makes the bridge, and removes it.
+        return shared;
     }
     shared.push(SharedObject::Bridge {
         name: bridge.name.clone(),

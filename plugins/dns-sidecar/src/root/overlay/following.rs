@@ -5,14 +5,14 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use weft_api::daemon::{OverlayLine, StepLine};
+use weft_api::daemon::{OverlayLine, StepLine, overlays_file};
 use weft_kernel::KernelError;
 use weft_kernel::monitor::{Event, Monitor, Topic};
 use weft_overlay::exchange::Own;
@@ -43,6 +43,8 @@ pub(super) struct Following {
     told: Receiver<Word>,
     woken: UnixStream,
     lines: Arc<Mutex<Vec<OverlayLine>>>,
+    /// Where plugins read which overlays there are.
+    file: PathBuf,
     speech: Speech,
     /// What other hosts were told last.
     own: Own,
@@ -53,7 +55,7 @@ pub(super) struct Following {
 
 impl Following {
     pub(super) fn new(
-        data_dir: &Path,
+        (state_dir, data_dir): (&Path, &Path),
         overlays: Overlays,
         (told, woken): (Receiver<Word>, UnixStream),
         lines: Arc<Mutex<Vec<OverlayLine>>>,
@@ -76,6 +78,7 @@ impl Following {
             told,
             woken,
             lines,
+            file: overlays_file(state_dir),
             speech: Speech::open(data_dir),
             own: Own::default(),
             looked: Looked::default(),
@@ -264,8 +267,22 @@ impl Following {
                 .extend(self.speech.heard.troubles.iter().cloned());
             first.troubles.extend(self.speech.trouble.clone());
         }
-        *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = wanted.lines;
+        self.say_what_there_is(wanted.lines)?;
         Ok(lines)
+    }
+
+    /// To the command line, and to plugins, by a file: they work while the daemon does not.
+    fn say_what_there_is(&self, lines: Vec<OverlayLine>) -> Result<()> {
+        let bytes = serde_json::to_vec(&lines)?;
+        let is_new =
+            weft_cni::file::read_own(&self.file).map_or(!lines.is_empty(), |there| there != bytes);
+        if is_new {
+            let by_way_of = self.file.with_extension("new");
+            weft_cni::file::replace_own(&self.file, &by_way_of, &bytes, false)
+                .with_context(|| format!("{} cannot be written", self.file.display()))?;
+        }
+        *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+        Ok(())
     }
 
     fn count(&mut self, seen: &Objects, wanted: &Objects) {

@@ -17,7 +17,7 @@ use weft_kernel::policy_routing::{self, OwnRoute, OwnRule};
 use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::vxlan::{self, FLOOD, Forward, NewVxlan, Vxlan};
 use weft_node::default_route;
-use weft_node::names::bridge_mac;
+use weft_node::names::{LINK_GROUP, bridge_mac};
 use weft_overlay::object::{RouteKey, RuleKey, Selector, Via};
 use weft_overlay::underlay::Interface;
 use weft_overlay::{Key, Objects, Overlay, Step, Value};
@@ -271,6 +271,12 @@ impl Kernel {
             Step::Remove(key) => self.remove(key, &mut batch)?,
         }
         self.socket.commit(batch)?;
+        if let Step::Make(Key::Vxlan(name), _) = step {
+            // What comes by it is of containers, and never from outside.
+            let mut batch = Batch::new();
+            link::set_group(self.index(name)?, LINK_GROUP, &mut batch);
+            self.socket.commit(batch)?;
+        }
         Ok(())
     }
 

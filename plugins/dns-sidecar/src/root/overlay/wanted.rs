@@ -210,6 +210,11 @@ fn line_of(overlay: &Overlay) -> OverlayLine {
         },
         bridge: overlay.bridge.name.clone(),
         addresses: addresses.iter().map(ToString::to_string).collect(),
+        networks: (overlay.networks.iter())
+            .chain(&overlay.routing.import.allow)
+            .map(ToString::to_string)
+            .collect(),
+        containers: overlay.containers.iter().map(ToString::to_string).collect(),
         port: overlay.port,
         ..OverlayLine::default()
     }
