@@ -7,7 +7,7 @@ OUT := target/bin
 # Static programs start sooner; proc macros need the explicit target.
 # CPUID traps in virtual machines (tens of microseconds each), so sha2 is told not to ask.
 STATIC := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static \
-	--cfg sha2_backend="soft"'
+	--cfg sha2_backend="soft"' CC_x86_64_unknown_linux_musl=musl-gcc CC_aarch64_unknown_linux_musl=musl-gcc
 # Tests mount namespaces in a mount namespace of their own: a killed run leaves none behind.
 PRIVATELY := unshare --mount --propagation private
 
@@ -51,6 +51,7 @@ check: ## format, lints, documentation, layers, licences
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo check --locked --quiet --manifest-path fuzz/Cargo.toml
+	scripts/proto.sh
 	cargo test --locked -p weft-tests --test suite -- layers:: dependencies::
 
 .PHONY: conformance
@@ -73,6 +74,14 @@ soak: build ## the storm of concurrent calls, ten times as long
 .PHONY: soak-closed
 soak-closed: build ## a closed container under a flood during 5,000 reloads, applies and kills
 	WEFT_FLOOD_ROUNDS=5000 $(PRIVATELY) cargo test --locked -p weft-tests --test suite -- --nocapture nothing_passes_while
+
+.PHONY: sim
+sim: ## overlays of up to 128 hosts with a clock of their own, faults and all; RUNS=10000 for more
+	WEFT_SIM_RUNS=$(or $(RUNS),1000) cargo test --locked --profile fast -p weft-overlay simulation -- --nocapture
+
+.PHONY: proto
+proto: ## write the code of the protocols in proto/
+	@CARGO_TARGET_DIR=target/proto cargo run --locked --quiet --manifest-path proto/generate/Cargo.toml -- plugins/dns-sidecar/src/wire
 
 .PHONY: fuzz
 fuzz: ## a short run of each fuzz target; SECONDS_EACH=600 for a longer one

@@ -6,6 +6,7 @@ set -euo pipefail
 
 packages=(
   gcc g++ libc6-dev make                        # building; g++ for the fuzzing runtime
+  musl-tools                                    # a C compiler for the cryptography of a static program
   iproute2 iputils-ping procps util-linux       # namespaces, pings, sysctls in tests
   nftables iptables conntrack                   # reading rules and connections in tests; the reference needs iptables
   strace tcpdump python3 time                   # killing at system calls, watching packets, memory

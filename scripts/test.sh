@@ -41,7 +41,7 @@ nice scripts/test-vm.sh core >"$there" 2>&1 &
 machine=$!
 echo "in a virtual machine beside these tests: target/test-vm.log"
 
-privately cargo test --locked --workspace --exclude weft-tests
+WEFT_SIM_RUNS=20 privately cargo test --locked --workspace --exclude weft-tests
 scripts/fuzz.sh "${SECONDS_EACH:-10}"
 suite=$(cargo test --locked -p weft-tests --test suite --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\))$/\1/p')
 # The runner tells how long each test took only if it may use what is not stable yet.

@@ -55,10 +55,7 @@ impl Daemon {
             .env("WEFT_DATA_DIR", host.data_dir())
             .env("WEFT_POLICY_DIR", host.policy_dir())
             .env("WEFT_PUBLIC_DIR", host.dir().join("public"))
-            .env(
-                "WEFT_LOG",
-                std::env::var("WEFT_TEST_LOG").unwrap_or("warn".to_owned()),
-            )
+            .env("WEFT_LOG", "warn")
             .env("WEFT_CONFIG", host.dir().join("weft.toml"))
             .stdout(Stdio::null());
         let process = host.run(|| command.spawn().unwrap());

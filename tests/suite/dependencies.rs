@@ -7,10 +7,18 @@ use serde_json::Value;
 use spdx::{Expression, LicenseReq, ParseMode};
 
 /// Permissive only: Weft's program is static and carries everything it links.
-const ALLOWED: [&str; 4] = ["Apache-2.0", "MIT", "Unicode-3.0", "BSD-3-Clause"];
+const ALLOWED: [&str; 6] = [
+    "Apache-2.0",
+    "MIT",
+    "Unicode-3.0",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+];
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
-/// Of procedural macros only, while the ecosystem moves from one to the other: nothing that is linked.
-const TWICE: [&str; 1] = ["syn"];
+/// syn is of procedural macros only, while the ecosystem moves from one to the other; ring's getrandom is older than that of
+/// databases and temporary files; a bit vector is proptest's and, of another version, that of what writes certificates.
+const TWICE: [&str; 3] = ["bit-vec", "getrandom", "syn"];
 
 /// Every package of a build, those of tests and of the build itself included; fetched if need be.
 fn packages() -> Vec<Value> {

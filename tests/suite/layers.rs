@@ -128,6 +128,9 @@ fn files_are_short_and_named_for_what_they_hold() {
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let lines = text.lines().count();
+        if text.starts_with("// This file is @generated") {
+            continue;
+        }
         assert!(lines <= 600, "{} has {lines} lines", file.display());
         let name = file.file_stem().unwrap().to_str().unwrap();
         let vague = [

@@ -36,6 +36,7 @@ pub(crate) fn run(doctor: &Doctor) -> Result<ExitCode> {
         Ok(daemon) => found.extend(daemon.findings()),
         Err(error) => found.push(Finding::new(Symptom::State, CniError::from(error).msg)),
     }
+    found.extend(crate::overlay::findings(vnet.host.store.dir()));
     found.extend(vnet.findings());
     found.extend(configurations());
     found.sort_by(|one, other| (one.symptom, &one.text).cmp(&(other.symptom, &other.text)));

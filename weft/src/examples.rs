@@ -53,6 +53,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("pki show", "weft pki show"),
     ("overlay peers", "weft overlay peers"),
     ("overlay routes", "weft overlay routes --format json"),
+    (
+        "overlay libvirt-xml",
+        "weft overlay libvirt-xml blue > blue.xml",
+    ),
     ("overlay down", "weft overlay down"),
     ("gc", "weft gc --dry-run"),
     ("plugins list", "weft plugins list"),

@@ -1,12 +1,15 @@
 //! `weft overlay`: networks over several hosts, as the daemon has them.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use weft_api::daemon::{
     Control, DnsRequest, OverlayLine, PeerLine, PeerRouteLine, StepLine, ask, control_socket,
-    dns_socket,
+    dns_socket, overlays_file,
 };
+use weft_attach::doctor::{Finding, Symptom};
 use weft_node::HostConfig;
 
 use crate::cni::environment;
@@ -24,6 +27,8 @@ pub(crate) enum Verb {
     Peers(Ls),
     /// List the routes of this host and of other hosts
     Routes(Ls),
+    /// Print a network for libvirt: virtual machines on an overlay's bridge
+    LibvirtXml(LibvirtXml),
     /// Remove all that was made for them, until they are applied again or the daemon is started anew
     Down,
 }
@@ -32,6 +37,12 @@ pub(crate) enum Verb {
 pub(crate) struct Ls {
     #[command(flatten)]
     format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LibvirtXml {
+    /// The overlay: its VXLAN device's name, or its VNI
+    overlay: String,
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +67,7 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
         }
         Verb::Peers(ls) => peers(&ls.format),
         Verb::Routes(ls) => routes(&ls.format),
+        Verb::LibvirtXml(which) => libvirt_xml(&which.overlay),
         Verb::Down => steps(Control::OverlayDown),
     }
 }
@@ -89,6 +101,97 @@ fn steps(request: Control) -> Result<()> {
     if failures > 0 {
         bail!("{failures} of {} changes could not be made", all.len());
     }
+    Ok(())
+}
+
+/// What keeps overlays from being as they should be; nothing on a host without any.
+pub(crate) fn findings(state_dir: &Path) -> Vec<Finding> {
+    let file = std::fs::read(overlays_file(state_dir)).unwrap_or_default();
+    let lines: Vec<OverlayLine> = serde_json::from_slice(&file).unwrap_or_default();
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut add =
+        |symptom, text: String| found.push(Finding::new(symptom, format!("overlay {text}")));
+    let mut now = Vec::new();
+    let each = |one: OverlayLine| {
+        now.push(one);
+        true
+    };
+    let asked = ask(
+        &control_socket(state_dir),
+        &Control::Overlays,
+        Some(PATIENCE),
+        each,
+    );
+    if let Err(error) = asked.map_err(explained) {
+        let names: Vec<&str> = lines.iter().map(|one| one.name.as_str()).collect();
+        add(
+            Symptom::BetweenContainers,
+            format!("{}: is not kept: {error}", names.join(", ")),
+        );
+        return found;
+    }
+    for one in &now {
+        for text in &one.troubles {
+            add(Symptom::BetweenContainers, format!("{}: {text}", one.name));
+        }
+    }
+    if now
+        .iter()
+        .any(|one| one.control.as_deref() == Some("insecure"))
+    {
+        add(
+            Symptom::State,
+            "hosts speak with each other in clear, and believe whoever reaches the port: [security.control_plane] tls, by weft pki"
+                .to_owned(),
+        );
+    }
+    let mut peers = Vec::new();
+    let each = |one: PeerLine| {
+        peers.push(one);
+        true
+    };
+    // Without it nothing is known of other hosts, which is said above if it matters.
+    let _ = ask(
+        &dns_socket(state_dir),
+        &DnsRequest::Peers,
+        Some(PATIENCE),
+        each,
+    );
+    for one in peers {
+        if one.state != "up" {
+            add(
+                Symptom::BetweenContainers,
+                format!("peer {} is {}", one.id, one.state),
+            );
+        }
+        for text in remarks(&one) {
+            add(Symptom::BetweenContainers, format!("peer {text}"));
+        }
+    }
+    found
+}
+
+/// A network as libvirt's format has it: formatnetwork, "Using an existing host bridge".
+fn libvirt_xml(name: &str) -> Result<()> {
+    let all = all_of::<OverlayLine>(Control::Overlays)?;
+    let is_meant = |one: &&OverlayLine| one.name == name || one.vni.to_string() == name;
+    let Some(one) = all.iter().find(is_meant) else {
+        bail!("there is no overlay {name}: weft overlay ls lists them");
+    };
+    let escaped = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('\'', "&apos;")
+    };
+    output::line(&format!(
+        "<network>\n  <name>weft-{}</name>\n  <forward mode='bridge'/>\n  <bridge name='{}'/>\n  <mtu size='{}'/>\n</network>",
+        escaped(&one.name),
+        escaped(&one.bridge),
+        one.mtu
+    ));
     Ok(())
 }
 

@@ -80,6 +80,8 @@ pub struct OverlayLine {
     pub port: u16,
     /// In bytes.
     pub mtu: u32,
+    /// How hosts speak with each other: tls or insecure; none if they do not.
+    pub control: Option<String>,
     /// Other hosts, as `id address`.
     pub peers: Vec<String>,
     /// Why it is not as it should be.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -70,6 +70,13 @@ impl OwnRoute {
         route
     }
 
+    /// Adds the route; one with the same metric that is there is an error.
+    pub fn add(&self, batch: &mut Batch) {
+        let words = format!("add route {} to table {}", self.prefix, self.table);
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        batch.push(kind::NEW_ROUTE, &self.message(), flags, words);
+    }
+
     /// Adds the route; one with the same metric gives way.
     pub fn put(&self, batch: &mut Batch) {
         let words = format!("put route {} into table {}", self.prefix, self.table);
@@ -116,7 +123,9 @@ fn read_route(message: &RouteMessage) -> Option<OwnRoute> {
             _ => {}
         }
     }
-    let via = nexthop.map(Via::Nexthop).or(gateway.map(Via::Gateway))?;
+    let via = nexthop
+        .map(Via::Nexthop)
+        .or_else(|| gateway.map(Via::Gateway))?;
     Some(OwnRoute {
         table,
         prefix: destination_of(message)?,

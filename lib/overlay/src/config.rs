@@ -213,7 +213,7 @@ impl Overlay {
         // Numbers below 256 are often taken by hand.
         const BASE: u32 = 20_000;
         let table = self.routing.import.install.table;
-        table.unwrap_or(BASE.saturating_add(self.vni))
+        table.unwrap_or_else(|| BASE.saturating_add(self.vni))
     }
 }
 

@@ -8,6 +8,7 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -74,7 +75,7 @@ pub struct Own {
 #[derive(Debug)]
 pub struct Exchange {
     node: String,
-    overlays: Overlays,
+    overlays: Arc<Overlays>,
     own: Own,
     stamp: Stamp,
     peers: BTreeMap<String, Known>,
@@ -92,7 +93,7 @@ impl Exchange {
         };
         Self {
             node,
-            overlays: Overlays::default(),
+            overlays: Arc::default(),
             own: Own::default(),
             stamp,
             peers: BTreeMap::new(),
@@ -107,7 +108,7 @@ impl Exchange {
     }
 
     /// What is configured.
-    pub const fn overlays(&self) -> &Overlays {
+    pub fn overlays(&self) -> &Overlays {
         &self.overlays
     }
 
@@ -133,19 +134,20 @@ impl Exchange {
             let known = (self.peers.entry(id.clone())).or_insert_with(|| Known::new(peer.clone()));
             known.config = peer.clone();
         }
-        if overlays != self.overlays {
-            // What was refused may be allowed now, and the other way round.
+        let is_other = overlays != *self.overlays;
+        if is_other || own.routes != self.own.routes {
+            // What was taken may be refused now; what was refused has to be told again.
             let home = home(&overlays, &own);
             for known in self.peers.values_mut() {
                 let routes: Vec<Route> = known.routes.values().cloned().collect();
                 known.take(&routes, &overlays, &home);
-                known.is_behind = true;
+                known.is_behind |= is_other || !known.refused_routes.is_empty();
             }
         }
         if (&own.routes, &own.ends) != (&self.own.routes, &self.own.ends) {
             self.stamp.sequence += 1;
         }
-        (self.node, self.overlays, self.own) = (node, overlays, own);
+        (self.node, self.overlays, self.own) = (node, Arc::new(overlays), own);
     }
 
     /// What was known before the daemon was started anew: it is in force until the peers have spoken, or their leases end.
@@ -306,7 +308,7 @@ impl Exchange {
     /// Why it is not taken.
     pub fn believe(&mut self, now: Duration, state: State) -> Result<(), Rejection> {
         let home = home(&self.overlays, &self.own);
-        let overlays = self.overlays.clone();
+        let overlays = Arc::clone(&self.overlays);
         let known = self.speaker(&state.node)?;
         let is_older = match (known.said, state.stamp) {
             (Some(said), Some(new)) => {
@@ -339,7 +341,7 @@ impl Exchange {
         routes: &[Route],
     ) -> Result<usize, Rejection> {
         let home = home(&self.overlays, &self.own);
-        let overlays = self.overlays.clone();
+        let overlays = Arc::clone(&self.overlays);
         let known = self.in_order(now, node, stamp)?;
         known.take(routes, &overlays, &home);
         Ok(routes
@@ -427,6 +429,13 @@ impl Exchange {
                 is: id.clone(),
             }),
             _ => Ok(()),
+        }
+    }
+
+    /// A peer has said what its clock shows: by how many milliseconds it is ahead.
+    pub fn shows(&mut self, peer: &str, ahead: i64) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.skew = ahead;
         }
     }
 
@@ -528,5 +537,7 @@ fn home(overlays: &Overlays, own: &Own) -> Home {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,7 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// # Errors
 /// That it has none.
 pub(crate) fn common_name(certificate: &Certificate) -> Result<String> {
-    let names = certificate.tbs_certificate.subject.0.iter();
-    let mut names = names.flat_map(|one| one.0.iter());
+    let mut names = certificate.tbs_certificate().subject().iter();
     let name = names.find(|one| one.oid == COMMON_NAME);
     let name = name.context("the certificate has no common name")?;
     let text = std::str::from_utf8(name.value.value());

@@ -185,7 +185,7 @@ mod tests {
             assert_eq!(socket.local_addr().unwrap(), address);
             let (message, sockets) = receive(&other).unwrap().unwrap();
             assert_eq!((message, sockets.len()), (gone.clone(), 0));
-            assert!(receive(&other).unwrap().is_none());
+            assert!(receive::<Message>(&other).unwrap().is_none());
         });
     }
 }

@@ -183,8 +183,8 @@ fn print_certificates(show: &Show) -> Result<()> {
     }
     for file in &files {
         let certificate = read(file)?;
-        let body = &certificate.tbs_certificate;
-        let end = body.validity.not_after.to_system_time();
+        let body = certificate.tbs_certificate();
+        let end = body.validity().not_after.to_system_time();
         let days = match end.duration_since(SystemTime::now()) {
             Ok(left) => format!("{} days left", left.as_secs() / 86_400),
             Err(_) => "is over".to_owned(),
@@ -195,7 +195,7 @@ fn print_certificates(show: &Show) -> Result<()> {
             file.display(),
             common_name(&certificate)?,
             addresses.join(" "),
-            body.validity.not_after,
+            body.validity().not_after,
         ))?;
     }
     Ok(())
@@ -203,7 +203,9 @@ fn print_certificates(show: &Show) -> Result<()> {
 
 fn addresses(certificate: &Certificate) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    let names = certificate.tbs_certificate.get::<SubjectAltName>()?;
+    let names = certificate
+        .tbs_certificate()
+        .get_extension::<SubjectAltName>()?;
     for name in names.map(|(_, names)| names.0).unwrap_or_default() {
         if let GeneralName::IpAddress(bytes) = name {
             let bytes = bytes.as_bytes();

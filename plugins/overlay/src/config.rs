@@ -164,14 +164,16 @@ fn with_ipam(
     for address in own {
         let network = IpNetwork::new(address.network(), address.prefix());
         let Ok(subnet) = network else { continue };
-        let mut range = json!({"subnet": subnet.to_string(), "gateway": address.ip().to_string()});
+        let (subnet_text, gateway) = (subnet.to_string(), address.ip().to_string());
+        let mut range = json!({"subnet": subnet_text, "gateway": gateway});
         if overlay.mode != ROUTED {
             let Some(part) = parts.iter().find(|part| subnet.contains(part.ip())) else {
                 continue;
             };
             let (first, last) = ends(part);
-            range["rangeStart"] = first.into();
-            range["rangeEnd"] = last.into();
+            range = json!({
+                "subnet": subnet_text, "gateway": gateway, "rangeStart": first, "rangeEnd": last,
+            });
         }
         ranges.push(json!([range]));
     }

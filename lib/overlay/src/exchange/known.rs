@@ -55,6 +55,8 @@ pub(super) struct Known {
     /// What is known of it is not what it has.
     pub(super) is_behind: bool,
     pub(super) probes: BTreeMap<u32, Probe>,
+    /// How much its clock is ahead of this host's, in milliseconds.
+    pub(super) skew: i64,
     pub(super) changed_state_at: Duration,
     pub(super) was_up: bool,
     /// Why it cannot be spoken with.
@@ -77,6 +79,7 @@ impl Known {
             is_connected: false,
             is_behind: true,
             probes: BTreeMap::new(),
+            skew: 0,
             changed_state_at: Duration::ZERO,
             was_up: false,
             error: None,
@@ -156,7 +159,18 @@ impl Known {
 
     /// What does not fit of its overlays, and of what it announces.
     pub(super) fn troubles(&self, overlays: &Overlays) -> Vec<String> {
+        /// Certificates are valid from one time to another.
+        const MOST_SKEW: i64 = 60_000;
         let mut troubles = Vec::new();
+        if self.skew.abs() > MOST_SKEW {
+            let (seconds, way) = (
+                self.skew.abs() / 1000,
+                if self.skew > 0 { "ahead" } else { "behind" },
+            );
+            troubles.push(format!(
+                "its clock is {seconds} s {way} of this host's: certificates may not be valid at both (timedatectl)"
+            ));
+        }
         for (vni, end) in &self.ends {
             let Some(overlay) = overlays.of(*vni) else {
                 continue;

@@ -177,7 +177,7 @@ fn walk(value: &Value, general: &str, path: &str, each: &mut impl FnMut(&str, &s
                 );
             }
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -33,10 +33,10 @@ impl Document {
             YamlData::Mapping(mapping) => {
                 let mut map = Map::new();
                 for (key, value) in mapping {
-                    let name = match &key.data {
-                        YamlData::Value(scalar) => plain(scalar).to_string(),
-                        _ => continue,
+                    let YamlData::Value(scalar) = &key.data else {
+                        continue;
                     };
+                    let name = plain(scalar).to_string();
                     let name = name.trim_matches('"').to_owned();
                     let path = match path {
                         "" => name.clone(),

@@ -222,7 +222,9 @@ impl Peers {
                 tasks.calls.clear();
                 tasks.serving = None;
                 let why = secrecy.err().map(|error| format!("{error:#}"));
-                *self.refused() = plane.and(why).or(configuration.keys_missing.clone());
+                *self.refused() = plane
+                    .and(why)
+                    .or_else(|| configuration.keys_missing.clone());
             }
         }
         if before.overlays.observability != configuration.overlays.observability

@@ -66,7 +66,7 @@ fn of_nnetman(path: &Path) -> Result<Overlays> {
 
 /// What the thread is told, with where it says what it has done.
 enum Word {
-    Want(Overlays),
+    Want(Box<Overlays>),
     /// By this socket the part that answers is told, and tells what other hosts say.
     Speak(UnixStream),
     Plan(Sender<Vec<StepLine>>),
@@ -109,7 +109,7 @@ impl Duty {
     }
 
     pub(super) fn want(&self, overlays: Overlays) {
-        self.say(Word::Want(overlays));
+        self.say(Word::Want(Box::new(overlays)));
     }
 
     /// There is a part that answers, and this is the way to it.

@@ -138,6 +138,8 @@ async fn session(peers: &Arc<Peers>, place: &Place, secrecy: &Secrecy) -> Result
                 if node != id {
                     bail!("there is node {node:?}, and peer {id:?} was expected");
                 }
+                let ahead = answer.timestamp_ms.saturating_sub(convert::timestamp());
+                peers.exchange().shows(id, ahead);
                 let is_behind = peers.exchange().lives(now, node, stamp);
                 if is_behind.map_err(|why| anyhow::anyhow!("{why}"))? {
                     tell(peers, id, &mut client).await?;

@@ -169,7 +169,7 @@ impl Following {
         while let Ok(word) = self.told.try_recv() {
             let (answer, steps) = match word {
                 Word::Want(overlays) => {
-                    self.overlays = overlays;
+                    self.overlays = *overlays;
                     continue;
                 }
                 Word::Speak(socket) => {

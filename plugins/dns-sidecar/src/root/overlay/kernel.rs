@@ -30,6 +30,8 @@ pub(super) struct Kernel {
     pub(super) concerned: BTreeSet<u32>,
     /// Those that are VXLAN devices: their neighbours matter, too.
     pub(super) devices: BTreeSet<u32>,
+    /// Tables in which routes of others give way.
+    pub(super) replaceable: BTreeSet<u32>,
     /// Interfaces with names of an overlay's that are something else.
     pub(super) strangers: BTreeSet<String>,
 }
@@ -40,6 +42,7 @@ impl Kernel {
             socket: RouteSocket::open()?,
             concerned: BTreeSet::new(),
             devices: BTreeSet::new(),
+            replaceable: BTreeSet::new(),
             strangers: BTreeSet::new(),
         })
     }
@@ -348,6 +351,9 @@ impl Kernel {
                 vxlan::add_forward(self.index(name)?, &forward, batch);
             }
             (Key::Rule(key), _) => own_rule(key).add(batch),
+            (Key::Route(name, key), Value::Via(via)) if !self.replaceable.contains(&key.table) => {
+                own_route(self.index(name)?, key, *via).add(batch);
+            }
             (Key::Forward(..) | Key::Neighbour(..) | Key::Nexthop(..) | Key::Route(..), _) => {
                 self.change(key, value, batch)?
             }

@@ -40,9 +40,16 @@ impl Wanted {
             return Ok(wanted);
         }
         let interfaces = kernel.interfaces()?;
+        let replaces = |one: &&Overlay| one.routing.import.install.replace_existing;
+        let tables = overlays.overlay.iter().filter(replaces).map(Overlay::table);
+        kernel.replaceable = tables.collect();
         let mut chosen = BTreeMap::new();
         for overlay in &overlays.overlay {
             let mut line = line_of(overlay);
+            line.control = overlays.security.control_plane.as_ref().map(|plane| {
+                let word = if plane.insecure { "insecure" } else { "tls" };
+                word.to_owned()
+            });
             match underlay::choose(overlay, &interfaces) {
                 Ok(one) => {
                     chosen.insert(overlay.vni, one);
