@@ -116,8 +116,8 @@ fn what_is_taken_away_comes_back_at_once() {
     let right = state();
     assert!(right.contains("10.50.2.0/24 nhid"), "{right}");
     for what in [
-        "ip route flush table 20050",
-        "ip -6 route flush table 20050",
+        "ip route del 10.50.2.0/24 table 20050",
+        "ip -6 route del fd50:0:0:2::/64 table 20050",
         "ip nexthop flush proto 142",
         "ip neigh flush dev vx-pods nud permanent",
         "bridge fdb del $(bridge fdb show dev vx-pods | grep 'dst 192.0.2.2' | cut -d' ' -f1) dev vx-pods",

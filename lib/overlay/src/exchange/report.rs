@@ -69,6 +69,8 @@ pub struct ProbeReport {
     pub time: Option<Duration>,
     /// One of the overlay's full size comes back, too.
     pub is_full: bool,
+    /// Enough were sent to tell.
+    pub is_sure: bool,
 }
 
 /// A route of a peer.
@@ -114,6 +116,7 @@ impl Exchange {
                         let report = ProbeReport {
                             time: probe.map(|probe| probe.time),
                             is_full: full.is_some_and(|at| now.saturating_sub(at) < FRESH),
+                            is_sure: now.saturating_sub(known.changed_state_at) > 2 * FRESH,
                         };
                         (vni, report)
                     })

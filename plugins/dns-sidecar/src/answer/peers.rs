@@ -315,11 +315,11 @@ fn peer_line(report: PeerReport) -> PeerLine {
     let silent = report
         .probes
         .iter()
-        .filter(|(_, probe)| probe.time.is_none());
+        .filter(|(_, probe)| probe.is_sure && probe.time.is_none());
     let narrow = report
         .probes
         .iter()
-        .filter(|(_, probe)| probe.time.is_some() && !probe.is_full);
+        .filter(|(_, probe)| probe.is_sure && probe.time.is_some() && !probe.is_full);
     PeerLine {
         id: report.id,
         address: report.address,
