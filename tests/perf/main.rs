@@ -19,6 +19,7 @@ mod leases;
 mod measure;
 mod names;
 mod operations;
+mod overlay;
 mod report;
 mod throughput;
 
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use report::Report;
 
 /// Some of the measurements alone.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "--parents",
     "--chain",
     "--chains-at-once",
@@ -36,6 +37,7 @@ const PARTS: [&str; 8] = [
     "--throughput",
     "--operations",
     "--names",
+    "--overlay",
 ];
 
 fn main() -> ExitCode {
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         operations::read_meanwhile(&mut report, 400, if is_short { 3 } else { 9 });
     } else if is_asked("--names") {
         by_name(&mut report, is_short);
+    } else if is_asked("--overlay") {
+        overlay::throughput(&mut report, if is_short { 2 } else { 5 });
     } else {
         everything(&mut report, rounds, is_short);
     }
@@ -86,6 +90,7 @@ fn everything(report: &mut Report, rounds: usize, is_short: bool) {
     operations::line(report, rounds);
     operations::read_meanwhile(report, 400, 5);
     by_name(report, is_short);
+    overlay::throughput(report, if is_short { 2 } else { 5 });
     leases::many(report, if is_short { 5_000 } else { 60_000 }, rounds);
 }
 

@@ -34,6 +34,11 @@ impl Daemon {
         Self::spawn(command, host, None)
     }
 
+    /// A command that runs it.
+    pub(crate) fn of_command(command: Command, host: &Host) -> Self {
+        Self::spawn(command, host, None)
+    }
+
     /// The same by another program, which is given its name and words.
     pub(crate) fn by(mut command: Command, suite: &Suite, host: &Host) -> Self {
         command.arg(suite.bin_dir.join("weftd")).arg("run");

@@ -361,3 +361,60 @@ fn routes_go_with_their_lease_and_come_back() {
     let _third = Daemon::start(&hosts.suite, hosts.host(2));
     soon(is_there);
 }
+
+/// The file of a host of n-netman's, as it is.
+const THEIRS: &str = r#"version: 2
+node: {id: host-1}
+netplan: {underlay: {prefer_interfaces: [up0]}}
+overlays:
+  - vni: 40
+    name: vx-blue
+    bridge: {name: br-blue, ipv4: 10.40.0.1/24}
+    routing:
+      export: {networks: [172.16.1.0/24], metric: 50}
+      import: {accept_all: true, install: {table: 77}}
+peers:
+  - id: host-2
+    endpoint: {address: 192.0.2.2, via_interface: up0}
+topology: {mode: full-mesh}
+"#;
+
+#[test]
+fn a_file_of_n_netmans_is_enough() {
+    let hosts = Hosts::new(2);
+    let (host, weftd) = (hosts.host(1), hosts.suite.bin_dir.join("weftd"));
+    let file = host.dir().join("n-netman.yaml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        host.sh(&format!(
+            "WEFT_CONFIG=/nonexistent {} config check --config {} 2>&1; true",
+            weftd.display(),
+            file.display()
+        ))
+    };
+    let wrong = check(
+        &THEIRS
+            .replace("vni: 40", "vni: 0")
+            .replace("version: 2", "version: 4"),
+    );
+    for says in [
+        "line 1: version: must be 1 or 2",
+        "line 5: overlay[0].vni: 0 must be",
+    ] {
+        assert!(wrong.contains(says), "{says}: {wrong}");
+    }
+    let said = check(THEIRS);
+    for says in [
+        "line 13: peers[0].endpoint.via_interface: means nothing here",
+        "line 14: topology: means nothing here",
+    ] {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    let mut command = Command::new(&weftd);
+    command.arg("run").arg("--config").arg(&file);
+    let _daemon = Daemon::of_command(command, host);
+    hosts.configure(2, &blue(2, "insecure = true", &own(2)), "192.0.2.");
+    let _second = Daemon::start(&hosts.suite, hosts.host(2));
+    soon(|| table(host, 77).contains("172.16.2.0/24 via 10.40.0.2 dev br-blue"));
+    soon(|| table(hosts.host(2), 77).contains("172.16.1.0/24 via 10.40.0.1 dev br-blue"));
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weft_testkit::{Call, Container, Host, HostState};
+use weft_testkit::{Call, Container, Feature, Host, HostState, require};
 
 use crate::commands::ok;
 use crate::daemon::{Daemon, signal, soon};
@@ -146,6 +146,62 @@ fn what_is_taken_away_comes_back_at_once() {
     });
     assert!(pings.contains("100 received"), "{pings}");
     drop(daemons);
+}
+
+/// A daemon that is killed while it makes or removes things leaves nothing that the next one does not know.
+#[test]
+fn killed_at_any_moment_it_is_all_found_again() {
+    let hosts = Hosts::new(2);
+    hosts.configure(1, &pods(1, 1), "192.0.2.");
+    hosts.configure(2, &pods(2, 2), "192.0.2.");
+    let _second = Daemon::start(&hosts.suite, hosts.host(2));
+    let host = hosts.host(1);
+    // Forwarding, once switched on, stays.
+    host.sh("sysctl -q net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+    let before = HostState::of(host);
+    for milliseconds in [0, 2, 5, 9, 14, 20, 30, 60, 150, 400] {
+        let killed = Daemon::start(&hosts.suite, host);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        signal(killed.root().unwrap(), "KILL");
+        drop(killed);
+        let next = Daemon::start(&hosts.suite, host);
+        soon(|| host.succeeds("ping -n -c 1 -W 1 10.50.2.1"));
+        assert_eq!(
+            ok(&hosts.weft(1, &["overlay", "apply", "--dry-run"])).trim(),
+            "nothing to be changed"
+        );
+        ok(&hosts.weft(1, &["overlay", "down"]));
+        drop(next);
+        let left = before.differences(&HostState::of(host));
+        let is_kernel = |line: &&String| ["store", "files"].iter().all(|word| !line.contains(word));
+        let left: Vec<&String> = left.iter().filter(is_kernel).collect();
+        assert!(left.is_empty(), "after {milliseconds} ms: {left:?}");
+    }
+}
+
+/// A tenth of all packets is lost, and each takes its time: hosts stay up, and routes where they are.
+#[test]
+fn a_slow_network_that_loses_packets_is_lived_with() {
+    if !require(Feature::Netem, "overlays by a slow network") {
+        return;
+    }
+    let hosts = Hosts::new(2);
+    let _daemons = start(&hosts);
+    let host = hosts.host(1);
+    soon(|| {
+        host.sh("ip route show table 20050 2>/dev/null; true")
+            .contains("10.50.2.0/24")
+    });
+    for host in &hosts.hosts {
+        host.sh("tc qdisc add dev up0 root netem delay 40ms 10ms loss 10%");
+    }
+    host.sh("ip monitor route > changes 2>&1 < /dev/null & echo $! > monitor.pid; sleep 0.2");
+    std::thread::sleep(Duration::from_secs(12));
+    let changes = host.sh("kill $(cat monitor.pid); cat changes; rm changes monitor.pid");
+    assert!(!changes.contains("10.50.2.0/24"), "{changes}");
+    assert!(hosts.weft(1, &["overlay", "peers"]).status.success());
+    let pings = host.sh("ping -n -q -i 0.2 -c 50 10.50.2.1 || true");
+    assert!(!pings.contains(" 0 received"), "{pings}");
 }
 
 /// Two hosts with one subnet, with one id; a VNI in two modes.

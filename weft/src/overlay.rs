@@ -1,8 +1,10 @@
 //! `weft overlay`: networks over several hosts, as the daemon has them.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use weft_api::daemon::{
@@ -43,6 +45,9 @@ pub(crate) struct Ls {
 pub(crate) struct LibvirtXml {
     /// The overlay: its VXLAN device's name, or its VNI
     overlay: String,
+    /// Define it, start it, and have it started with the host, by virsh
+    #[arg(long)]
+    define: bool,
 }
 
 #[derive(Debug, Args)]
@@ -67,7 +72,7 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
         }
         Verb::Peers(ls) => peers(&ls.format),
         Verb::Routes(ls) => routes(&ls.format),
-        Verb::LibvirtXml(which) => libvirt_xml(&which.overlay),
+        Verb::LibvirtXml(which) => libvirt_xml(which),
         Verb::Down => steps(Control::OverlayDown),
     }
 }
@@ -175,9 +180,10 @@ pub(crate) fn findings(state_dir: &Path) -> Vec<Finding> {
 }
 
 /// A network as libvirt's format has it: formatnetwork, "Using an existing host bridge".
-fn libvirt_xml(name: &str) -> Result<()> {
+fn libvirt_xml(which: &LibvirtXml) -> Result<()> {
+    let name = &which.overlay;
     let all = all_of::<OverlayLine>(Control::Overlays)?;
-    let is_meant = |one: &&OverlayLine| one.name == name || one.vni.to_string() == name;
+    let is_meant = |one: &&OverlayLine| one.name == *name || one.vni.to_string() == *name;
     let Some(one) = all.iter().find(is_meant) else {
         bail!("there is no overlay {name}: weft overlay ls lists them");
     };
@@ -186,13 +192,38 @@ fn libvirt_xml(name: &str) -> Result<()> {
             .replace('<', "&lt;")
             .replace('\'', "&apos;")
     };
-    output::line(&format!(
-        "<network>\n  <name>weft-{}</name>\n  <forward mode='bridge'/>\n  <bridge name='{}'/>\n  <mtu size='{}'/>\n</network>",
-        escaped(&one.name),
+    let network = format!("weft-{}", escaped(&one.name));
+    let xml = format!(
+        "<network>\n  <name>{network}</name>\n  <forward mode='bridge'/>\n  <bridge name='{}'/>\n  <mtu size='{}'/>\n</network>\n",
         escaped(&one.bridge),
         one.mtu
-    ));
-    Ok(())
+    );
+    if !which.define {
+        output::line(xml.trim_end());
+        return Ok(());
+    }
+    virsh(&["net-define", "/dev/stdin"], &xml)?;
+    virsh(&["net-autostart", &network], "")?;
+    virsh(&["net-start", &network], "")
+}
+
+/// Runs it with a text as its standard input.
+fn virsh(words: &[&str], input: &str) -> Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "a command of people, no plugin")]
+    let mut command = Command::new("virsh");
+    let mut child = command
+        .args(words)
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("virsh cannot be run: without --define the network is printed")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).context("virsh")?;
+    }
+    let status = child.wait().context("virsh")?;
+    match status.success() {
+        true => Ok(()),
+        false => bail!("virsh {}: {status}", words.join(" ")),
+    }
 }
 
 fn of_other_hosts<T: DeserializeOwned>(request: &DnsRequest) -> Result<Vec<T>> {

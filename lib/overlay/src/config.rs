@@ -101,6 +101,8 @@ pub struct Bridge {
     pub ipv4: Option<Ipv4Network>,
     /// The same for IPv6.
     pub ipv6: Option<Ipv6Network>,
+    /// The same as the overlay's, which counts before it.
+    pub mtu: Option<u32>,
 }
 
 /// Which address of the host other hosts send to. The address of the default route's interface by default.
@@ -206,6 +208,11 @@ impl Overlay {
             Mode::L2 => self.addresses().iter().map(IpNetwork::ip).collect(),
             Mode::Routed => self.subnets().iter().map(IpNetwork::ip).collect(),
         }
+    }
+
+    /// Of bridge and device, in bytes, if it is said.
+    pub fn wanted_mtu(&self) -> Option<u32> {
+        self.mtu.or(self.bridge.mtu)
     }
 
     /// The routing table of its routes.

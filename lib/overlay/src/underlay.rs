@@ -79,7 +79,7 @@ pub fn choose(overlay: &Overlay, interfaces: &[Interface]) -> Result<Chosen, Str
         })?
     };
     let most = interface.mtu.saturating_sub(overhead(local));
-    let mtu = overlay.mtu.unwrap_or(most);
+    let mtu = overlay.wanted_mtu().unwrap_or(most);
     if mtu > most {
         return Err(format!(
             "mtu: {mtu} does not fit: {} has {}, and {} of it are headers: {most} at most",

@@ -14,6 +14,8 @@ pub enum Feature {
     Ipvlan,
     /// CONFIG_VLAN_8021Q.
     Vlan8021q,
+    /// CONFIG_NET_SCH_NETEM.
+    Netem,
     /// CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_GACT.
     IngressDrop,
 }
@@ -25,6 +27,9 @@ impl Feature {
             Self::BridgeVlanFiltering => "ip link add probe0 type bridge vlan_filtering 1",
             Self::Ipvlan => {
                 "ip link add probe0 type veth && ip link add link probe0 name probe1 type ipvlan"
+            }
+            Self::Netem => {
+                "ip link add probe0 type veth && tc qdisc add dev probe0 root netem delay 1ms"
             }
             Self::IngressDrop => {
                 "ip link add probe0 type veth && tc qdisc add dev probe0 clsact && tc filter add dev probe0 ingress \

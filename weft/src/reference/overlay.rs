@@ -53,7 +53,7 @@ pub(super) const OVERLAY_KEYS: &[KeySpec] = &[
         "[[overlay]] bridge",
         "table",
         "required",
-        "`name` of the bridge; `ipv4`, `ipv6`: this host's addresses in the overlay, with the prefix length of the whole (`l2`) or of the host's subnet (`routed`)",
+        "`name` of the bridge; `ipv4`, `ipv6`: this host's addresses in the overlay, with the prefix length of the whole (`l2`) or of the host's subnet (`routed`); `mtu`: the same as the overlay's",
     ),
     key(
         "[[overlay]] networks",

@@ -174,7 +174,7 @@ impl Overlay {
         if self.port == 0 {
             add("port", "0 is no port".to_owned());
         }
-        if let Some(mtu) = self.mtu.filter(|mtu| !MTUS.contains(mtu)) {
+        if let Some(mtu) = self.wanted_mtu().filter(|mtu| !MTUS.contains(mtu)) {
             let (least, most) = (MTUS.start(), MTUS.end());
             add("mtu", format!("{mtu} must be {least} to {most}"));
         }

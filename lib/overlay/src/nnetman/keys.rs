@@ -64,6 +64,7 @@ const OF_OVERLAY: &[(&str, Meaning)] = &[
     ("learning", Same),
     ("underlay_interface", Same),
     ("bridge.name", Same),
+    ("bridge.mtu", Same),
     ("bridge.ipv4", Same),
     ("bridge.ipv6", Same),
     ("bum.mode", Same),
@@ -319,7 +320,9 @@ fn overlay(value: &Value, root: &Value) -> Value {
         made.insert("bridge".to_owned(), json!({"name": name}));
     }
     // Its MTU is set whatever carries it.
-    made.entry("mtu").or_insert_with(|| json!(1450));
+    let of_bridge = value.pointer("/bridge/mtu").cloned();
+    made.entry("mtu")
+        .or_insert_with(|| of_bridge.unwrap_or_else(|| json!(1450)));
     let mut interfaces: Vec<Value> = value
         .get("underlay_interface")
         .cloned()

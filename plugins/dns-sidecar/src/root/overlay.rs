@@ -4,6 +4,7 @@
 
 mod following;
 mod kernel;
+mod lines;
 mod own;
 mod record;
 mod speech;
@@ -45,6 +46,9 @@ pub(crate) fn read(env: &Env) -> Result<Overlays> {
     };
     let overlays: Overlays = toml::from_str(&text).with_context(|| path.display().to_string())?;
     let problems = overlays.problems();
+    let problems: Vec<String> = (problems.iter())
+        .map(|problem| lines::located(&text, problem))
+        .collect();
     if !problems.is_empty() {
         bail!("{}: {}", path.display(), problems.join("; "));
     }
