@@ -3,7 +3,7 @@
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
     BridgeBooleanOptionFlags, BridgeBooleanOptions, BridgePortState, InfoBridge, InfoBridgePort,
-    InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoPortData, InfoPortKind, LinkAttribute, LinkInfo, LinkMessage,
 };
 
 use crate::netlink::{Batch, kind};
@@ -152,6 +152,20 @@ impl PortOptions {
     }
 }
 
+/// Whether questions for MACs (ARP, neighbour discovery) that the bridge can answer leave by a port.
+pub fn suppress_questions(port: u32, on: bool, batch: &mut Batch) {
+    let mut link = LinkMessage::default();
+    link.header.index = port;
+    link.attributes = vec![LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![
+            InfoBridgePort::NeighSupress(on),
+        ])),
+    ])];
+    let words = format!("bridge port {port}: suppress neighbours' questions: {on}");
+    batch.push(kind::SET_LINK, &link, 0, words);
+}
+
 /// What a bridge port is set to, and whether it passes frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PortState {
@@ -159,6 +173,8 @@ pub struct PortState {
     pub options: PortOptions,
     /// The port's STP state is forwarding.
     pub is_forwarding: bool,
+    /// Questions for MACs (ARP, neighbour discovery) that the bridge can answer do not leave by it.
+    pub suppresses_questions: bool,
 }
 
 impl PortState {
@@ -169,6 +185,7 @@ impl PortState {
                 InfoBridgePort::HairpinMode(on) => state.options.hairpin = *on,
                 InfoBridgePort::Isolated(on) => state.options.isolated = *on,
                 InfoBridgePort::Guard(on) => state.options.bpdu_guard = *on,
+                InfoBridgePort::NeighSupress(on) => state.suppresses_questions = *on,
                 InfoBridgePort::State(port) => {
                     state.is_forwarding = *port == BridgePortState::Forwarding;
                 }

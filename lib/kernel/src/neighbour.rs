@@ -10,6 +10,8 @@ use netlink_packet_route::neighbour::{
 
 use crate::error::KernelError;
 use crate::netlink::{Batch, RouteSocket, bytes_of, kind, parsed};
+use crate::policy_routing::PROTOCOL;
+use netlink_packet_route::route::RouteProtocol;
 use weft_cni::Mac;
 
 fn message(link: u32, address: IpAddr) -> NeighbourMessage {
@@ -30,6 +32,19 @@ fn message(link: u32, address: IpAddr) -> NeighbourMessage {
     message
 }
 
+/// The same as [`set_permanent`], marked with Weft's protocol number.
+pub fn set_own(link: u32, address: IpAddr, mac: Mac, batch: &mut Batch) {
+    let mut message = message(link, address);
+    message.header.state = NeighbourState::Permanent;
+    message.attributes.extend([
+        NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+        NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL)),
+    ]);
+    let words = format!("set the MAC of {address} on link {link} to {mac}");
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    batch.push(kind::NEW_NEIGHBOUR, &message, flags, words);
+}
+
 /// Sets the MAC of a neighbour for good, whatever was known of it.
 pub fn set_permanent(link: u32, address: IpAddr, mac: Mac, batch: &mut Batch) {
     let mut message = message(link, address);
@@ -48,22 +63,19 @@ pub fn delete(link: u32, address: IpAddr, batch: &mut Batch) {
     batch.push(kind::DELETE_NEIGHBOUR, &message(link, address), 0, words);
 }
 
-/// The neighbours of a link whose MACs were set for good.
+/// The neighbours of a link that have Weft's protocol number.
 ///
 /// # Errors
 /// The socket's.
-pub fn permanent_of_link(
-    socket: &mut RouteSocket,
-    link: u32,
-) -> Result<Vec<(IpAddr, Mac)>, KernelError> {
+pub fn own_of_link(socket: &mut RouteSocket, link: u32) -> Result<Vec<(IpAddr, Mac)>, KernelError> {
     let words = format!("list the neighbours of link {link}");
     let mut query = NeighbourMessage::default();
     query.attributes.push(NeighbourAttribute::IfIndex(link));
     let mut found = Vec::new();
     for answer in socket.dump(kind::GET_NEIGHBOUR, &bytes_of(&query), &words)? {
         let message: NeighbourMessage = parsed(&answer, &words)?;
-        let is_meant =
-            message.header.ifindex == link && message.header.state == NeighbourState::Permanent;
+        let mark = NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL));
+        let is_meant = message.header.ifindex == link && message.attributes.contains(&mark);
         if is_meant {
             found.extend(destination(&message).zip(mac(&message)));
         }

@@ -84,10 +84,21 @@ impl OwnRoute {
         batch.push(kind::NEW_ROUTE, &self.message(), flags, words);
     }
 
-    /// Removes the route.
-    pub fn delete(&self, batch: &mut Batch) {
-        let words = format!("remove route {} from table {}", self.prefix, self.table);
-        batch.push(kind::DELETE_ROUTE, &self.message(), 0, words);
+    /// Removes the route with Weft's number to a destination, with a metric, whatever it leads by.
+    pub fn delete(table: u32, prefix: IpNetwork, metric: u32, batch: &mut Batch) {
+        let mut message = Self {
+            table,
+            prefix,
+            metric,
+            link: 0,
+            via: Via::Nexthop(0),
+        }
+        .message();
+        message
+            .attributes
+            .retain(|one| !matches!(one, RouteAttribute::NhId(_)));
+        let words = format!("remove route {prefix} from table {table}");
+        batch.push(kind::DELETE_ROUTE, &message, 0, words);
     }
 }
 

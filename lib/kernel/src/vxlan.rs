@@ -24,6 +24,8 @@ pub struct NewVxlan<'a> {
     pub mac: Mac,
     /// In bytes; the underlay's less the headers at most.
     pub mtu: u32,
+    /// The group of links that it is in.
+    pub group: u32,
     /// What it is.
     pub vxlan: Vxlan,
 }
@@ -68,6 +70,7 @@ impl NewVxlan<'_> {
             LinkAttribute::IfName(self.name.to_owned()),
             LinkAttribute::Address(self.mac.0.to_vec()),
             LinkAttribute::Mtu(self.mtu),
+            LinkAttribute::Group(self.group),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Vxlan),
                 LinkInfo::Data(InfoData::Vxlan(options)),
@@ -149,6 +152,65 @@ pub fn remove_forward(link: u32, forward: &Forward, batch: &mut Batch) {
     let Forward { mac, remote } = forward;
     let words = format!("no more forward {mac} of VXLAN device {link} to {remote}");
     batch.push(kind::DELETE_NEIGHBOUR, &message(link, forward), 0, words);
+}
+
+/// Removes all entries of a MAC.
+pub fn remove_forwards(link: u32, mac: Mac, batch: &mut Batch) {
+    let remote = IpAddr::from([0; 4]);
+    let mut message = message(link, &Forward { mac, remote });
+    let is_remote = |one: &NeighbourAttribute| matches!(one, NeighbourAttribute::Destination(_));
+    message.attributes.retain(|one| !is_remote(one));
+    let words = format!("no more forward {mac} of VXLAN device {link}");
+    batch.push(kind::DELETE_NEIGHBOUR, &message, 0, words);
+}
+
+/// Has the bridge of a port send frames to a MAC by it, until that is removed.
+pub fn put_behind(link: u32, mac: Mac, batch: &mut Batch) {
+    let words = format!("send frames to {mac} by bridge port {link}");
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    batch.push(kind::NEW_NEIGHBOUR, &behind(link, mac), flags, words);
+}
+
+/// Removes that.
+pub fn remove_behind(link: u32, mac: Mac, batch: &mut Batch) {
+    let words = format!("no more send frames to {mac} by bridge port {link}");
+    batch.push(kind::DELETE_NEIGHBOUR, &behind(link, mac), 0, words);
+}
+
+fn behind(link: u32, mac: Mac) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = link;
+    // Static: it stays, and the bridge does not forget it with time.
+    message.header.state = NeighbourState::Noarp;
+    message.header.flags = NeighbourFlags::Controller;
+    message.attributes = vec![NeighbourAttribute::LinkLayerAddress(mac.0.to_vec())];
+    message
+}
+
+/// The MACs for which there is such an entry of a bridge for a port.
+///
+/// # Errors
+/// The socket's.
+pub fn all_behind(socket: &mut RouteSocket, link: u32) -> Result<Vec<Mac>, KernelError> {
+    let mut query = NeighbourMessage::default();
+    query.header.family = AddressFamily::Bridge;
+    query.attributes.push(NeighbourAttribute::IfIndex(link));
+    let words = format!("list what is behind link {link}");
+    let mut found = Vec::new();
+    for answer in socket.dump(kind::GET_NEIGHBOUR, &bytes_of(&query), &words)? {
+        let message: NeighbourMessage = parsed(&answer, &words)?;
+        let is_static = message.header.ifindex == link
+            && message.header.state == NeighbourState::Noarp
+            && !message.header.flags.contains(NeighbourFlags::Own);
+        if is_static {
+            found.extend(message.attributes.iter().find_map(|one| match one {
+                NeighbourAttribute::LinkLayerAddress(bytes) => Mac::from_slice(bytes),
+                _ => None,
+            }));
+        }
+    }
+    Ok(found)
 }
 
 /// The entries of a device that stay until they are removed; not those that it has learnt.

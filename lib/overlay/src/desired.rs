@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::config::{LookupMode, Mode, Overlay, Peer};
-use crate::exchange::{Learned, LearnedEnd, LearnedRoute};
+use crate::exchange::{Learned, LearnedEnd, LearnedRoute, Route};
 use crate::object::{Key, Objects, RouteKey, RuleKey, Selector, Value, Via};
 use crate::underlay::Chosen;
 
@@ -15,10 +15,10 @@ const IIF_PRIORITY: u32 = 100;
 const OIF_PRIORITY: u32 = 101;
 const TO_PRIORITY: u32 = 102;
 
-/// The objects of an overlay, with what is wrong with its peers. `ids` are the numbers of nexthop objects that are taken.
+/// The objects of an overlay, with what is wrong with its peers. `own` are all addresses of this host that carry overlays, `ids` the numbers of nexthop objects that are taken.
 pub fn objects(
     overlay: &Overlay,
-    chosen: &Chosen,
+    (chosen, own): (&Chosen, &[IpAddr]),
     peers: &[Peer],
     learned: &Learned,
     ids: &mut BTreeSet<u32>,
@@ -51,9 +51,11 @@ pub fn objects(
         Mode::L2 => {
             let port = Value::Port {
                 bridge: bridge.clone(),
+                suppresses: !learned.ends.is_empty(),
             };
             objects.insert(Key::Port(device.clone()), port);
-            flood(overlay, chosen, peers, &mut objects, &mut problems);
+            flood(overlay, (chosen, own), peers, &mut objects, &mut problems);
+            neighbours(overlay, learned, &mut objects);
         }
         Mode::Routed => {
             let own = overlay.gateways().into_iter().map(IpNetwork::from);
@@ -81,14 +83,14 @@ pub fn objects(
 /// Frames to all go to every peer.
 fn flood(
     overlay: &Overlay,
-    chosen: &Chosen,
+    (chosen, own): (&Chosen, &[IpAddr]),
     peers: &[Peer],
     objects: &mut Objects,
     problems: &mut Vec<String>,
 ) {
     let device = overlay.device();
     for peer in peers.iter().filter(|peer| peer.is_in(overlay.vni)) {
-        if peer.address == chosen.local {
+        if peer.address == chosen.local || own.contains(&peer.address) {
             // The same list serves all hosts: each is in it too.
             continue;
         }
@@ -100,6 +102,25 @@ fn flood(
             continue;
         }
         objects.insert(Key::Flood(device.clone(), peer.address), Value::There);
+    }
+}
+
+/// The bridge answers for containers of other hosts, whose frames go to their host alone.
+fn neighbours(overlay: &Overlay, learned: &Learned, objects: &mut Objects) {
+    let (device, bridge) = (overlay.device(), &overlay.bridge.name);
+    for LearnedEnd { address, end, .. } in &learned.ends {
+        if end.vni != overlay.vni {
+            continue;
+        }
+        for one in &end.neighbours {
+            objects.insert(Key::Forward(device.clone(), one.mac), Value::To(*address));
+            objects.insert(Key::Behind(device.clone(), one.mac), Value::There);
+            objects.extend(
+                one.addresses
+                    .iter()
+                    .map(|ip| (Key::Neighbour(bridge.clone(), *ip), Value::Mac(one.mac))),
+            );
+        }
     }
 }
 
@@ -132,10 +153,16 @@ fn ends(overlay: &Overlay, learned: &Learned, ids: &mut BTreeSet<u32>, objects: 
 }
 
 fn route_key(overlay: &Overlay, learned: &LearnedRoute) -> RouteKey {
+    /// What the kernel makes of 0 (IP6_RT_PRIO_USER).
+    const OF_IPV6: u32 = 1024;
+    let Route { prefix, metric, .. } = learned.route;
     RouteKey {
         table: overlay.table(),
-        prefix: learned.route.prefix,
-        metric: learned.route.metric,
+        prefix,
+        metric: match metric {
+            0 if prefix.is_ipv6() => OF_IPV6,
+            metric => metric,
+        },
     }
 }
 

@@ -19,7 +19,7 @@ use known::{Known, Told};
 
 pub use known::{MOST_ROUTES, Probe};
 pub use learned::{Learned, LearnedEnd, LearnedRoute};
-pub use message::{Call, End, Route, RouteKey, Stamp, State};
+pub use message::{Call, End, Neighbour, Route, RouteKey, Stamp, State};
 pub use report::{PeerReport, PeerState, ProbeReport, RouteReport};
 
 /// Why something that came in is not taken.
@@ -40,16 +40,22 @@ pub enum Rejection {
     OutOfOrder,
 }
 
+/// What others say can be long.
+fn short(text: &str) -> String {
+    const MOST: usize = 64;
+    text.chars().take(MOST).collect()
+}
+
 impl std::fmt::Display for Rejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Stranger(id) => write!(f, "{id:?} is no [[peer]] here"),
-            Self::Impostor { says, is } => {
-                write!(
-                    f,
-                    "it says that it is {says:?}, and is {is:?} by its certificate or address"
-                )
-            }
+            Self::Stranger(id) => write!(f, "{:?} is no [[peer]] here", short(id)),
+            Self::Impostor { says, is } => write!(
+                f,
+                "it says that it is {:?}, and is {:?} by its certificate or address",
+                short(says),
+                short(is)
+            ),
             Self::SameId(id) => {
                 write!(f, "{id:?} is the id of two hosts: give one another node.id")
             }
@@ -67,6 +73,9 @@ pub struct Own {
     pub ends: Vec<End>,
     /// Its underlay addresses.
     pub locals: Vec<IpAddr>,
+    /// Networks of its interfaces, without overlays'.
+    #[serde(default)]
+    pub home: Vec<IpNetwork>,
     /// What fits into each overlay, by VNI, in bytes.
     pub mtus: BTreeMap<u32, u32>,
 }
@@ -80,8 +89,8 @@ pub struct Exchange {
     stamp: Stamp,
     peers: BTreeMap<String, Known>,
     owners: BTreeMap<RouteKey, String>,
-    /// Hosts with this one's id.
-    twins: u64,
+    /// When another host last said that it has this one's id.
+    twin: Option<Duration>,
 }
 
 impl Exchange {
@@ -98,7 +107,7 @@ impl Exchange {
             stamp,
             peers: BTreeMap::new(),
             owners: BTreeMap::new(),
-            twins: 0,
+            twin: None,
         }
     }
 
@@ -135,7 +144,8 @@ impl Exchange {
             known.config = peer.clone();
         }
         let is_other = overlays != *self.overlays;
-        if is_other || own.routes != self.own.routes {
+        let is_elsewhere = (&own.locals, &own.home) != (&self.own.locals, &self.own.home);
+        if is_other || is_elsewhere || own.routes != self.own.routes {
             // What was taken may be refused now; what was refused has to be told again.
             let home = home(&overlays, &own);
             for known in self.peers.values_mut() {
@@ -219,11 +229,17 @@ impl Exchange {
         let own: BTreeMap<RouteKey, &Route> = self.own_by_key();
         let gone = told.routes.iter().filter(|(key, _)| !own.contains_key(key));
         let gone: Vec<Route> = gone.map(|(_, route)| route.clone()).collect();
-        // First of all: an exchange may only add to what a host of n-netman's knows.
-        if !gone.is_empty() && (known.said.is_none() || told.is_current) {
+        // First of all: an exchange may only add to what a host of n-netman's knows. A host of Weft's is told changes of
+        // both kinds at once, because one number stands for both.
+        let has_new = own
+            .values()
+            .any(|route| told.routes.get(&route.key()) != Some(*route));
+        let may_withdraw = known.said.is_none() || (told.is_current && !has_new);
+        if !gone.is_empty() && may_withdraw {
             return Some(Call::Withdraw(gone));
         }
-        if known.is_behind || !told.is_current || told.ends != self.own.ends {
+        let is_behind = known.is_behind || !gone.is_empty();
+        if is_behind || !told.is_current || told.ends != self.own.ends {
             return Some(Call::Exchange);
         }
         // n-netman's hosts count the time of each route by itself.
@@ -309,7 +325,7 @@ impl Exchange {
     pub fn believe(&mut self, now: Duration, state: State) -> Result<(), Rejection> {
         let home = home(&self.overlays, &self.own);
         let overlays = Arc::clone(&self.overlays);
-        let known = self.speaker(&state.node)?;
+        let known = self.speaker(now, &state.node)?;
         let is_older = match (known.said, state.stamp) {
             (Some(said), Some(new)) => {
                 said.generation == new.generation && said.sequence > new.sequence
@@ -380,7 +396,7 @@ impl Exchange {
         node: &str,
         stamp: Option<Stamp>,
     ) -> Result<&mut Known, Rejection> {
-        let known = self.speaker(node)?;
+        let known = self.speaker(now, node)?;
         if let Some(new) = stamp {
             let follows = known.said.is_some_and(|said| {
                 said.generation == new.generation && said.sequence <= new.sequence
@@ -405,7 +421,7 @@ impl Exchange {
         node: &str,
         stamp: Option<Stamp>,
     ) -> Result<bool, Rejection> {
-        let known = self.speaker(node)?;
+        let known = self.speaker(now, node)?;
         known.hear(now);
         if stamp.is_some() && known.said != stamp {
             known.is_behind = true;
@@ -439,9 +455,9 @@ impl Exchange {
         }
     }
 
-    fn speaker(&mut self, node: &str) -> Result<&mut Known, Rejection> {
+    fn speaker(&mut self, now: Duration, node: &str) -> Result<&mut Known, Rejection> {
         if node == self.node {
-            self.twins += 1;
+            self.twin = Some(now);
             return Err(Rejection::SameId(node.to_owned()));
         }
         let known = self.peers.get_mut(node);
@@ -532,7 +548,10 @@ impl Exchange {
 fn home(overlays: &Overlays, own: &Own) -> Home {
     let peers = overlays.peer.iter().map(|peer| peer.address);
     Home {
-        prefixes: own.routes.iter().map(|route| route.prefix).collect(),
+        prefixes: (own.routes.iter())
+            .map(|route| route.prefix)
+            .chain(own.home.iter().copied())
+            .collect(),
         endpoints: peers.chain(own.locals.iter().copied()).collect(),
     }
 }

@@ -21,7 +21,9 @@ pub enum Key {
     Flood(String, IpAddr),
     /// That frames to a MAC, on a VXLAN device, go to another host.
     Forward(String, Mac),
-    /// The MAC of a neighbour on a VXLAN device, set for good.
+    /// That a bridge sends frames to a MAC by a VXLAN device.
+    Behind(String, Mac),
+    /// The MAC of a neighbour, set for good.
     Neighbour(String, IpAddr),
     /// A nexthop object on a VXLAN device, by its number.
     Nexthop(String, u32),
@@ -106,6 +108,8 @@ pub enum Value {
     Port {
         /// Of this bridge.
         bridge: String,
+        /// Questions for MACs that the bridge can answer do not leave by it.
+        suppresses: bool,
     },
     /// The other tunnel endpoint.
     To(IpAddr),
@@ -132,6 +136,7 @@ impl Key {
             | Self::Address(name, _)
             | Self::Flood(name, _)
             | Self::Forward(name, _)
+            | Self::Behind(name, _)
             | Self::Neighbour(name, _)
             | Self::Nexthop(name, _)
             | Self::Route(name, _) => name,
@@ -150,24 +155,32 @@ impl Key {
             | Self::Address(..)
             | Self::Flood(..)
             | Self::Forward(..)
+            | Self::Behind(..)
             | Self::Neighbour(..)
             | Self::Nexthop(..) => None,
-        }
-    }
-
-    /// Whether the other one is a route to the same destination, that only counts more or less.
-    pub fn is_route_beside(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Route(_, one), Self::Route(_, other)) => {
-                (one.table, one.prefix) == (other.table, other.prefix)
-            }
-            _ => false,
         }
     }
 
     /// Whether it is an interface itself.
     pub const fn is_link(&self) -> bool {
         matches!(self, Self::Bridge(_) | Self::Vxlan(_))
+    }
+
+    /// Of a route, the table and the destination.
+    pub const fn destination(&self) -> Option<(u32, IpNetwork)> {
+        match self {
+            Self::Route(_, key) => Some((key.table, key.prefix)),
+            Self::Bridge(_)
+            | Self::Vxlan(_)
+            | Self::Port(_)
+            | Self::Address(..)
+            | Self::Flood(..)
+            | Self::Forward(..)
+            | Self::Behind(..)
+            | Self::Neighbour(..)
+            | Self::Nexthop(..)
+            | Self::Rule(_) => None,
+        }
     }
 }
 
@@ -180,6 +193,7 @@ impl std::fmt::Display for Key {
             Self::Address(name, address) => write!(f, "address {address} of {name}"),
             Self::Flood(name, remote) => write!(f, "{remote} as a receiver of {name}"),
             Self::Forward(name, mac) => write!(f, "the endpoint of {mac} of {name}"),
+            Self::Behind(name, mac) => write!(f, "{mac} behind {name}"),
             Self::Neighbour(name, address) => write!(f, "neighbour {address} of {name}"),
             Self::Nexthop(name, id) => write!(f, "nexthop {id} of {name}"),
             Self::Route(name, RouteKey { table, prefix, .. }) => {

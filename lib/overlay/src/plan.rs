@@ -46,8 +46,12 @@ pub fn plan(desired: &Objects, seen: &Objects, removable: impl Fn(&Key) -> bool)
         .rev()
         .filter(|(key, there)| is_unwanted(key, there) && removable(key) && !goes_with_link(key))
         .map(|(key, _)| key.clone());
-    // A route that another one takes the place of goes when that is there.
-    let is_replaced = |key: &Key| desired.keys().any(|other| key.is_route_beside(other));
+    // A route that another one takes the place of goes when that is there, and so does what it leads by.
+    let wanted: BTreeSet<_> = desired.keys().filter_map(Key::destination).collect();
+    let is_replaced = |key: &Key| {
+        matches!(key, Key::Nexthop(..))
+            || key.destination().is_some_and(|one| wanted.contains(&one))
+    };
     let (late, first): (Vec<Key>, Vec<Key>) = removed.partition(is_replaced);
     let mut steps: Vec<Step> = first.into_iter().map(Step::Remove).collect();
     for (key, wanted) in desired {
@@ -96,7 +100,7 @@ mod tests {
         let mut ids = BTreeSet::new();
         objects(
             &all.overlay[0],
-            &chosen,
+            (&chosen, &[]),
             &all.peer,
             &Learned::default(),
             &mut ids,

@@ -18,6 +18,15 @@ pub fn overlaps(one: IpNetwork, other: IpNetwork) -> bool {
     contains(one, other) || contains(other, one)
 }
 
+/// Whether an address is that of a host of a subnet: not all hosts', and not none's.
+fn is_host_of(subnet: IpNetwork, ip: IpAddr) -> bool {
+    let is_edge = match subnet {
+        IpNetwork::V4(v4) => v4.prefix() < 31 && (ip == v4.network() || ip == v4.broadcast()),
+        IpNetwork::V6(v6) => ip == v6.network(),
+    };
+    subnet.contains(ip) && !is_edge
+}
+
 /// Why a prefix is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
@@ -113,14 +122,15 @@ pub fn judge(
     }
     let subnets = overlay.subnets();
     let mut mine = home.prefixes.iter().chain(&subnets);
-    // A default route is meant to be wider than what is at home; packets of the host itself do not take it.
-    if prefix.prefix() > 0 {
-        if mine.any(|one| overlaps(*one, prefix)) {
-            return Err(Refusal::Own);
-        }
-        if home.endpoints.iter().any(|one| prefix.contains(*one)) {
-            return Err(Refusal::Underlay);
-        }
+    // The host's own subnets would leave by a default route: its table comes before the main one.
+    if prefix.prefix() == 0 {
+        return Err(Refusal::Policy);
+    }
+    if mine.any(|one| overlaps(*one, prefix)) {
+        return Err(Refusal::Own);
+    }
+    if home.endpoints.iter().any(|one| prefix.contains(*one)) {
+        return Err(Refusal::Underlay);
     }
     let is_theirs = |one: &IpNetwork| contains(*one, prefix);
     if !peer.subnets.is_empty() && !peer.subnets.iter().any(is_theirs) {
@@ -131,7 +141,7 @@ pub fn judge(
     }
     let is_mine = overlay.addresses().iter().any(|one| one.ip() == next_hop);
     let is_inside = match overlay.mode {
-        Mode::L2 => subnets.iter().any(|one| one.contains(next_hop)),
+        Mode::L2 => subnets.iter().any(|one| is_host_of(*one, next_hop)),
         Mode::Routed => {
             let is_here = subnets.iter().any(|one| one.contains(next_hop));
             !is_here && overlay.networks.iter().any(|one| one.contains(next_hop))
@@ -185,7 +195,7 @@ mod tests {
             (
                 "routing.import = { accept_all = true }",
                 "0.0.0.0/0",
-                Ok(()),
+                Err(Refusal::Policy),
             ),
             (all, "10.7.0.128/25", Err(Refusal::Own)),
         ] {

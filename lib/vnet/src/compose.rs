@@ -126,7 +126,7 @@ impl Chosen<'_> {
             DriverType::Overlay => {
                 let overlay = request.uplink.as_ref().unwrap_or(&request.name);
                 put("overlay", overlay.as_str().into());
-                put("ipMasq", (!request.is_internal).into());
+                put("ipMasq", true.into());
                 put("isolation", self.isolation.key().into());
                 put("capabilities", json!({"ips": true, "mac": true}));
             }

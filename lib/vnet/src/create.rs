@@ -294,6 +294,14 @@ fn refuse_strange_parts(
             let why = "has the addresses of the host: leave --subnet and --ipv6 out";
             Err(invalid(format!("driver {driver}"), why))
         }
+        DriverType::Overlay if request.is_internal => Err(invalid(
+            "an internal network of driver overlay",
+            "its containers reach other hosts by the way that leads to the outside, too: use --isolation peer",
+        )),
+        DriverType::Overlay if request.mtu.is_some() => {
+            let why = "has the MTU of its overlay: [[overlay]] mtu in weft.toml";
+            Err(invalid(format!("driver {driver}"), why))
+        }
         DriverType::Overlay if !request.subnets.is_empty() || request.ipv6 == Some(true) => {
             let why = "has the addresses that weft.toml gives it ([[overlay]] bridge and containers): leave --subnet and --ipv6 out";
             Err(invalid(format!("driver {driver}"), why))

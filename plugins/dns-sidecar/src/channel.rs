@@ -102,7 +102,7 @@ pub(crate) enum Message {
 /// Sockets beside one message.
 const MOST_SOCKETS: usize = 2;
 /// A message is no longer than this, in bytes.
-const LONGEST: u32 = 16 << 20;
+const LONGEST: u32 = 64 << 20;
 
 /// Sends a message with sockets beside it.
 pub(crate) fn send<S: AsFd>(

@@ -139,6 +139,17 @@ fn make_certificate(issue: &Issue) -> Result<()> {
             issue.id
         );
     }
+    // Files of these names are the authority's, and keys.
+    if issue.id == "ca" || issue.id.ends_with("-key") || issue.id.starts_with('.') {
+        bail!("{:?} is no id: its file would be another one's", issue.id);
+    }
+    let unusable = issue
+        .addresses
+        .iter()
+        .find(|ip| ip.is_unspecified() || ip.is_multicast());
+    if let Some(ip) = unusable {
+        bail!("{ip} is no address at which a host can be called");
+    }
     let authority_file = issue.dir.join(AUTHORITY);
     let ours = read(&authority_file).context("weft pki init makes an authority")?;
     let name = common_name(&ours)?;

@@ -25,7 +25,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use weft_api::daemon::Control as Request;
+use weft_api::daemon::{Control as Request, StepLine};
 use weft_cni::env::Env;
 use weft_node::{Host, HostConfig};
 
@@ -221,9 +221,7 @@ impl Root {
             .hand_over(&Message::Control, std::slice::from_ref(dns))?;
         self.child
             .hand_over(&Message::Status, std::slice::from_ref(status))?;
-        let (own, other) = UnixStream::pair().context("a socket pair cannot be made")?;
-        self.child.hand_over(&Message::Peers, &[other])?;
-        self.overlays.speak_by(own);
+        self.tell_way_of_overlays()?;
         self.settings_told = false;
         self.upstreams.forget_told();
         self.sockets.forget_told();
@@ -233,8 +231,19 @@ impl Root {
         Ok(())
     }
 
+    /// Overlays have a socket of their own between the two parts.
+    fn tell_way_of_overlays(&self) -> Result<()> {
+        let (own, other) = UnixStream::pair().context("a socket pair cannot be made")?;
+        self.child.hand_over(&Message::Peers, &[other])?;
+        self.overlays.speak_by(own);
+        Ok(())
+    }
+
     fn once(&mut self, happened: &Happened) -> Result<()> {
         self.keep_child_alive()?;
+        if self.overlays.takes_another_way() {
+            self.tell_way_of_overlays()?;
+        }
         if happened.config {
             self.reload();
         }
@@ -332,6 +341,9 @@ impl Root {
         for message in self.mirror.take_news() {
             self.child.tell(&message)?;
         }
+        if let Some(ports) = self.mirror.take_ports() {
+            self.overlays.know(ports);
+        }
         if self.is_read {
             let wanted = self.mirror.servers();
             self.sockets.be(&wanted, &self.child, &self.supervisor)?;
@@ -389,7 +401,16 @@ impl Root {
                         self.control.keep(stream);
                     }
                     Request::Overlays => control::say(stream, &self.overlays.lines()),
-                    Request::OverlayPlan => control::say(stream, &self.overlays.plan()),
+                    Request::OverlayPlan => {
+                        let planned = match overlay::read(&self.env) {
+                            Ok(overlays) => self.overlays.plan(overlays),
+                            Err(error) => vec![StepLine {
+                                step: "read the file".to_owned(),
+                                failure: Some(format!("{error:#}")),
+                            }],
+                        };
+                        control::say(stream, &planned);
+                    }
                     Request::OverlayApply => control::say(stream, &self.overlays.apply()),
                     Request::OverlayDown => control::say(stream, &self.overlays.down()),
                 }

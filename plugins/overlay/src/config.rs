@@ -164,18 +164,22 @@ fn with_ipam(
     for address in own {
         let network = IpNetwork::new(address.network(), address.prefix());
         let Ok(subnet) = network else { continue };
-        let (subnet_text, gateway) = (subnet.to_string(), address.ip().to_string());
-        let mut range = json!({"subnet": subnet_text, "gateway": gateway});
-        if overlay.mode != ROUTED {
-            let Some(part) = parts.iter().find(|part| subnet.contains(part.ip())) else {
-                continue;
-            };
-            let (first, last) = ends(part);
-            range = json!({
-                "subnet": subnet_text, "gateway": gateway, "rangeStart": first, "rangeEnd": last,
-            });
+        let (text, gateway) = (subnet.to_string(), address.ip().to_string());
+        let whole = json!({"subnet": text, "gateway": gateway});
+        let set: Vec<Value> = match overlay.mode == ROUTED {
+            true => vec![whole],
+            false => parts
+                .iter()
+                .filter(|part| subnet.contains(part.ip()))
+                .map(|part| {
+                    let (first, last) = ends(part);
+                    json!({"subnet": text, "gateway": gateway, "rangeStart": first, "rangeEnd": last})
+                })
+                .collect(),
+        };
+        if !set.is_empty() {
+            ranges.push(Value::Array(set));
         }
-        ranges.push(json!([range]));
     }
     if ranges.is_empty() {
         problems.conflict(format!(

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::LinkMessage;
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::rule::RuleMessage;
 use weft_cni::{IpFamily, Mac};
 
@@ -72,6 +74,8 @@ pub enum Event {
         vlan: Option<u16>,
         /// The other tunnel endpoint, of a VXLAN device.
         remote: Option<IpAddr>,
+        /// Somebody has put it there; it was not learnt.
+        is_static: bool,
     },
     /// A routing rule that has Weft's protocol number.
     Rule {
@@ -199,6 +203,10 @@ fn neighbour(change: Change, message: &NeighbourMessage) -> Option<Event> {
             mac: mac?,
             vlan,
             remote: destination,
+            is_static: matches!(
+                message.header.state,
+                NeighbourState::Permanent | NeighbourState::Noarp
+            ),
         });
     }
     Some(Event::Neighbour {

@@ -1,6 +1,7 @@
 //! Everything that is wrong with the tables, each with its key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
@@ -36,6 +37,14 @@ impl Overlays {
                     "{key}.mode: routed needs [security.control_plane]: hosts tell each other what leads to them"
                 ));
             }
+        }
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
+        if let Some(id) = &self.node.id
+            && (id.is_empty() || id.len() > 64 || !id.chars().all(is_plain))
+        {
+            problems.push(format!(
+                "node.id: {id:?} is no id: letters, digits, '-', '_' and '.', 64 at most"
+            ));
         }
         self.problems_between(&mut problems);
         self.problems_of_peers(&mut problems);
@@ -74,6 +83,11 @@ impl Overlays {
                 problems.push(format!("{key}.id: a peer needs one"));
             } else if !ids.insert(&peer.id) {
                 problems.push(format!("{key}.id: {:?} is there twice", peer.id));
+            }
+            let ip = peer.address;
+            let is_all = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+            if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || is_all {
+                problems.push(format!("{key}.address: {ip} is no address of another host"));
             }
             if !addresses.insert(peer.address) {
                 problems.push(format!("{key}.address: {} is there twice", peer.address));
@@ -212,6 +226,7 @@ impl Overlay {
             );
         }
         self.problems_of_mode(&mut add);
+        self.problems_of_addresses(&mut add);
     }
 
     fn problems_of_mode(&self, add: &mut impl FnMut(&str, String)) {
@@ -251,15 +266,34 @@ impl Overlay {
                 );
             }
         }
-        for (family, address) in self.addresses().iter().map(|one| (one.is_ipv4(), one)) {
-            if address.ip() == address.network() {
-                let key = if family { "bridge.ipv4" } else { "bridge.ipv6" };
+    }
+
+    fn problems_of_addresses(&self, add: &mut impl FnMut(&str, String)) {
+        for address in self.addresses() {
+            let ip = address.ip();
+            let key = if ip.is_ipv4() {
+                "bridge.ipv4"
+            } else {
+                "bridge.ipv6"
+            };
+            let is_mapped = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+            let is_host =
+                !(ip.is_loopback() || ip.is_multicast() || ip.is_unspecified() || is_mapped);
+            if !is_host {
+                add(key, format!("{ip} is no address of a host"));
+            } else if ip == address.network()
+                && address.prefix() < if ip.is_ipv4() { 31 } else { 127 }
+            {
+                let why = match self.mode {
+                    Mode::L2 => "the subnet's first, which is no host's",
+                    Mode::Routed => "the subnet's first: other hosts route by it",
+                };
+                add(key, format!("{ip} is {why}"));
+            } else if matches!(address, IpNetwork::V4(v4) if v4.prefix() < 31 && v4.broadcast() == v4.ip())
+            {
                 add(
                     key,
-                    format!(
-                        "{} is the subnet's first: other hosts route by it",
-                        address.ip()
-                    ),
+                    format!("{ip} is the subnet's last, which is all hosts'"),
                 );
             }
         }

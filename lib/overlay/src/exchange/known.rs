@@ -9,7 +9,7 @@ use crate::config::{Overlays, Peer};
 use crate::policy::{self, Home, Refusal};
 
 /// Routes that one host may announce.
-pub const MOST_ROUTES: usize = 4096;
+pub const MOST_ROUTES: usize = 1024;
 /// An answer to a probe counts for so long.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
 
@@ -154,17 +154,26 @@ impl Known {
     pub(super) fn take_ends(&mut self, ends: Vec<End>, overlays: &Overlays) {
         let is_shared = |end: &End| self.config.is_in(end.vni) && overlays.of(end.vni).is_some();
         let shared = ends.into_iter().filter(is_shared);
-        self.ends = shared.map(|end| (end.vni, end)).collect();
+        self.ends = shared
+            .map(|mut end| {
+                /// Of one family each, and parts of a subnet.
+                const MOST: usize = 64;
+                end.neighbours.truncate(MOST_ROUTES);
+                end.gateways.truncate(MOST);
+                end.ranges.truncate(MOST);
+                (end.vni, end)
+            })
+            .collect();
     }
 
     /// What does not fit of its overlays, and of what it announces.
     pub(super) fn troubles(&self, overlays: &Overlays) -> Vec<String> {
         /// Certificates are valid from one time to another.
-        const MOST_SKEW: i64 = 60_000;
+        const MOST_SKEW: u64 = 60_000;
         let mut troubles = Vec::new();
-        if self.skew.abs() > MOST_SKEW {
+        if self.skew.unsigned_abs() > MOST_SKEW {
             let (seconds, way) = (
-                self.skew.abs() / 1000,
+                self.skew.unsigned_abs() / 1000,
                 if self.skew > 0 { "ahead" } else { "behind" },
             );
             troubles.push(format!(
@@ -192,7 +201,7 @@ impl Known {
         let refused = self
             .refused_routes
             .iter()
-            .filter(|(_, why)| **why != Refusal::Policy);
+            .filter(|(_, why)| !matches!(why, Refusal::Policy | Refusal::UnknownOverlay));
         troubles
             .extend(refused.map(|((vni, prefix), why)| format!("{prefix} of VNI {vni}: {why}")));
         troubles
@@ -214,9 +223,10 @@ impl Known {
                 return false;
             };
             let install = &overlay.routing.import.install;
+            // A host cannot have its routes outlive it for longer than this one wants.
             let seconds = match route.lease_seconds {
                 0 => install.route_lease_seconds,
-                seconds => seconds,
+                theirs => theirs.min(install.route_lease_seconds),
             };
             let lease = Duration::from_secs(seconds.into());
             let hold = Duration::from_secs(install.hold_seconds.into());

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use serde::{Deserialize, Serialize};
+use weft_cni::Mac;
 
 use super::Own;
+use super::known::MOST_ROUTES;
 use super::message::{End, Route, RouteKey};
-use crate::config::Overlays;
+use crate::config::{Mode, Overlay, Overlays};
 use crate::policy::{self, contains};
 
 /// A route, and whose it is.
@@ -48,40 +52,104 @@ impl Learned {
     pub fn trusted(&self, overlays: &Overlays, own: &Own) -> Self {
         let home = super::home(overlays, own);
         let peer_of = |id: &str| overlays.peer.iter().find(|peer| peer.id == id);
-        let routes = self.routes.iter().filter_map(|one| {
-            let (peer, overlay) = (peer_of(&one.peer)?, overlays.of(one.route.vni)?);
-            let Route {
-                prefix, next_hop, ..
-            } = one.route;
-            policy::judge(overlay, peer, &home, prefix, next_hop).ok()?;
-            let address = peer.address;
-            Some(LearnedRoute {
-                address,
-                ..one.clone()
-            })
-        });
-        let ends = self.ends.iter().filter_map(|one| {
-            let (peer, overlay) = (peer_of(&one.peer)?, overlays.of(one.end.vni)?);
-            let mut end = one.end.clone();
-            // A group's address is nobody's.
-            end.mac = end
-                .mac
-                .filter(|mac| mac.0.first().is_some_and(|byte| byte & 1 == 0));
-            let subnets = overlay.subnets();
-            end.gateways.retain(|ip| {
-                overlay.networks.iter().any(|one| one.contains(*ip))
-                    && !subnets.iter().any(|one| one.contains(*ip))
-            });
-            Some(LearnedEnd {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut routes = Vec::new();
+        for one in &self.routes {
+            let (Some(peer), Some(overlay)) = (peer_of(&one.peer), overlays.of(one.route.vni))
+            else {
+                continue;
+            };
+            let Ok(prefix) = IpNetwork::new(one.route.prefix.network(), one.route.prefix.prefix())
+            else {
+                continue;
+            };
+            let count = counts.entry(&one.peer).or_default();
+            *count += 1;
+            let may = policy::judge(overlay, peer, &home, prefix, one.route.next_hop).is_ok();
+            if may && *count <= MOST_ROUTES {
+                let mut one = one.clone();
+                (one.address, one.route.prefix) = (peer.address, prefix);
+                routes.push(one);
+            }
+        }
+        let mut ends: Vec<LearnedEnd> = Vec::new();
+        for one in &self.ends {
+            let (Some(peer), Some(overlay)) = (peer_of(&one.peer), overlays.of(one.end.vni)) else {
+                continue;
+            };
+            if !peer.is_in(overlay.vni) || one.end.mode != overlay.mode {
+                continue;
+            }
+            let of_peer =
+                |route: &&LearnedRoute| route.peer == one.peer && route.route.vni == one.end.vni;
+            let prefixes: Vec<IpNetwork> = routes
+                .iter()
+                .filter(of_peer)
+                .map(|route| route.route.prefix)
+                .collect();
+            ends.push(LearnedEnd {
                 peer: one.peer.clone(),
                 address: peer.address,
-                end,
-            })
-        });
-        Self {
-            routes: routes.collect(),
-            ends: ends.collect(),
+                end: trusted_end(&one.end, overlay, &prefixes),
+            });
         }
+        refuse_shared(&mut ends, own);
+        Self { routes, ends }
+    }
+}
+
+/// What a peer may say of its part of an overlay, if it leads to these prefixes.
+fn trusted_end(end: &End, overlay: &Overlay, prefixes: &[IpNetwork]) -> End {
+    let mut end = end.clone();
+    let is_host = |mac: &Mac| mac.0 != [0; 6] && mac.0.first().is_some_and(|byte| byte & 1 == 0);
+    end.mac = end.mac.filter(is_host);
+    // One of a family, and its own.
+    let (mut has_v4, mut has_v6) = (false, false);
+    end.gateways.retain(|ip| {
+        let has = if ip.is_ipv4() {
+            &mut has_v4
+        } else {
+            &mut has_v6
+        };
+        !std::mem::replace(has, true) && prefixes.iter().any(|one| one.contains(*ip))
+    });
+    let subnets = overlay.subnets();
+    let own: Vec<IpAddr> = overlay.addresses().iter().map(IpNetwork::ip).collect();
+    let ranges = std::mem::take(&mut end.ranges);
+    // Containers of other hosts have addresses of the segment, and none of this host's part.
+    end.neighbours.retain_mut(|one| {
+        one.addresses.retain(|ip| {
+            subnets.iter().any(|net| net.contains(*ip))
+                && !own.contains(ip)
+                && (ranges.is_empty() || ranges.iter().any(|part| part.contains(*ip)))
+                && !overlay.containers.iter().any(|part| part.contains(*ip))
+        });
+        overlay.mode == Mode::L2 && is_host(&one.mac) && !one.addresses.is_empty()
+    });
+    end.ranges = ranges;
+    end
+}
+
+/// What two peers say is theirs is nobody's: frames to one must not go to the other.
+fn refuse_shared(ends: &mut [LearnedEnd], own: &Own) {
+    let mut macs: BTreeMap<(u32, Mac), usize> = BTreeMap::new();
+    let mut gateways: BTreeMap<(u32, IpAddr), usize> = BTreeMap::new();
+    for end in ends.iter().map(|one| &one.end).chain(&own.ends) {
+        let neighbours = end.neighbours.iter().map(|one| one.mac);
+        for mac in end.mac.into_iter().chain(neighbours) {
+            *macs.entry((end.vni, mac)).or_default() += 1;
+        }
+        for gateway in &end.gateways {
+            *gateways.entry((end.vni, *gateway)).or_default() += 1;
+        }
+    }
+    for LearnedEnd { end, .. } in ends {
+        let vni = end.vni;
+        let is_own = |mac: &Mac| macs.get(&(vni, *mac)) == Some(&1);
+        end.mac = end.mac.filter(is_own);
+        end.neighbours.retain(|one| is_own(&one.mac));
+        end.gateways
+            .retain(|ip| gateways.get(&(vni, *ip)) == Some(&1));
     }
 }
 

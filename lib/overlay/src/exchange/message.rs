@@ -46,6 +46,18 @@ pub struct End {
     pub gateways: Vec<IpAddr>,
     /// Addresses that its containers get, where all hosts share a subnet.
     pub ranges: Vec<IpNetwork>,
+    /// Its containers there, so that nobody has to ask all hosts for their MACs.
+    #[serde(default)]
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// A container of another host, on a segment of all hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// How new something is that a host of Weft's tells.

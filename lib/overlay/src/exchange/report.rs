@@ -148,9 +148,11 @@ impl Exchange {
     }
 
     /// What is wrong between the hosts, and what to do.
-    pub fn troubles(&self) -> Vec<String> {
+    pub fn troubles(&self, now: Duration) -> Vec<String> {
+        /// What was said once is over then.
+        const RECENT: Duration = Duration::from_secs(60);
         let mut troubles = Vec::new();
-        if self.twins > 0 {
+        if self.twin.is_some_and(|at| now.saturating_sub(at) < RECENT) {
             troubles.push(format!(
                 "another host says that it is {:?}, as this one does: give one of them another node.id",
                 self.node

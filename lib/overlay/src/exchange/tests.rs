@@ -119,7 +119,7 @@ fn what_is_told_in_order_is_believed() {
         let error = all.believe(at(4), state(node, 1, Vec::new())).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
     }
-    assert!(all.troubles()[0].contains("node.id"));
+    assert!(all.troubles(at(4))[0].contains("node.id"));
 }
 
 #[test]
@@ -219,14 +219,25 @@ fn peers_are_told_what_has_changed() {
         ..Own::default()
     };
     all.configure("a".to_owned(), overlays, fewer.clone());
-    for expected in [
-        Call::Withdraw(vec![route("10.1.0.0/24", 100)]),
-        Call::Announce(fewer.routes),
-    ] {
-        let call = all.next_call(at(2), "b").unwrap();
-        assert_eq!(call, expected);
-        done(&mut all, at(2), "b", &call, None).unwrap();
-    }
+    // Changes of both kinds are told at once.
+    assert_eq!(all.next_call(at(2), "b"), Some(Call::Exchange));
+    done(
+        &mut all,
+        at(2),
+        "b",
+        &Call::Exchange,
+        Some(state("b", 1, Vec::new())),
+    )
+    .unwrap();
+    let none = Own::default();
+    all.configure("a".to_owned(), toml::from_str(FILE).unwrap(), none);
+    let call = all.next_call(at(3), "b").unwrap();
+    assert_eq!(call, Call::Withdraw(fewer.routes.clone()));
+    done(&mut all, at(3), "b", &call, None).unwrap();
+    all.configure("a".to_owned(), toml::from_str(FILE).unwrap(), fewer.clone());
+    let call = all.next_call(at(3), "b").unwrap();
+    assert_eq!(call, Call::Announce(fewer.routes));
+    done(&mut all, at(3), "b", &call, None).unwrap();
     assert_eq!(
         all.next_call(at(20), "b"),
         None,
@@ -273,29 +284,30 @@ fn routed_hosts_need_a_subnet_of_their_own() {
         mac: Some(weft_cni::Mac([2, 0, 0, 0, 0, 2])),
         gateways: vec![gateway.parse().unwrap()],
         ranges: Vec::new(),
+        neighbours: Vec::new(),
     };
     let mut of_b = state("b", 1, vec![theirs("10.7.2.0/24", "10.7.2.0")]);
     all.believe(at(0), of_b.clone()).unwrap();
     assert!(prefixes(&mut all, at(0)).is_empty());
-    assert!(all.troubles()[0].contains("n-netman's hosts can be peers with mode"));
+    assert!(all.troubles(at(4))[0].contains("n-netman's hosts can be peers with mode"));
     of_b.ends = vec![end("10.7.2.0")];
     all.believe(at(1), of_b.clone()).unwrap();
     assert_eq!(prefixes(&mut all, at(1)).len(), 1);
-    assert!(all.troubles().is_empty());
+    assert!(all.troubles(at(4)).is_empty());
     // The same subnet on two hosts.
     let mut of_c = state("c", 1, vec![theirs("10.7.2.0/25", "10.7.2.0")]);
     of_c.ends = vec![end("10.7.2.0")];
     all.believe(at(2), of_c).unwrap();
     assert!(
-        all.troubles()[0].contains("give each host a subnet of its own"),
+        all.troubles(at(4))[0].contains("give each host a subnet of its own"),
         "{:?}",
-        all.troubles()
+        all.troubles(at(4))
     );
     // This host's own.
     of_b.routes = vec![theirs("10.7.0.0/24", "10.7.2.0")];
     all.believe(at(3), of_b).unwrap();
     assert!(
-        all.troubles()
+        all.troubles(at(4))
             .iter()
             .any(|text| text.contains("overlaps with a prefix of this host"))
     );

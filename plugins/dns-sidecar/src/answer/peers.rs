@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,9 +23,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use weft_api::daemon::{PeerLine, PeerRouteLine};
+use weft_overlay::config::ControlPlane;
 use weft_overlay::exchange::{Exchange, PeerReport};
 
-use crate::channel::peers::{Configuration, Heard, Looked, Tell};
+use crate::channel::peers::{Configuration, Heard, Keys, Looked, Tell};
 use figures::Figures;
 use stream::Secrecy;
 
@@ -32,7 +34,6 @@ use stream::Secrecy;
 const TICK: Duration = Duration::from_millis(250);
 
 /// Everything about other hosts.
-#[derive(Debug)]
 pub(super) struct Peers {
     exchange: Mutex<Exchange>,
     start: Instant,
@@ -45,14 +46,18 @@ pub(super) struct Peers {
     figures: Figures,
     /// Why the port is not open.
     refused: Mutex<Option<String>>,
+    /// Connections of an earlier number are not listened to any more.
+    epoch: AtomicU64,
 }
 
 /// Tasks that end when they are dropped.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Tasks {
     configuration: Configuration,
     serving: Option<Task>,
-    calls: HashMap<String, (IpAddr, Task)>,
+    /// How connections are made, of what was usable last.
+    secrecy: Option<(Option<Keys>, ControlPlane, Secrecy)>,
+    calls: HashMap<String, (call::Place, Arc<Notify>, Task)>,
     observed: Vec<Task>,
 }
 
@@ -62,6 +67,12 @@ struct Task(JoinHandle<()>);
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+impl std::fmt::Debug for Peers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peers").finish_non_exhaustive()
     }
 }
 
@@ -84,6 +95,7 @@ impl Peers {
             looked: Mutex::default(),
             figures: Figures::default(),
             refused: Mutex::default(),
+            epoch: AtomicU64::new(0),
         }))
     }
 
@@ -127,7 +139,7 @@ impl Peers {
     }
 
     async fn hear(self: &Arc<Self>, mut reader: OwnedReadHalf) -> Result<()> {
-        const LONGEST: u32 = 16 << 20;
+        const LONGEST: u32 = 64 << 20;
         loop {
             let length = reader.read_u32().await?;
             if length > LONGEST {
@@ -176,7 +188,7 @@ impl Peers {
         }
         exchange.expire(now);
         let learned = exchange.learned(now);
-        let mut troubles = exchange.troubles();
+        let mut troubles = exchange.troubles(now);
         drop(exchange);
         troubles.extend(self.refused().clone());
         Some(Heard { learned, troubles })
@@ -201,32 +213,7 @@ impl Peers {
                 exchange.remember(self.now(), remembered);
             }
         }
-        let plane = configuration.overlays.security.control_plane.clone();
-        let speaks = configuration.overlays.speaks() && configuration.keys_missing.is_none();
-        let is_same = before.keys == configuration.keys
-            && before.keys_missing == configuration.keys_missing
-            && before.overlays.security == configuration.overlays.security
-            && before.overlays.speaks() == configuration.overlays.speaks();
-        let secrecy = Secrecy::of(configuration.keys.as_ref());
-        match (speaks.then_some(plane).flatten(), secrecy) {
-            (Some(plane), Ok(secrecy)) => {
-                if !is_same {
-                    tasks.calls.clear();
-                    tasks.serving = None;
-                    let work = serve::serve(Arc::clone(self), plane.listen, secrecy.clone());
-                    tasks.serving = Some(spawn(work));
-                }
-                self.call_all(&mut tasks, &secrecy, &configuration);
-            }
-            (plane, secrecy) => {
-                tasks.calls.clear();
-                tasks.serving = None;
-                let why = secrecy.err().map(|error| format!("{error:#}"));
-                *self.refused() = plane
-                    .and(why)
-                    .or_else(|| configuration.keys_missing.clone());
-            }
-        }
+        self.serve(&mut tasks, &configuration);
         if before.overlays.observability != configuration.overlays.observability
             || tasks.observed.is_empty()
         {
@@ -237,36 +224,86 @@ impl Peers {
         self.heard.notify_one();
     }
 
+    /// Hosts are called, and answered, as configured; as before if what is configured cannot be used.
+    fn serve(self: &Arc<Self>, tasks: &mut Tasks, configuration: &Configuration) {
+        let plane = configuration.overlays.security.control_plane.clone();
+        let Some(plane) = plane.filter(|_| configuration.overlays.speaks()) else {
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+            tasks.calls.clear();
+            (tasks.serving, tasks.secrecy) = (None, None);
+            *self.refused() = None;
+            return;
+        };
+        let keys = configuration.keys.clone();
+        let is_same = tasks
+            .secrecy
+            .as_ref()
+            .is_some_and(|(of, at, _)| (of, at) == (&keys, &plane));
+        if !is_same {
+            let made = match &configuration.keys_missing {
+                Some(why) => Err(anyhow::anyhow!("{why}")),
+                None => Secrecy::of(keys.as_ref()),
+            };
+            match made {
+                Ok(secrecy) => {
+                    let epoch = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+                    tasks.calls.clear();
+                    tasks.serving = None;
+                    let work = serve::serve(
+                        Arc::clone(self),
+                        plane.listen.clone(),
+                        (secrecy.clone(), epoch),
+                    );
+                    tasks.serving = Some(spawn(work));
+                    tasks.secrecy = Some((keys, plane, secrecy));
+                    *self.refused() = None;
+                }
+                // Files are replaced one after the other.
+                Err(error) => *self.refused() = Some(format!("{error:#}")),
+            }
+        }
+        if let Some((_, plane, secrecy)) = &tasks.secrecy {
+            let (port, secrecy) = (plane.listen.port, secrecy.clone());
+            self.call_all(&mut tasks.calls, port, &secrecy, configuration);
+        }
+    }
+
     fn call_all(
         self: &Arc<Self>,
-        tasks: &mut Tasks,
+        calls: &mut HashMap<String, (call::Place, Arc<Notify>, Task)>,
+        port: u16,
         secrecy: &Secrecy,
         configuration: &Configuration,
     ) {
-        let wanted: HashMap<String, IpAddr> = (self.exchange().peers())
-            .map(|(id, address)| (id.clone(), address))
-            .collect();
-        tasks
-            .calls
-            .retain(|id, (address, _)| wanted.get(id) == Some(address));
-        let port = (configuration.overlays.security.control_plane.as_ref())
-            .map(|plane| plane.listen.port)
-            .unwrap_or_default();
-        for (id, address) in wanted {
-            let locals = &configuration.own.locals;
-            let local = locals
-                .iter()
-                .find(|ip| ip.is_ipv4() == address.is_ipv4())
-                .copied();
-            tasks.calls.entry(id.clone()).or_insert_with(|| {
-                let place = call::Place {
-                    id,
-                    address: (address, port).into(),
-                    local,
-                };
-                let work = call::call(Arc::clone(self), place, secrecy.clone());
-                (address, spawn(work))
+        let locals = &configuration.own.locals;
+        let exchange = self.exchange();
+        let wanted = exchange.peers().map(|(id, address)| {
+            let is_alike = |ip: &&IpAddr| ip.is_ipv4() == address.is_ipv4();
+            let place = call::Place {
+                id: id.clone(),
+                address: (address, port).into(),
+                local: locals.iter().find(is_alike).copied(),
+                health: exchange.health(id),
+            };
+            (id.clone(), place)
+        });
+        let wanted: HashMap<String, call::Place> = wanted.collect();
+        drop(exchange);
+        calls.retain(|id, (place, ..)| wanted.get(id) == Some(place));
+        for (id, place) in wanted {
+            calls.entry(id).or_insert_with(|| {
+                let knock = Arc::new(Notify::new());
+                let both = (place.clone(), Arc::clone(&knock));
+                let work = call::call(Arc::clone(self), both, secrecy.clone());
+                (place, knock, spawn(work))
             });
+        }
+    }
+
+    /// A host has something to be asked for, or can be called again.
+    fn knock(&self, peer: &str) {
+        if let Some((_, knock, _)) = self.tasks().calls.get(peer) {
+            knock.notify_one();
         }
     }
 

@@ -8,11 +8,27 @@ use anyhow::Result;
 use weft_cni::AttachmentId;
 use weft_firewall::policy::reachable_networks;
 use weft_node::Host;
+use weft_overlay::exchange::Neighbour;
 use weft_store::{AttachmentRecord, NetnsRecord, Position, StoreError};
 
 use super::network::Descriptions;
+use super::overlay::own::Container;
 use super::record::named;
 use crate::channel::{Endpoint, Message, Network};
+
+/// What others on its bridge's segment know of a container.
+fn port(record: &AttachmentRecord) -> Option<Container> {
+    let bridge = record.link.port()?.bridge.clone()?;
+    let mac = record.link.own()?.mac?;
+    let addresses = record.addresses.iter().map(|one| one.address.ip());
+    Some(Container {
+        bridge,
+        neighbour: Neighbour {
+            mac,
+            addresses: addresses.collect(),
+        },
+    })
+}
 
 /// An endpoint, with what it says of its network.
 #[derive(Debug)]
@@ -28,6 +44,9 @@ pub(super) struct Mirror {
     known: HashMap<AttachmentId, Told>,
     networks: BTreeMap<String, (Descriptions, Network)>,
     reaches: BTreeMap<String, Vec<String>>,
+    /// Ports of bridges, for other hosts; and whether they have changed.
+    ports: HashMap<AttachmentId, Container>,
+    ports_changed: bool,
     /// To be told, in this order.
     news: Vec<Message>,
     /// Endpoints that ask inside of their namespace.
@@ -58,7 +77,8 @@ impl Mirror {
             Ok::<_, StoreError>((transaction.position()?, transaction.attachments()?))
         })?;
         let there: BTreeSet<&AttachmentId> = records.iter().map(|record| &record.id).collect();
-        let gone = self.known.keys().filter(|id| !there.contains(id));
+        let all = self.known.keys().chain(self.ports.keys());
+        let gone = all.filter(|id| !there.contains(id));
         for id in gone.cloned().collect::<Vec<_>>() {
             self.put(id, None);
         }
@@ -99,7 +119,29 @@ impl Mirror {
         }
     }
 
+    fn put_port(&mut self, id: &AttachmentId, record: Option<&AttachmentRecord>) {
+        let now = record.and_then(port);
+        if self.ports.get(id) != now.as_ref() {
+            self.ports_changed = true;
+            match now {
+                Some(now) => self.ports.insert(id.clone(), now),
+                None => self.ports.remove(id),
+            };
+        }
+    }
+
+    /// Ports of bridges, if they have changed since it was asked last.
+    pub(super) fn take_ports(&mut self) -> Option<Vec<Container>> {
+        let mut ports: Vec<Container> = match std::mem::take(&mut self.ports_changed) {
+            true => self.ports.values().cloned().collect(),
+            false => return None,
+        };
+        ports.sort_by_key(|one| one.neighbour.mac);
+        Some(ports)
+    }
+
     fn put(&mut self, id: AttachmentId, record: Option<&AttachmentRecord>) {
+        self.put_port(&id, record);
         let mut now = record.and_then(named);
         let netns = now.as_mut().and_then(|now| now.netns.take());
         let endpoint_id = id.to_string();

@@ -5,7 +5,7 @@
 mod following;
 mod kernel;
 mod lines;
-mod own;
+pub(super) mod own;
 mod record;
 mod speech;
 mod wanted;
@@ -13,6 +13,7 @@ mod wanted;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,9 +25,10 @@ use weft_node::HostConfig;
 use weft_overlay::Overlays;
 
 use following::Following;
+use own::Container;
 
 /// Whoever asks for something waits for it for so long.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Reads the tables of weft.toml, or n-netman's file in their place.
 ///
@@ -73,7 +75,8 @@ enum Word {
     Want(Box<Overlays>),
     /// By this socket the part that answers is told, and tells what other hosts say.
     Speak(UnixStream),
-    Plan(Sender<Vec<StepLine>>),
+    Containers(Vec<Container>),
+    Plan(Box<Overlays>, Sender<Vec<StepLine>>),
     Apply(Sender<Vec<StepLine>>),
     Down(Sender<Vec<StepLine>>),
     Stop(Sender<Vec<StepLine>>),
@@ -84,6 +87,7 @@ pub(super) struct Duty {
     words: Sender<Word>,
     wake: UnixStream,
     lines: Arc<Mutex<Vec<OverlayLine>>>,
+    is_lost: Arc<AtomicBool>,
 }
 
 impl Duty {
@@ -92,18 +96,20 @@ impl Duty {
         let (wake, woken) = UnixStream::pair().context("a socket pair cannot be made")?;
         woken.set_nonblocking(true)?;
         let (words, told) = channel();
-        let lines = Arc::default();
-        let mut following = Following::new(
-            (&config.state_dir, &config.data_dir),
-            overlays,
-            (told, woken),
-            Arc::clone(&lines),
-        )?;
+        let (lines, is_lost) = (Arc::default(), Arc::<AtomicBool>::default());
+        let places = (config.state_dir.as_path(), config.data_dir.as_path());
+        let shared = (Arc::clone(&lines), Arc::clone(&is_lost));
+        let mut following = Following::new(places, overlays, (told, woken), shared)?;
         let thread = std::thread::Builder::new().name("overlay".to_owned());
         thread
             .spawn(move || following.follow())
             .context("a thread cannot be started")?;
-        Ok(Self { words, wake, lines })
+        Ok(Self {
+            words,
+            wake,
+            lines,
+            is_lost,
+        })
     }
 
     fn say(&self, word: Word) {
@@ -114,6 +120,11 @@ impl Duty {
 
     pub(super) fn want(&self, overlays: Overlays) {
         self.say(Word::Want(Box::new(overlays)));
+    }
+
+    /// Containers of this host, on bridges.
+    pub(super) fn know(&self, containers: Vec<Container>) {
+        self.say(Word::Containers(containers));
     }
 
     /// There is a part that answers, and this is the way to it.
@@ -137,17 +148,22 @@ impl Duty {
         self.say(word(sender));
         receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             vec![StepLine {
-                step: "look at the kernel".to_owned(),
+                step: "all of it".to_owned(),
                 failure: Some(format!(
-                    "not done within {PATIENCE:?}: weft overlay ls says more later"
+                    "not done within {PATIENCE:?}, and goes on: weft overlay ls says more later"
                 )),
             }]
         })
     }
 
-    /// What would be changed.
-    pub(super) fn plan(&self) -> Vec<StepLine> {
-        self.ask(Word::Plan)
+    /// What would be changed if these were wanted.
+    pub(super) fn plan(&self, overlays: Overlays) -> Vec<StepLine> {
+        self.ask(|answer| Word::Plan(Box::new(overlays), answer))
+    }
+
+    /// Whether the way to the part that answers is lost: once for each loss.
+    pub(super) fn takes_another_way(&self) -> bool {
+        self.is_lost.swap(false, Ordering::AcqRel)
     }
 
     /// Changes it.

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hyper_util::rt::TokioIo;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+use weft_overlay::config::Health;
 use weft_overlay::exchange::{Call, State};
 
 use super::convert;
@@ -28,38 +29,54 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) const LONGEST_MESSAGE: usize = 1 << 20;
 
 /// Another host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) id: String,
     pub(super) address: SocketAddr,
     /// This host's address that packets come from.
     pub(super) local: Option<IpAddr>,
+    pub(super) health: Health,
 }
 
 /// Calls it, again and again.
-pub(super) async fn call(peers: Arc<Peers>, place: Place, secrecy: Secrecy) {
+pub(super) async fn call(
+    peers: Arc<Peers>,
+    (place, knock): (Place, Arc<Notify>),
+    secrecy: Secrecy,
+) {
     let mut pause = FIRST_PAUSE;
     loop {
         let started = Instant::now();
-        let ended = session(&peers, &place, &secrecy).await;
-        let why = ended.map_or_else(
-            |error| format!("{error:#}"),
-            |()| "it has closed".to_owned(),
-        );
+        let ended = session(&peers, (&place, &knock), &secrecy).await;
+        let why = ended.map_or_else(|error| words(&error), |()| "it has closed".to_owned());
         tracing::debug!(peer = place.id, "overlay: {why}");
         peers.exchange().closed(&place.id, why);
         peers.heard.notify_one();
         if started.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
         }
+        tokio::time::sleep(jittered(FIRST_PAUSE)).await;
         // It may be that it calls meanwhile, and can be called again.
-        let mut to_tell = peers.to_tell.subscribe();
         tokio::select! {
             () = tokio::time::sleep(jittered(pause)) => {}
-            _ = to_tell.changed() => {}
+            () = knock.notified() => {}
         }
         pause = (2 * pause).min(LONGEST_PAUSE);
     }
+}
+
+/// What has failed, without the names of types that tonic shows.
+fn words(error: &anyhow::Error) -> String {
+    let Some(status) = error.downcast_ref::<tonic::Status>() else {
+        return format!("{error:#}");
+    };
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
+    let mut text = status.message().to_owned();
+    while let Some(deeper) = cause {
+        text = deeper.to_string();
+        cause = deeper.source();
+    }
+    text
 }
 
 /// Between three quarters of a time and all of it: hosts that were started together do not stay together.
@@ -100,13 +117,17 @@ fn root_cause(error: tonic::transport::Error) -> anyhow::Error {
     anyhow::anyhow!("{cause}")
 }
 
-async fn session(peers: &Arc<Peers>, place: &Place, secrecy: &Secrecy) -> Result<()> {
+async fn session(
+    peers: &Arc<Peers>,
+    (place, knock): (&Place, &Notify),
+    secrecy: &Secrecy,
+) -> Result<()> {
     let id = &place.id;
     let mut client = connect(place, secrecy).await?;
     peers.exchange().opened(id);
     let mut to_tell = peers.to_tell.subscribe();
     tell(peers, id, &mut client).await?;
-    let health = peers.exchange().health(id);
+    let health = place.health;
     let mut tick = tokio::time::interval(health.interval());
     let (sender, receiver) = mpsc::channel(4);
     let mut sequence = 0_u64;
@@ -145,6 +166,7 @@ async fn session(peers: &Arc<Peers>, place: &Place, secrecy: &Secrecy) -> Result
                     tell(peers, id, &mut client).await?;
                 }
             }
+            () = knock.notified() => tell(peers, id, &mut client).await?,
             changed = to_tell.changed() => {
                 changed?;
                 tell(peers, id, &mut client).await?;

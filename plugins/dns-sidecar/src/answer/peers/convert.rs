@@ -6,10 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ipnetwork::IpNetwork;
 use weft_cni::Mac;
 use weft_overlay::Mode;
-use weft_overlay::exchange::{End, Route, Stamp, State};
+use weft_overlay::exchange::{End, MOST_ROUTES, Neighbour, Route, Stamp, State};
 
 use crate::wire::nnetman::v1 as wire;
 use crate::wire::weft::overlay::v1 as beside;
+
+/// More of a message is not looked at.
+const MOST: usize = 4 * MOST_ROUTES;
+const MOST_ENDS: usize = 256;
 
 /// Milliseconds since 1970.
 pub(super) fn timestamp() -> i64 {
@@ -31,7 +35,7 @@ pub(super) fn route_out(route: &Route) -> wire::Route {
 
 /// Routes that can be read, and how many cannot.
 pub(super) fn routes_in(routes: &[wire::Route]) -> (Vec<Route>, usize) {
-    let read: Vec<Route> = routes.iter().filter_map(route_in).collect();
+    let read: Vec<Route> = routes.iter().take(MOST).filter_map(route_in).collect();
     let unread = routes.len() - read.len();
     (read, unread)
 }
@@ -81,6 +85,12 @@ pub(super) fn beside_out(state: &State) -> Option<beside::Beside> {
         mac: end.mac.map(|mac| mac.0.to_vec()).unwrap_or_default(),
         gateways: end.gateways.iter().map(ToString::to_string).collect(),
         ranges: end.ranges.iter().map(ToString::to_string).collect(),
+        neighbours: (end.neighbours.iter())
+            .map(|one| beside::Neighbour {
+                mac: one.mac.0.to_vec(),
+                addresses: one.addresses.iter().map(ToString::to_string).collect(),
+            })
+            .collect(),
     });
     Some(beside::Beside {
         ends: ends.collect(),
@@ -102,7 +112,7 @@ pub(super) fn state_in(
         node,
         stamp: stamp_in(beside),
         routes,
-        ends: ends.iter().filter_map(end_in).collect(),
+        ends: ends.iter().take(MOST_ENDS).filter_map(end_in).collect(),
     };
     (state, unread)
 }
@@ -116,8 +126,17 @@ fn end_in(end: &beside::End) -> Option<End> {
     let gateways = end
         .gateways
         .iter()
+        .take(MOST_ENDS)
         .filter_map(|text| text.parse::<IpAddr>().ok());
+    let neighbours = end.neighbours.iter().take(MOST).filter_map(|one| {
+        let addresses = one.addresses.iter().filter_map(|text| text.parse().ok());
+        Some(Neighbour {
+            mac: Mac::from_slice(&one.mac)?,
+            addresses: addresses.collect(),
+        })
+    });
     Some(End {
+        neighbours: neighbours.collect(),
         vni: end.vni,
         mode,
         mac: Mac::from_slice(&end.mac),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weft_overlay::exchange::{Call, Rejection};
 
@@ -24,6 +24,8 @@ pub(super) struct Counts {
     pub(super) times: BTreeMap<&'static str, Times>,
     pub(super) rejected: BTreeMap<&'static str, u64>,
     pub(super) unread: u64,
+    /// When a message that was not believed was last said.
+    said: Option<Instant>,
 }
 
 /// The same, shared.
@@ -51,14 +53,22 @@ impl Figures {
         }
     }
 
-    pub(super) fn reject(&self, why: &Rejection) {
+    /// Whether it is to be said: not more than one in ten seconds is.
+    pub(super) fn reject(&self, why: &Rejection) -> bool {
+        const QUIET: Duration = Duration::from_secs(10);
         let word = match why {
             Rejection::Stranger(_) => "stranger",
             Rejection::Impostor { .. } => "certificate",
             Rejection::SameId(_) => "same_id",
             Rejection::OutOfOrder => "out_of_order",
         };
-        *self.counts().rejected.entry(word).or_default() += 1;
+        let mut counts = self.counts();
+        *counts.rejected.entry(word).or_default() += 1;
+        let is_due = counts.said.is_none_or(|at| at.elapsed() >= QUIET);
+        if is_due {
+            counts.said = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Routes and prefixes that cannot be read.

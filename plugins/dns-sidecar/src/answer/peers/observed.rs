@@ -59,7 +59,7 @@ async fn alive(State(peers): State<Arc<Peers>>) -> Json<Value> {
 
 async fn ready(State(peers): State<Arc<Peers>>) -> (StatusCode, Json<Value>) {
     let looked = peers.looked();
-    let mut reasons = peers.exchange().troubles();
+    let mut reasons = peers.exchange().troubles(peers.now());
     reasons.extend(peers.refused().clone());
     if looked.looks == 0 {
         reasons.push("the kernel was not looked at yet".to_owned());
@@ -81,7 +81,7 @@ async fn status(State(peers): State<Arc<Peers>>) -> Json<Value> {
             exchange.route_reports(now),
             exchange.node().to_owned(),
             exchange.exported().len(),
-            exchange.troubles(),
+            exchange.troubles(now),
         )
     };
     let count = |state| reports.iter().filter(|one| one.state == state).count();
@@ -196,7 +196,10 @@ fn of_peers(peers: &Peers, reports: &[PeerReport], text: &mut Exposition) {
     let imported = reports.iter().map(|one| one.routes).sum();
     let (exported, troubles) = {
         let exchange = peers.exchange();
-        (exchange.exported().len(), exchange.troubles().len())
+        (
+            exchange.exported().len(),
+            exchange.troubles(peers.now()).len(),
+        )
     };
     for (name, help, value) in [
         ("nnetman_peers_configured", "Other hosts", reports.len()),

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -30,7 +31,7 @@ const MOST_CALLS: usize = 16;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Answers until the task is ended.
-pub(super) async fn serve(peers: Arc<Peers>, listen: Listen, secrecy: Secrecy) {
+pub(super) async fn serve(peers: Arc<Peers>, listen: Listen, secrecy: (Secrecy, u64)) {
     loop {
         let served = answer(&peers, &listen, &secrecy).await;
         let why = served.map_or_else(|error| format!("{error:#}"), |()| "it has ended".to_owned());
@@ -41,7 +42,7 @@ pub(super) async fn serve(peers: Arc<Peers>, listen: Listen, secrecy: Secrecy) {
     }
 }
 
-async fn answer(peers: &Arc<Peers>, listen: &Listen, secrecy: &Secrecy) -> Result<()> {
+async fn answer(peers: &Arc<Peers>, listen: &Listen, secrecy: &(Secrecy, u64)) -> Result<()> {
     let place = (listen.address, listen.port);
     let listener = TcpListener::bind(place)
         .await
@@ -64,7 +65,7 @@ async fn answer(peers: &Arc<Peers>, listen: &Listen, secrecy: &Secrecy) -> Resul
 
 async fn accept(
     listener: &TcpListener,
-    secrecy: &Secrecy,
+    (secrecy, epoch): &(Secrecy, u64),
     sender: mpsc::Sender<Result<Stream, std::io::Error>>,
 ) -> Result<()> {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -82,11 +83,11 @@ async fn accept(
             tracing::warn!("overlay: {from} is one connection too many");
             continue;
         };
-        let (secrecy, sender) = (secrecy.clone(), sender.clone());
+        let (secrecy, epoch, sender) = (secrecy.clone(), *epoch, sender.clone());
         tokio::spawn(async move {
             match greet(&secrecy, stream).await {
                 Ok(stream) => {
-                    let _ = sender.send(Ok(stream.holding(place))).await;
+                    let _ = sender.send(Ok(stream.holding(place, epoch))).await;
                 }
                 Err(error) => tracing::info!("overlay: {from}: {error:#}"),
             }
@@ -105,6 +106,12 @@ struct Service(Arc<Peers>);
 impl Service {
     /// Refuses a message of a host that is another one by its certificate or its address.
     fn check(&self, caller: Option<&Caller>, node: &str) -> Result<(), Status> {
+        let epoch = self.0.epoch.load(Ordering::Acquire);
+        if caller.is_none_or(|caller| caller.epoch != epoch) {
+            return Err(Status::unavailable(
+                "the configuration has changed: connect again",
+            ));
+        }
         let name = caller.and_then(|caller| caller.name.as_deref());
         if let Some(name) = name.filter(|name| *name != node) {
             let (says, is) = (node.to_owned(), name.to_owned());
@@ -119,9 +126,11 @@ impl Service {
     }
 
     fn reject(&self, why: &Rejection, caller: Option<&Caller>) -> Status {
-        self.0.figures.reject(why);
         let from = caller.and_then(|caller| caller.address);
-        tracing::warn!(?from, "overlay: {why}");
+        // Whoever wants to fill the log does not.
+        if self.0.figures.reject(why) {
+            tracing::warn!(?from, "overlay: {why}");
+        }
         Status::permission_denied(why.to_string())
     }
 
@@ -182,7 +191,7 @@ impl NNetMan for Service {
             )
         };
         if believed.is_ok() && !is_connected {
-            self.0.to_tell.send_replace(());
+            self.0.knock(&caller_id);
         }
         self.0
             .figures
@@ -288,9 +297,7 @@ impl Service {
         match lives {
             Err(why) => return Err(self.reject(&why, caller)),
             // This host's call to it asks for everything.
-            Ok(true) => {
-                self.0.to_tell.send_replace(());
-            }
+            Ok(true) => self.0.knock(&sign.node_id),
             Ok(false) => {}
         }
         self.0.figures.count("Keepalive", true, Duration::ZERO);

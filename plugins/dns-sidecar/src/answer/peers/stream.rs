@@ -40,11 +40,10 @@ pub(super) struct Stream {
 
 impl Stream {
     /// The place is free again when the connection ends.
-    pub(super) fn holding(self, place: OwnedSemaphorePermit) -> Self {
-        Self {
-            _place: Some(place),
-            ..self
-        }
+    pub(super) fn holding(mut self, place: OwnedSemaphorePermit, epoch: u64) -> Self {
+        self.caller.epoch = epoch;
+        self._place = Some(place);
+        self
     }
 }
 
@@ -54,6 +53,8 @@ pub(super) struct Caller {
     pub(super) address: Option<SocketAddr>,
     /// The common name of its certificate; none in clear.
     pub(super) name: Option<String>,
+    /// Under which configuration it has come.
+    pub(super) epoch: u64,
 }
 
 impl Connected for Stream {
@@ -152,6 +153,7 @@ impl Secrecy {
                 caller: Caller {
                     address,
                     name: None,
+                    epoch: 0,
                 },
                 _place: None,
             },
@@ -163,6 +165,7 @@ impl Secrecy {
                     caller: Caller {
                         address,
                         name: Some(name),
+                        epoch: 0,
                     },
                     _place: None,
                 }
@@ -203,6 +206,7 @@ impl Secrecy {
         let caller = Caller {
             address: Some(address),
             name,
+            epoch: 0,
         };
         Ok(Stream {
             io,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,6 +21,7 @@ use weft_overlay::{Key, Objects, Overlay, Overlays, Step, plan};
 
 use super::Word;
 use super::kernel::Kernel;
+use super::own::Container;
 use super::record::Record;
 use super::speech::Speech;
 use super::wanted::Wanted;
@@ -29,6 +31,8 @@ use crate::channel::peers::Looked;
 const AUDIT: Duration = Duration::from_secs(60);
 /// The same after a step that has failed.
 const AGAIN: Duration = Duration::from_secs(5);
+/// RT_TABLE_MAIN.
+const MAIN_TABLE: u32 = 254;
 /// Changes that come together are looked at together.
 const TOGETHER: Duration = Duration::from_millis(10);
 
@@ -48,9 +52,16 @@ pub(super) struct Following {
     speech: Speech,
     /// What other hosts were told last.
     own: Own,
+    /// Containers of this host.
+    containers: Vec<Container>,
     looked: Looked,
     /// Why everything is looked at: nothing has told of a reason.
     is_audit: bool,
+    is_stopping: bool,
+    /// There is nothing to carry an overlay.
+    is_waiting: bool,
+    /// What could not be done at the last look.
+    failures: BTreeSet<String>,
 }
 
 impl Following {
@@ -58,7 +69,7 @@ impl Following {
         (state_dir, data_dir): (&Path, &Path),
         overlays: Overlays,
         (told, woken): (Receiver<Word>, UnixStream),
-        lines: Arc<Mutex<Vec<OverlayLine>>>,
+        (lines, is_lost): (Arc<Mutex<Vec<OverlayLine>>>, Arc<AtomicBool>),
     ) -> Result<Self> {
         let topics = [
             Topic::Links,
@@ -79,26 +90,42 @@ impl Following {
             woken,
             lines,
             file: overlays_file(state_dir),
-            speech: Speech::open(data_dir),
+            speech: Speech::open(data_dir, is_lost),
             own: Own::default(),
+            containers: Vec::new(),
             looked: Looked::default(),
             is_audit: false,
+            is_stopping: false,
+            is_waiting: false,
+            failures: BTreeSet::new(),
         })
     }
 
     pub(super) fn follow(&mut self) {
-        let mut has_failed = !self.look();
+        let mut due = self.look_now();
         loop {
-            match self.wait(if has_failed { AGAIN } else { jittered(AUDIT) }) {
-                Ok(true) => has_failed = !self.look(),
-                Ok(false) => {}
+            let matters = self.wait(due.saturating_duration_since(Instant::now()));
+            match matters {
+                Ok(false) if Instant::now() < due => {}
+                Ok(true) => due = self.look_now(),
+                // Events that do not matter never end on a busy host.
+                Ok(false) => {
+                    self.is_audit = true;
+                    due = self.look_now();
+                }
                 Err(error) => {
                     tracing::warn!("overlays: {error:#}");
                     std::thread::sleep(AGAIN);
-                    has_failed = !self.look();
+                    due = self.look_now();
                 }
             }
         }
+    }
+
+    /// Puts everything right; when it is to be looked at again.
+    fn look_now(&mut self) -> Instant {
+        let is_right = self.look();
+        Instant::now() + if is_right { jittered(AUDIT) } else { AGAIN }
     }
 
     /// Waits for something that matters. Whether there is anything to be looked at.
@@ -151,11 +178,16 @@ impl Following {
                 };
                 concerned.contains(&link.index) || self.overlays.overlay.iter().any(is_named)
             }
-            Event::Forwarding { link, .. } => concerned.contains(link),
+            Event::Forwarding {
+                link, is_static, ..
+            } => *is_static && concerned.contains(link),
             Event::Neighbour { link, .. } => self.kernel.devices.contains(link),
             Event::Route { route, .. } => {
                 let is_table = |overlay: &Overlay| Some(overlay.table()) == route.table;
-                self.overlays.overlay.iter().any(is_table)
+                // The way out may be what carries an overlay.
+                let is_way_out = route.dst.prefix() == 0 && route.table == Some(MAIN_TABLE);
+                let mut overlays = self.overlays.overlay.iter();
+                overlays.any(|one| is_way_out || is_table(one))
             }
             // An address that an overlay waits for; what has Weft's number.
             Event::Address { .. } | Event::Rule { .. } | Event::Nexthop { .. } | Event::Lost => {
@@ -172,14 +204,25 @@ impl Following {
                     self.overlays = *overlays;
                     continue;
                 }
+                Word::Containers(containers) => {
+                    self.containers = containers;
+                    continue;
+                }
                 Word::Speak(socket) => {
                     if let Err(error) = self.speech.speak_by(socket) {
                         tracing::warn!("overlays: {error:#}");
                     }
                     continue;
                 }
-                Word::Plan(answer) => {
+                Word::Plan(overlays, answer) => {
+                    // As after an apply, which takes back a down.
+                    let before = (
+                        std::mem::replace(&mut self.overlays, *overlays),
+                        self.is_down,
+                    );
+                    self.is_down = false;
                     let planned = self.planned();
+                    (self.overlays, self.is_down) = before;
                     let steps = planned.map(|(steps, ..)| steps.iter().map(line).collect());
                     (answer, steps)
                 }
@@ -192,8 +235,10 @@ impl Following {
                     (answer, self.applied())
                 }
                 Word::Stop(answer) => {
-                    self.is_down = self.overlays.node.remove_overlays_at_stop;
-                    let steps = match self.is_down {
+                    self.is_stopping = true;
+                    let removes = self.overlays.node.remove_overlays_at_stop;
+                    self.is_down |= removes;
+                    let steps = match removes {
                         true => self.applied(),
                         false => Ok(Vec::new()),
                     };
@@ -212,17 +257,29 @@ impl Following {
 
     /// Puts everything right. Whether all of it is.
     fn look(&mut self) -> bool {
+        if self.is_stopping {
+            return true;
+        }
         let started = Instant::now();
         let applied = self.applied();
         let is_right = match &applied {
             Ok(steps) => {
+                let mut failures = BTreeSet::new();
                 for step in steps {
                     match &step.failure {
-                        Some(why) => tracing::warn!("overlay: {}: {why}", step.step),
+                        Some(why) => {
+                            let text = format!("{}: {why}", step.step);
+                            // It is tried again and again, and said once.
+                            if !self.failures.contains(&text) {
+                                tracing::warn!("overlay: {text}");
+                            }
+                            failures.insert(text);
+                        }
                         None => tracing::info!("overlay: {}", step.step),
                     }
                 }
-                steps.iter().all(|step| step.failure.is_none())
+                self.failures = failures;
+                self.failures.is_empty() && !self.is_waiting
             }
             Err(error) => {
                 tracing::warn!("overlays: {error:#}");
@@ -258,17 +315,36 @@ impl Following {
             }
             lines.push(line);
         }
+        self.is_waiting = wanted.lines.iter().any(|line| line.local.is_none());
         self.count(&seen, &wanted.objects);
         self.own = std::mem::take(&mut wanted.own);
         self.speech.configure(&self.overlays, &self.own);
-        if let Some(first) = wanted.lines.first_mut() {
-            first
-                .troubles
-                .extend(self.speech.heard.troubles.iter().cloned());
-            first.troubles.extend(self.speech.trouble.clone());
-        }
+        self.add_troubles(&mut wanted.lines);
         self.say_what_there_is(wanted.lines)?;
         Ok(lines)
+    }
+
+    /// What is wrong between hosts, at the overlay that it is about.
+    fn add_troubles(&self, lines: &mut [OverlayLine]) {
+        let mut texts = self.speech.heard.troubles.clone();
+        texts.extend(self.speech.trouble.clone());
+        if self.overlays.speaks() && !self.speech.is_reached() {
+            texts.push(
+                "the part of weftd that speaks with other hosts is not there; it is started again"
+                    .to_owned(),
+            );
+        }
+        for text in texts {
+            let is_of = |line: &OverlayLine| {
+                let mark = format!("VNI {}", line.vni);
+                let after = text.split_once(&mark).map(|(_, after)| after);
+                after.is_some_and(|after| !after.starts_with(|char: char| char.is_ascii_digit()))
+            };
+            let place = lines.iter().position(is_of).unwrap_or_default();
+            if let Some(line) = lines.get_mut(place) {
+                line.troubles.push(text);
+            }
+        }
     }
 
     /// To the command line, and to plugins, by a file: they work while the daemon does not.
@@ -330,7 +406,8 @@ impl Following {
             true => Wanted::default(),
             false => {
                 let learned = &self.speech.heard.learned;
-                Wanted::of(&self.overlays, learned, &self.own, &mut self.kernel)?
+                let told = (&self.own, self.containers.as_slice());
+                Wanted::of(&self.overlays, learned, told, &mut self.kernel)?
             }
         };
         let mut names: BTreeSet<String> = self.record.made() | self.record.used();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 use weft_cni::IpFamily;
 use weft_kernel::address::{self, DuplicateDetection};
-use weft_kernel::bridge::NewBridge;
+use weft_kernel::bridge::{self, NewBridge};
 use weft_kernel::forwarding;
 use weft_kernel::link::{self, Change, Link};
 use weft_kernel::neighbour;
@@ -97,19 +97,23 @@ impl Kernel {
 
     /// Routes, rules and nexthop objects that have Weft's number, wherever they are.
     fn see_routing(&mut self, seen: &mut Objects) -> Result<()> {
-        let mut names = BTreeMap::new();
+        let (mut names, mut by_nexthop) = (BTreeMap::new(), BTreeMap::new());
         for nexthop in self.nexthops()? {
             let Some(name) = self.name_of(nexthop.link, &mut names)? else {
                 continue;
             };
             let value = Value::Gateway(nexthop.gateway);
+            by_nexthop.insert(nexthop.id, name.clone());
             seen.insert(Key::Nexthop(name, nexthop.id), value);
         }
         for family in IpFamily::ALL {
             for route in policy_routing::routes(&mut self.socket, family)? {
-                let Some(name) = self.name_of(route.link, &mut names)? else {
-                    continue;
+                // Of a route by an object the kernel may not tell the interface.
+                let name = match route.via {
+                    policy_routing::Via::Nexthop(id) => by_nexthop.get(&id).cloned(),
+                    policy_routing::Via::Gateway(_) => self.name_of(route.link, &mut names)?,
                 };
+                let Some(name) = name else { continue };
                 let via = match route.via {
                     policy_routing::Via::Gateway(ip) => Via::Gateway(ip),
                     policy_routing::Via::Nexthop(id) => Via::Nexthop(id),
@@ -214,6 +218,10 @@ impl Kernel {
         let assigned = address::list(&mut self.socket, link.index)?;
         let own = assigned.into_iter().filter(|one| one.is_own);
         seen.extend(own.map(|one| (Key::Address(link.name.clone(), one.address), Value::There)));
+        for (address, mac) in neighbour::own_of_link(&mut self.socket, link.index)? {
+            let key = Key::Neighbour(link.name.clone(), address);
+            seen.insert(key, Value::Mac(mac));
+        }
         Ok(())
     }
 
@@ -233,12 +241,17 @@ impl Kernel {
         if let Some(index) = link.controller
             && let Some(bridge) = link::find_index(&mut self.socket, index)?
         {
+            let port = link.port.unwrap_or_default();
             let value = Value::Port {
                 bridge: bridge.name,
+                suppresses: port.suppresses_questions,
             };
             seen.insert(Key::Port(link.name.clone()), value);
         }
         self.devices.insert(link.index);
+        for mac in vxlan::all_behind(&mut self.socket, link.index)? {
+            seen.insert(Key::Behind(link.name.clone(), mac), Value::There);
+        }
         for entry in vxlan::forwards(&mut self.socket, link.index)? {
             let (key, value) = match entry.mac == FLOOD {
                 true => (Key::Flood(link.name.clone(), entry.remote), Value::There),
@@ -252,7 +265,7 @@ impl Kernel {
         let assigned = address::list(&mut self.socket, link.index)?;
         let own = assigned.into_iter().filter(|one| one.is_own);
         seen.extend(own.map(|one| (Key::Address(link.name.clone(), one.address), Value::There)));
-        for (address, mac) in neighbour::permanent_of_link(&mut self.socket, link.index)? {
+        for (address, mac) in neighbour::own_of_link(&mut self.socket, link.index)? {
             let key = Key::Neighbour(link.name.clone(), address);
             seen.insert(key, Value::Mac(mac));
         }
@@ -274,12 +287,6 @@ impl Kernel {
             Step::Remove(key) => self.remove(key, &mut batch)?,
         }
         self.socket.commit(batch)?;
-        if let Step::Make(Key::Vxlan(name), _) = step {
-            // What comes by it is of containers, and never from outside.
-            let mut batch = Batch::new();
-            link::set_group(self.index(name)?, LINK_GROUP, &mut batch);
-            self.socket.commit(batch)?;
-        }
         Ok(())
     }
 
@@ -330,6 +337,8 @@ impl Kernel {
                     name,
                     mac: mac(name),
                     mtu: *mtu,
+                    // What comes by it is of containers, and never from outside.
+                    group: LINK_GROUP,
                     vxlan,
                 };
                 device.create(batch);
@@ -354,9 +363,14 @@ impl Kernel {
             (Key::Route(name, key), Value::Via(via)) if !self.replaceable.contains(&key.table) => {
                 own_route(self.index(name)?, key, *via).add(batch);
             }
-            (Key::Forward(..) | Key::Neighbour(..) | Key::Nexthop(..) | Key::Route(..), _) => {
-                self.change(key, value, batch)?
-            }
+            (
+                Key::Forward(..)
+                | Key::Behind(..)
+                | Key::Neighbour(..)
+                | Key::Nexthop(..)
+                | Key::Route(..),
+                _,
+            ) => self.change(key, value, batch)?,
             (Key::Bridge(_) | Key::Vxlan(_) | Key::Port(_), _) => {}
         }
         Ok(())
@@ -373,9 +387,17 @@ impl Kernel {
                 };
                 change.apply(name, batch);
             }
-            (Key::Port(name), Value::Port { bridge }) => {
+            (Key::Port(name), Value::Port { bridge, suppresses }) => {
                 let bridge = self.index(bridge)?;
-                link::set_controller(self.index(name)?, Some(bridge), batch);
+                let index = self.index(name)?;
+                let there = link::find_index(&mut self.socket, index)?;
+                if there.and_then(|one| one.controller) != Some(bridge) {
+                    link::set_controller(index, Some(bridge), batch);
+                }
+                bridge::suppress_questions(index, *suppresses, batch);
+            }
+            (Key::Behind(name, mac), _) => {
+                vxlan::put_behind(self.index(name)?, *mac, batch);
             }
             (Key::Forward(name, mac), Value::To(remote)) => {
                 let forward = Forward {
@@ -385,7 +407,7 @@ impl Kernel {
                 vxlan::set_forward(self.index(name)?, &forward, batch);
             }
             (Key::Neighbour(name, address), Value::Mac(mac)) => {
-                neighbour::set_permanent(self.index(name)?, *address, *mac, batch);
+                neighbour::set_own(self.index(name)?, *address, *mac, batch);
             }
             (Key::Nexthop(name, id), Value::Gateway(gateway)) => {
                 let nexthop = Nexthop {
@@ -412,13 +434,9 @@ impl Kernel {
                 vxlan::remove_forward(self.index(name)?, &flood(*remote), batch);
             }
             Key::Forward(name, mac) => {
-                let link = self.index(name)?;
-                for forward in vxlan::forwards(&mut self.socket, link)? {
-                    if forward.mac == *mac {
-                        vxlan::remove_forward(link, &forward, batch);
-                    }
-                }
+                vxlan::remove_forwards(self.index(name)?, *mac, batch);
             }
+            Key::Behind(name, mac) => vxlan::remove_behind(self.index(name)?, *mac, batch),
             Key::Neighbour(name, address) => {
                 neighbour::delete(self.index(name)?, *address, batch);
             }
@@ -428,12 +446,7 @@ impl Kernel {
                 let id = *id;
                 Nexthop { id, link, gateway }.delete(batch);
             }
-            Key::Route(_, key) => {
-                let mut all =
-                    policy_routing::routes(&mut self.socket, IpFamily::of(key.prefix.ip()))?;
-                all.retain(|route| route_key(route) == *key);
-                all.iter().for_each(|route| route.delete(batch));
-            }
+            Key::Route(_, key) => OwnRoute::delete(key.table, key.prefix, key.metric, batch),
             Key::Rule(key) => own_rule(key).delete(batch),
         }
         Ok(())

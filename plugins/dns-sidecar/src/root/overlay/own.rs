@@ -6,16 +6,24 @@ use std::net::IpAddr;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 use weft_node::names::bridge_mac;
-use weft_overlay::exchange::{End, Own, Route};
+use weft_overlay::exchange::{End, Neighbour, Own, Route};
 use weft_overlay::underlay::Chosen;
 use weft_overlay::{Mode, Overlay, Overlays};
 
 use super::kernel::Kernel;
 
+/// A container of this host on a bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::root) struct Container {
+    pub(in crate::root) bridge: String,
+    pub(in crate::root) neighbour: Neighbour,
+}
+
 /// What it has to tell, and, by VNI, what it cannot. `chosen` has the overlays that are carried.
 pub(super) fn own(
     overlays: &Overlays,
     chosen: &BTreeMap<u32, Chosen>,
+    containers: &[Container],
     kernel: &mut Kernel,
 ) -> Result<(Own, Vec<(u32, String)>)> {
     let (mut own, mut troubles) = (Own::default(), Vec::new());
@@ -26,7 +34,7 @@ pub(super) fn own(
         };
         locals.insert(chosen.local);
         own.mtus.insert(overlay.vni, chosen.mtu);
-        own.ends.push(end(overlay, chosen));
+        own.ends.push(end(overlay, chosen, containers));
         let (prefixes, trouble) = exported(overlays, overlay, chosen, kernel)?;
         troubles.extend(trouble.map(|text| (overlay.vni, text)));
         for prefix in prefixes {
@@ -48,18 +56,27 @@ pub(super) fn own(
             }
         }
     }
+    let without = (overlays.overlay.iter())
+        .flat_map(|one| [one.device(), one.bridge.name.clone()])
+        .collect();
+    own.home = kernel.connected(&without)?;
+    own.home.sort();
+    own.home.dedup();
     own.locals = locals.into_iter().collect();
     Ok((own, troubles))
 }
 
-fn end(overlay: &Overlay, chosen: &Chosen) -> End {
+fn end(overlay: &Overlay, chosen: &Chosen, containers: &[Container]) -> End {
     let device = overlay.device();
+    let is_here = |one: &&Container| overlay.mode == Mode::L2 && one.bridge == overlay.bridge.name;
+    let here = containers.iter().filter(is_here);
     End {
         vni: overlay.vni,
         mode: overlay.mode,
         mac: (overlay.mode == Mode::Routed).then(|| bridge_mac(&device, &chosen.local.to_string())),
         gateways: overlay.gateways(),
         ranges: overlay.containers.clone(),
+        neighbours: here.map(|one| one.neighbour.clone()).collect(),
     }
 }
 

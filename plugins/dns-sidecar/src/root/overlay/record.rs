@@ -26,12 +26,14 @@ impl Record {
     pub(super) fn open(data_dir: &Path) -> Result<Self> {
         let path = data_dir.join("overlay.json");
         let names = match weft_cni::file::read_own(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
-                format!(
-                    "{}: remove it, and the interfaces of overlays",
+            // Names are answered whatever is in it; what it said is named by weft overlay ls.
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                tracing::error!(
+                    "{}: {error}: interfaces of overlays that are there are not known to be Weft's any more: remove them",
                     path.display()
-                )
-            })?,
+                );
+                Names::default()
+            }),
             Err(error) if error.kind() == ErrorKind::NotFound => Names::default(),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };

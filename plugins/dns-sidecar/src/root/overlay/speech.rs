@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,7 +17,7 @@ use crate::channel;
 use crate::channel::peers::{Configuration, Heard, Keys, Looked, Tell};
 
 /// A part that neither takes nor sends for so long is not waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to it, and what is known by it.
 #[derive(Debug)]
@@ -27,11 +29,13 @@ pub(super) struct Speech {
     path: PathBuf,
     /// Why nothing is said to other hosts.
     pub(super) trouble: Option<String>,
+    /// The way is lost, and another one is to be made.
+    is_lost: Arc<AtomicBool>,
 }
 
 impl Speech {
     /// Begins with what was heard before.
-    pub(super) fn open(data_dir: &Path) -> Self {
+    pub(super) fn open(data_dir: &Path, is_lost: Arc<AtomicBool>) -> Self {
         let path = data_dir.join("overlay-routes.json");
         let learned = match weft_cni::file::read_own(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
@@ -54,6 +58,7 @@ impl Speech {
             },
             path,
             trouble: None,
+            is_lost,
         }
     }
 
@@ -84,15 +89,25 @@ impl Speech {
                 is_new
             }
             Ok(None) => {
-                self.socket = None;
+                self.lose();
                 false
             }
             Err(error) => {
                 tracing::warn!("overlays: the part that answers: {error}");
-                self.socket = None;
+                self.lose();
                 false
             }
         }
+    }
+
+    fn lose(&mut self) {
+        self.socket = None;
+        self.is_lost.store(true, Ordering::Release);
+    }
+
+    /// Whether there is a part that speaks with other hosts.
+    pub(super) const fn is_reached(&self) -> bool {
+        self.socket.is_some()
     }
 
     fn keep(&self, learned: &Learned) {
@@ -151,7 +166,7 @@ impl Speech {
         if let Err(error) = &sent {
             // It is told again when there is another one.
             tracing::warn!("overlays: the part that answers takes nothing: {error}");
-            self.socket = None;
+            self.lose();
         }
         sent.is_ok()
     }

@@ -10,7 +10,7 @@ use weft_overlay::underlay::{Chosen, Interface};
 use weft_overlay::{Key, Objects, Overlay, Overlays, Step, desired, underlay};
 
 use super::kernel::Kernel;
-use super::own;
+use super::own::{self, Container};
 
 /// What is wanted.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Wanted {
     pub(super) fn of(
         overlays: &Overlays,
         learned: &Learned,
-        before: &Own,
+        (before, containers): (&Own, &[Container]),
         kernel: &mut Kernel,
     ) -> Result<Self> {
         let mut wanted = Self::default();
@@ -61,7 +61,7 @@ impl Wanted {
             }
             wanted.lines.push(line);
         }
-        let (own, troubles) = own::own(overlays, &chosen, kernel)?;
+        let (own, troubles) = own::own(overlays, &chosen, containers, kernel)?;
         wanted.own = own;
         wanted.keep_own(overlays, &chosen, before);
         let learned = match overlays.speaks() {
@@ -75,7 +75,10 @@ impl Wanted {
             }
         }
         if overlays.overlay.iter().any(|one| one.mode.is_routed()) {
-            kernel.forward(&overlays.overlay)?;
+            if let Err(error) = kernel.forward(&overlays.overlay) {
+                let routed = wanted.lines.iter_mut().filter(|line| line.mode == "routed");
+                routed.for_each(|line| line.troubles.push(format!("{error:#}")));
+            }
         }
         wanted.note_clashes(&interfaces, overlays);
         for (vni, text) in troubles {
@@ -95,7 +98,13 @@ impl Wanted {
         learned: &Learned,
         ids: &mut BTreeSet<u32>,
     ) {
-        let (objects, problems) = desired::objects(overlay, chosen, &overlays.peer, learned, ids);
+        let (objects, problems) = desired::objects(
+            overlay,
+            (chosen, &self.own.locals),
+            &overlays.peer,
+            learned,
+            ids,
+        );
         self.objects.extend(objects);
         let own = [overlay.device(), overlay.bridge.name.clone()];
         self.locals.extend(own.map(|name| (name, chosen.local)));
@@ -171,13 +180,19 @@ impl Wanted {
         strangers: &BTreeSet<String>,
     ) {
         let is_taken = |key: &&Key| {
-            let is_made = matches!(key, Key::Vxlan(_)) && seen.contains_key(*key);
-            (key.is_link() && strangers.contains(key.link()))
-                || (is_made && !own.contains(key.link()))
+            let name = key.link();
+            let is_there = |kind: fn(String) -> Key| seen.contains_key(&kind(name.to_owned()));
+            let is_others = match key {
+                Key::Vxlan(_) => is_there(Key::Vxlan) || is_there(Key::Bridge),
+                // A bridge of others is used.
+                _ => is_there(Key::Vxlan),
+            };
+            key.is_link() && (strangers.contains(name) || (is_others && !own.contains(name)))
         };
         let taken: Vec<String> = (self.objects.keys().filter(is_taken))
             .map(|key| key.link().to_owned())
             .collect();
+        self.kept.extend(taken.iter().cloned());
         for name in taken {
             self.objects.retain(|key, _| key.link() != name);
             let mut lines = self.lines.iter_mut();
