@@ -208,6 +208,7 @@ fn hosts_share_a_subnet_by_parts() {
             .contains("10.40.0.32/24")
     );
     assert!(a.reaches("10.40.0.32") && b.reaches("fd40::1:0"));
+    nobody_asks_other_hosts(&hosts, &a);
     // A plugin works while the daemon does not.
     drop(daemons);
     let c = connect(&hosts, 1, "blue");
@@ -224,4 +225,33 @@ fn hosts_share_a_subnet_by_parts() {
         let said = hosts.weft(1, &["overlay", "ls"]);
         String::from_utf8_lossy(&said.stderr).contains("addresses of the same range as here")
     });
+}
+
+/// A host answers for containers of others, so that questions for their MACs do not leave it.
+fn nobody_asks_other_hosts(hosts: &Hosts, a: &Container) {
+    let host = hosts.host(1);
+    let is_known = || {
+        host.sh("ip neigh show dev br-blue")
+            .contains("10.40.0.32 lladdr")
+    };
+    soon(is_known);
+
+    let questions = std::thread::scope(|scope| {
+        let seen = scope.spawn(|| {
+            host.sh("timeout 3 tcpdump -n -i blue 'arp or icmp6[0] == 135' 2>/dev/null || true")
+        });
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        a.sh("ip neigh flush all");
+        assert!(a.reaches("10.40.0.32") && a.reaches("fd40::2:0"));
+        seen.join().unwrap()
+    });
+    for address in ["who-has 10.40.0.32", "who has fd40::2:0"] {
+        assert!(!questions.contains(address), "{questions}");
+    }
+    // It goes with the container.
+    let last = connect(hosts, 2, "blue");
+    let has = |address: &str| host.sh("ip neigh show dev br-blue").contains(address);
+    soon(|| has("10.40.0.33 lladdr"));
+    disconnect(hosts, 2, "blue", &last);
+    soon(|| !has("10.40.0.33 lladdr"));
 }

@@ -418,3 +418,29 @@ fn a_file_of_n_netmans_is_enough() {
     soon(|| table(host, 77).contains("172.16.2.0/24 via 10.40.0.2 dev br-blue"));
     soon(|| table(hosts.host(2), 77).contains("172.16.1.0/24 via 10.40.0.1 dev br-blue"));
 }
+
+/// The part that speaks is stopped, and asked meanwhile: another one takes its place, and speaks.
+#[test]
+fn a_part_that_hangs_is_replaced() {
+    let hosts = Hosts::new(2);
+    for number in 1..=2 {
+        hosts.configure(
+            number,
+            &blue(number, "insecure = true", &own(number)),
+            "192.0.2.",
+        );
+    }
+    let daemons = hosts.start_all();
+    let peers = || hosts.weft(1, &["overlay", "peers"]);
+    soon(|| {
+        peers().status.success() && String::from_utf8_lossy(&peers().stdout).contains("host-2")
+    });
+    let root = daemons[0].root().unwrap();
+    let child = hosts.host(1).sh(&format!("pgrep -P {root}"));
+    signal(child.trim().parse().unwrap(), "STOP");
+    peers();
+    soon(|| hosts.host(1).sh(&format!("pgrep -P {root}; true")).trim() != child.trim());
+    soon(|| String::from_utf8_lossy(&peers().stdout).contains("host-2  192.0.2.2  up"));
+    soon(|| hosts.weft(1, &["overlay", "ls"]).status.success());
+    assert!(table(hosts.host(1), 77).contains("172.16.2.0/24"));
+}

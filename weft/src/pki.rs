@@ -33,9 +33,9 @@ pub(crate) struct Init {
 
 #[derive(Debug, Args)]
 pub(crate) struct Issue {
-    /// The host's id: its node.id, and the id of its [[peer]] on other hosts
+    /// The host's id: its node.id, and the id that other hosts have it by
     id: String,
-    /// Addresses at which other hosts call it: those of their [[peer]]
+    /// Addresses at which other hosts call it: those that they have it by
     #[arg(required = true)]
     addresses: Vec<IpAddr>,
     /// Where the authority is kept

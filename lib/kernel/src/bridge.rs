@@ -163,7 +163,7 @@ pub fn suppress_questions(port: u32, on: bool, batch: &mut Batch) {
         ])),
     ])];
     let words = format!("bridge port {port}: suppress neighbours' questions: {on}");
-    batch.push(kind::SET_LINK, &link, 0, words);
+    batch.push(kind::NEW_LINK, &link, 0, words);
 }
 
 /// What a bridge port is set to, and whether it passes frames.

@@ -47,6 +47,8 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up.
     pub is_up: bool,
+    /// It takes no part in ARP (IFF_NOARP).
+    pub is_without_arp: bool,
     /// It is a loopback interface.
     pub is_loopback: bool,
     /// Those of its flags (`IFF_*`) that can be changed besides being up.
@@ -100,6 +102,7 @@ impl From<LinkMessage> for Link {
         let mut link = Self {
             index: message.header.index,
             is_up: message.header.flags.contains(LinkFlags::Up),
+            is_without_arp: message.header.flags.contains(LinkFlags::Noarp),
             is_loopback: message.header.flags.contains(LinkFlags::Loopback),
             changeable_flags: (message.header.flags & change::CHANGEABLE).bits(),
             is_promiscuous: message.header.flags.contains(LinkFlags::Promisc),

@@ -120,7 +120,11 @@ impl Port<'_> {
         };
         let made = veth::create(
             making.host,
-            (port, ruleset::is_guarded(making.record)),
+            (
+                port,
+                ruleset::is_guarded(making.record),
+                self.wanted.overlay.is_some(),
+            ),
             host_mac(&self.plan.id),
             &alias(&self.plan.id),
             (facts.index, facts.mtu),

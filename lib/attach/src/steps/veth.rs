@@ -36,7 +36,7 @@ impl VlanSettings<'_> {
 /// Makes the pair in place, the host's end a port of the bridge and up, the other end down.
 pub(crate) fn create(
     host: &mut Host,
-    (link, is_guarded): (&HostLink, bool),
+    (link, is_guarded, is_of_overlay): (&HostLink, bool, bool),
     host_mac: Mac,
     alias: &str,
     bridge: (u32, u32),
@@ -64,8 +64,10 @@ pub(crate) fn create(
         alias: Some(alias),
         // Below IPv6's smallest MTU (RFC 8200) the interface has no IPv6 side to speak to.
         without_ipv6_address: mtu >= IPV6_MINIMUM_MTU,
-        // Frames to the addresses that are reserved for bridges come in as the port's own, past the bridge's hooks.
-        without_arp: true,
+        // Frames to the addresses that are reserved for bridges come in as the port's own, past the bridge's hooks. An
+        // overlay's bridge answers by its ports for containers of other hosts.
+        without_arp: !is_of_overlay,
+        answers_no_arp: is_of_overlay,
         port,
         up: true,
         ..Change::default()

@@ -312,3 +312,76 @@ fn routed_hosts_need_a_subnet_of_their_own() {
             .any(|text| text.contains("overlaps with a prefix of this host"))
     );
 }
+
+/// What a part that was taken over says: the file decides what of it may be.
+#[test]
+fn a_peer_has_its_own_gateway_and_mac_alone() {
+    let file = FILE
+        .replace(
+            "vni = 7",
+            "vni = 7\nmode = \"routed\"\nnetworks = [\"10.7.0.0/16\"]",
+        )
+        .replace("routing.import = { accept_all = true }", "");
+    let overlays: Overlays = toml::from_str(&file).unwrap();
+    let own = Own {
+        ends: vec![end_of(1, 1)],
+        ..Own::default()
+    };
+    fn end_of(mac: u8, subnet: u8) -> End {
+        End {
+            vni: 7,
+            mode: Mode::Routed,
+            mac: Some(weft_cni::Mac([2, 0, 0, 0, 0, mac])),
+            gateways: vec![format!("10.7.{subnet}.0").parse().unwrap()],
+            ranges: Vec::new(),
+            neighbours: Vec::new(),
+        }
+    }
+    let said = |of_c: End| {
+        let route = |peer: &str, subnet: u8| LearnedRoute {
+            peer: peer.to_owned(),
+            address: "203.0.113.9".parse().unwrap(),
+            route: Route {
+                next_hop: format!("10.7.{subnet}.0").parse().unwrap(),
+                ..route(&format!("10.7.{subnet}.0/24"), 100)
+            },
+            is_stale: false,
+        };
+        let end = |peer: &str, end: End| LearnedEnd {
+            peer: peer.to_owned(),
+            address: "203.0.113.9".parse().unwrap(),
+            end,
+        };
+        let learned = Learned {
+            routes: vec![route("b", 2), route("c", 3), route("stranger", 4)],
+            ends: vec![end("b", end_of(2, 2)), end("c", of_c)],
+        };
+        let trusted = learned.trusted(&overlays, &own);
+        assert_eq!(trusted.routes.len(), 2);
+        assert!(
+            trusted
+                .routes
+                .iter()
+                .all(|one| one.address.to_string().starts_with("192.0.2."))
+        );
+        let of = |peer: &str| {
+            trusted
+                .ends
+                .iter()
+                .find(|one| one.peer == peer)
+                .unwrap()
+                .end
+                .clone()
+        };
+        (of("b"), of("c"))
+    };
+    let (b, c) = said(end_of(3, 3));
+    assert!(b.mac.is_some() && b.gateways.len() == 1 && c.mac.is_some() && c.gateways.len() == 1);
+    // The other's gateway, its MAC, this host's, nobody's.
+    assert!(said(end_of(3, 2)).1.gateways.is_empty());
+    assert!(said(end_of(2, 3)).1.mac.is_none());
+    assert!(said(end_of(1, 3)).1.mac.is_none());
+    let mut zero = end_of(3, 3);
+    zero.mac = Some(weft_cni::Mac([0; 6]));
+    assert!(said(zero).1.mac.is_none());
+}

@@ -176,7 +176,10 @@ impl Following {
                 let is_named = |overlay: &Overlay| {
                     overlay.device() == link.name || overlay.bridge.name == link.name
                 };
-                concerned.contains(&link.index) || self.overlays.overlay.iter().any(is_named)
+                let is_port = link.controller.is_some_and(|one| concerned.contains(&one));
+                is_port
+                    || concerned.contains(&link.index)
+                    || self.overlays.overlay.iter().any(is_named)
             }
             Event::Forwarding {
                 link, is_static, ..

@@ -176,6 +176,17 @@ impl Kernel {
         Ok(())
     }
 
+    /// Whether the bridge can answer by all of its ports: by one without ARP it sends none.
+    pub(super) fn can_answer(&mut self, bridge: &str) -> Result<bool> {
+        let Some(bridge) = link::find(&mut self.socket, bridge)? else {
+            return Ok(true);
+        };
+        let ports = link::ports_of(&mut self.socket, bridge.index)?;
+        Ok(ports
+            .iter()
+            .all(|port| port.vxlan.is_some() || !port.is_without_arp))
+    }
+
     /// Networks of the host's interfaces, without these.
     pub(super) fn connected(&mut self, without: &BTreeSet<String>) -> Result<Vec<IpNetwork>> {
         let mut names = BTreeMap::new();

@@ -7,7 +7,7 @@ use anyhow::Result;
 use weft_api::daemon::OverlayLine;
 use weft_overlay::exchange::{Learned, Own};
 use weft_overlay::underlay::{Chosen, Interface};
-use weft_overlay::{Key, Objects, Overlay, Overlays, Step, desired, underlay};
+use weft_overlay::{Key, Objects, Overlay, Overlays, Step, Value, desired, underlay};
 
 use super::kernel::Kernel;
 use super::own::{self, Container};
@@ -72,13 +72,14 @@ impl Wanted {
         for overlay in &overlays.overlay {
             if let Some(chosen) = chosen.get(&overlay.vni) {
                 wanted.add(overlays, overlay, chosen, &learned, &mut ids);
+                if !kernel.can_answer(&overlay.bridge.name)? {
+                    wanted.let_questions_out(overlay);
+                }
             }
         }
-        if overlays.overlay.iter().any(|one| one.mode.is_routed()) {
-            if let Err(error) = kernel.forward(&overlays.overlay) {
-                let routed = wanted.lines.iter_mut().filter(|line| line.mode == "routed");
-                routed.for_each(|line| line.troubles.push(format!("{error:#}")));
-            }
+        if let Err(error) = kernel.forward(&overlays.overlay) {
+            let routed = wanted.lines.iter_mut().filter(|line| line.mode == "routed");
+            routed.for_each(|line| line.troubles.push(format!("{error:#}")));
         }
         wanted.note_clashes(&interfaces, overlays);
         for (vni, text) in troubles {
@@ -118,6 +119,14 @@ impl Wanted {
             line.troubles.extend(problems);
             (line.local, line.mtu) = (Some(chosen.local), chosen.mtu);
             line.underlay.clone_from(&chosen.interface);
+        }
+    }
+
+    /// Containers that weft-bridge has plugged in ask other hosts, as on any bridge.
+    fn let_questions_out(&mut self, overlay: &Overlay) {
+        let port = self.objects.get_mut(&Key::Port(overlay.device()));
+        if let Some(Value::Port { suppresses, .. }) = port {
+            *suppresses = false;
         }
     }
 
@@ -182,11 +191,9 @@ impl Wanted {
         let is_taken = |key: &&Key| {
             let name = key.link();
             let is_there = |kind: fn(String) -> Key| seen.contains_key(&kind(name.to_owned()));
-            let is_others = match key {
-                Key::Vxlan(_) => is_there(Key::Vxlan) || is_there(Key::Bridge),
-                // A bridge of others is used.
-                _ => is_there(Key::Vxlan),
-            };
+            let is_device = matches!(key, Key::Vxlan(_));
+            // A bridge of others is used, as a bridge.
+            let is_others = is_there(Key::Vxlan) || (is_device && is_there(Key::Bridge));
             key.is_link() && (strangers.contains(name) || (is_others && !own.contains(name)))
         };
         let taken: Vec<String> = (self.objects.keys().filter(is_taken))
