@@ -61,6 +61,7 @@ mod odd_calls;
 mod operations;
 mod overlay;
 mod overlay_containers;
+mod overlay_guest;
 mod overlay_hosts;
 mod overlay_peers;
 mod overlay_routed;
