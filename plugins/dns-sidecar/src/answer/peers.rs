@@ -32,6 +32,8 @@ use stream::Secrecy;
 
 /// Times are looked at so often.
 const TICK: Duration = Duration::from_millis(250);
+/// Everything is looked at once in so many of these.
+const TICKS: u32 = 40;
 
 /// Everything about other hosts.
 pub(super) struct Peers {
@@ -160,10 +162,19 @@ impl Peers {
     async fn report(self: &Arc<Self>, mut writer: OwnedWriteHalf) -> Result<()> {
         let mut told: Option<Heard> = None;
         let mut tick = tokio::time::interval(TICK);
+        let mut ticks = 0_u32;
         loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = self.heard.notified() => {}
+            let is_due = tokio::select! {
+                _ = tick.tick() => {
+                    ticks = ticks.wrapping_add(1);
+                    ticks.is_multiple_of(TICKS)
+                }
+                () = self.heard.notified() => true,
+            };
+            // Putting all of it together costs more than looking at times.
+            let is_over = self.exchange().expire(self.now());
+            if !is_due && !is_over && told.is_some() {
+                continue;
             }
             // What nobody has configured yet is not known, which is not that there is nothing.
             let Some(heard) = self.heard_now() else {
@@ -186,7 +197,6 @@ impl Peers {
         if exchange.node().is_empty() {
             return None;
         }
-        exchange.expire(now);
         let learned = exchange.learned(now);
         let mut troubles = exchange.troubles(now);
         drop(exchange);
@@ -258,8 +268,19 @@ impl Peers {
                     tasks.secrecy = Some((keys, plane, secrecy));
                     *self.refused() = None;
                 }
-                // Files are replaced one after the other.
-                Err(error) => *self.refused() = Some(format!("{error:#}")),
+                // Files are replaced one after the other. In clear nothing goes on that is to be secret.
+                Err(error) => {
+                    *self.refused() = Some(format!("{error:#}"));
+                    let was_clear = tasks
+                        .secrecy
+                        .as_ref()
+                        .is_some_and(|(keys, ..)| keys.is_none());
+                    if was_clear && plane.tls.is_some() {
+                        self.epoch.fetch_add(1, Ordering::AcqRel);
+                        tasks.calls.clear();
+                        (tasks.serving, tasks.secrecy) = (None, None);
+                    }
+                }
             }
         }
         if let Some((_, plane, secrecy)) = &tasks.secrecy {
