@@ -88,7 +88,6 @@ const REFUSED: &[(&[&str], &str)] = &[
         ],
         "do not pass",
     ),
-    (&["--driver", "overlay", "x"], "weft-overlay"),
     (&["--mesh", "a", "x"], "isolation mesh only"),
     (&["--option", "hairpinmod=true", "x"], "did you mean"),
     (&["--option", "mtu=9", "x"], "mtu"),

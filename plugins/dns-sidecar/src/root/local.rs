@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -16,19 +17,30 @@ use weft_node::HostConfig;
 pub(super) fn be_alone(state_dir: &Path) -> Result<Flock<File>> {
     let path = state_dir.join("weftd.lock");
     let mut options = OpenOptions::new();
-    let file = weft_cni::file::open_own(&path, options.write(true).create(true))
+    let mut file = weft_cni::file::open_own(&path, options.write(true).create(true))
         .with_context(|| path.display().to_string())?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-            bail!(
-                "another weftd runs with {}: there is one for a store",
-                state_dir.display()
-            )
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            // A process that one which was killed had just forked has its files until it executes its program.
+            Err((back, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+                file = back;
+            }
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                bail!(
+                    "another weftd runs with {}: there is one for a store",
+                    state_dir.display()
+                )
+            }
+            Err((_, errno)) => return Err(errno).with_context(|| path.display().to_string()),
         }
-        Err((_, errno)) => Err(errno).with_context(|| path.display().to_string()),
     }
 }
+
+/// Another daemon is waited for so long.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A listening socket at a path, with these rights; whatever was there goes.
 pub(super) fn listen(path: &Path, mode: u32) -> Result<UnixListener> {
