@@ -146,13 +146,15 @@ start host1
 wait $pings
 grep received /run/pings
 
-say "A host is cut off: its routes go with their lease"
+say "A host is killed: its routes go with their lease"
+{ kill -9 "${daemons[host3]}" && wait "${daemons[host3]}" || true; } 2>/dev/null
 ip -n host3 link set eth0 down
 gone() { ! quietly host1 weft overlay routes | grep -q '10.50.3.0/24'; }
 soon gone
 on host1 weft overlay peers || true
 say "It is back"
 ip -n host3 link set eth0 up
+start host3
 soon quietly host1 weft overlay peers
 soon ip netns exec c1 ping -n -q -c 1 -W 1 10.50.3.2
 on host1 weft overlay routes

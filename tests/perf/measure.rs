@@ -1,6 +1,7 @@
 //! One call of a plugin, timed; and statistics over several.
 
 use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -108,4 +109,24 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Megabytes a second from one container to another by TCP, as iperf3's receiver counts them, in one second.
+pub(crate) fn megabytes_a_second(client: &Container, server: &Container, to: &str) -> f64 {
+    const PORT: &str = "9000";
+    let serving = server.run(|| {
+        let mut command = Command::new("iperf3");
+        command.args(["--server", "--one-off", "--port", PORT]);
+        command.stdout(Stdio::null()).spawn().unwrap()
+    });
+    let ready = format!("ss -Hltn sport = :{PORT} | grep -q .");
+    while !server.succeeds(&ready) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let command = format!("iperf3 --client {to} --port {PORT} --time 1 --json");
+    let text = client.sh(&command);
+    serving.wait_with_output().unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let bits = &report["end"]["sum_received"]["bits_per_second"];
+    bits.as_f64().unwrap_or_else(|| panic!("{report}")) / 8e6
 }

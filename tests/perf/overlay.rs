@@ -3,13 +3,10 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
 use weft_testkit::{Container, Host, Suite};
 
-use super::measure::median;
+use super::measure::{median, megabytes_a_second};
 use super::report::Report;
-
-const PORT: &str = "9000";
 
 /// Two hosts, each with a container, joined in one of several ways.
 struct Pair {
@@ -156,23 +153,8 @@ impl Pair {
         }
     }
 
-    /// Megabytes a second, as iperf3's receiver counts them.
     fn measure(&self) -> f64 {
-        let server = self.server.run(|| {
-            let mut command = Command::new("iperf3");
-            command.args(["--server", "--one-off", "--port", PORT]);
-            command.stdout(Stdio::null()).spawn().unwrap()
-        });
-        let ready = format!("ss -Hltn sport = :{PORT} | grep -q .");
-        while !self.server.succeeds(&ready) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let command = format!("iperf3 --client {} --port {PORT} --time 1 --json", self.to);
-        let text = self.client.sh(&command);
-        server.wait_with_output().unwrap();
-        let report: Value = serde_json::from_str(&text).unwrap();
-        let bits = &report["end"]["sum_received"]["bits_per_second"];
-        bits.as_f64().unwrap_or_else(|| panic!("{report}")) / 8e6
+        megabytes_a_second(&self.client, &self.server, self.to)
     }
 }
 

@@ -1,16 +1,12 @@
 //! Bytes a second between containers of two networks, by the host: open, and closed with ten
 //! thousand members of the rule that lets them.
 
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use weft_testkit::{Call, Container, Host, Suite};
 
-use crate::measure::median;
+use crate::measure::{median, megabytes_a_second};
 use crate::report::Report;
 
-const PORT: &str = "9000";
 /// A second each, of one host and of the other.
 const TURNS: usize = 4;
 
@@ -65,23 +61,8 @@ impl Pair {
         self
     }
 
-    /// Megabytes a second, as iperf3's receiver counts them.
     fn measure(&self) -> f64 {
-        let server = self.server.run(|| {
-            let mut command = Command::new("iperf3");
-            command.args(["--server", "--one-off", "--port", PORT]);
-            command.stdout(Stdio::null()).spawn().unwrap()
-        });
-        let ready = format!("ss -Hltn sport = :{PORT} | grep -q .");
-        while !self.server.succeeds(&ready) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let command = format!("iperf3 --client 10.2.0.2 --port {PORT} --time 1 --json");
-        let text = self.client.sh(&command);
-        server.wait_with_output().unwrap();
-        let report: Value = serde_json::from_str(&text).unwrap();
-        let bits = &report["end"]["sum_received"]["bits_per_second"];
-        bits.as_f64().unwrap_or_else(|| panic!("{report}")) / 8e6
+        megabytes_a_second(&self.client, &self.server, "10.2.0.2")
     }
 }
 

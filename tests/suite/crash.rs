@@ -1,6 +1,7 @@
 //! Killed at every system call in turn, one DEL (or GC) leaves the host as it was before.
 
 use serde_json::{Value, json};
+use weft_api::daemon::{OverlayLine, overlays_file};
 use weft_cni::AttachmentId;
 use weft_store::{AttachmentRecord, StoreError};
 use weft_testkit::{
@@ -26,6 +27,8 @@ enum Network {
     Uplink,
     /// The same with everything closed that can be, which does not go with an uplink.
     Closed,
+    /// On the bridge of an overlay, which the daemon has made, among containers of other hosts.
+    Overlay,
     /// On a parent, with the host's interface there.
     Macvlan,
     /// On a parent's interface for a tag, which comes and goes.
@@ -60,6 +63,11 @@ fn conf(suite: &Suite, host: &Host, network: Network) -> Value {
     };
     match network {
         Network::Warm | Network::Uplink | Network::Closed => bridge(suite, host, network),
+        Network::Overlay => {
+            as_weftd_makes_it(host);
+            json!({"cniVersion": "1.1.0", "name": "net", "type": "weft-overlay", "overlay": "pods",
+                "isolation": "peer", "ipMasq": true})
+        }
         Network::Macvlan => on_parent(json!({"type": "weft-macvlan", "hostAccess": true})),
         Network::MacvlanVlan => on_parent(json!({"type": "weft-macvlan", "vlan": 100})),
         Network::Ipvlan => on_parent(json!({"type": "weft-ipvlan", "hostAccess": true})),
@@ -67,6 +75,24 @@ fn conf(suite: &Suite, host: &Host, network: Network) -> Value {
             "device": "up0", "mac": "02:00:00:00:00:78",
             "ipam": {"type": "weft-ipam", "subnet": "10.1.0.0/24"}}),
     }
+}
+
+/// A routed overlay's bridge, and the file in which weftd says that it is there.
+fn as_weftd_makes_it(host: &Host) {
+    host.sh("ip link add br-pods type bridge && ip link set br-pods up && ip addr add 10.50.1.1/24 dev br-pods");
+    let line = OverlayLine {
+        name: "pods".to_owned(),
+        vni: 50,
+        mode: "routed".to_owned(),
+        bridge: "br-pods".to_owned(),
+        addresses: vec!["10.50.1.1/24".to_owned()],
+        networks: vec!["10.50.0.0/16".to_owned()],
+        local: Some("192.0.2.1".parse().unwrap()),
+        ..OverlayLine::default()
+    };
+    std::fs::create_dir_all(host.state_dir()).unwrap();
+    let bytes = serde_json::to_vec(&[line]).unwrap();
+    std::fs::write(overlays_file(&host.state_dir()), bytes).unwrap();
 }
 
 fn bridge(suite: &Suite, host: &Host, network: Network) -> Value {
@@ -111,7 +137,7 @@ fn prepared(suite: &Suite, network: Network) -> (Host, Value, HostState) {
         host.sh("ip addr add 10.1.0.200/24 dev up0 && ip addr add fd01::200/64 dev up0 nodad");
     }
     let conf = conf(suite, &host, network);
-    if network == Network::Warm {
+    if matches!(network, Network::Warm | Network::Overlay) {
         let container = host.container();
         Call::new(suite, "ADD", &conf)
             .container(&container)
@@ -227,6 +253,16 @@ fn closed_add_killed_anywhere_then_gc() {
 #[test]
 fn closed_del_killed_anywhere_then_del() {
     kill_at_each("DEL", Some("ADD"), Network::Closed, Cleaner::Del);
+}
+
+#[test]
+fn overlay_add_killed_anywhere_then_del() {
+    kill_at_each("ADD", None, Network::Overlay, Cleaner::Del);
+}
+
+#[test]
+fn overlay_del_killed_anywhere_then_gc() {
+    kill_at_each("DEL", Some("ADD"), Network::Overlay, Cleaner::Gc);
 }
 
 #[test]

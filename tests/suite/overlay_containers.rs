@@ -120,6 +120,7 @@ fn containers_of_routed_hosts_are_peers_and_nobody_else_is() {
     assert!(seen.contains("10.50.1.2 > 10.50.2.2"), "{seen}");
     // Outside sees the host's, and cannot come in.
     let stranger = stranger(&hosts);
+    assert!(stranger.reaches("10.50.1.1"), "it knows the way");
     assert!(stranger.cannot_reach("10.50.1.2"));
     let checked = hosts.weft(1, &["doctor"]);
     let text = String::from_utf8_lossy(&checked.stdout).into_owned();
@@ -238,13 +239,21 @@ fn nobody_asks_other_hosts(hosts: &Hosts, a: &Container) {
 
     let questions = std::thread::scope(|scope| {
         let seen = scope.spawn(|| {
-            host.sh("timeout 3 tcpdump -n -i blue 'arp or icmp6[0] == 135' 2>/dev/null || true")
+            host.sh("timeout 6 tcpdump -n -i blue 'arp or icmp6[0] == 135' 2>/dev/null || true")
         });
         std::thread::sleep(std::time::Duration::from_millis(700));
         a.sh("ip neigh flush all");
         assert!(a.reaches("10.40.0.32") && a.reaches("fd40::2:0"));
+        // Nobody has these.
+        a.sh("ping -n -c 1 -W 1 10.40.0.99; ping -n -c 1 -W 1 fd40::99; true");
         seen.join().unwrap()
     });
+    for address in ["who-has 10.40.0.99", "who has fd40::99"] {
+        assert!(
+            questions.contains(address),
+            "it is seen what leaves: {questions}"
+        );
+    }
     for address in ["who-has 10.40.0.32", "who has fd40::2:0"] {
         assert!(!questions.contains(address), "{questions}");
     }

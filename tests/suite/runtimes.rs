@@ -60,6 +60,11 @@ fn podmans_containers_find_each_other_by_name() {
 }
 
 #[test]
+fn podman_runs_containers_in_overlays() {
+    checks("podman-overlay.sh", "weft-v4.conflist", false);
+}
+
+#[test]
 fn podman_runs_containers_on_a_macvlan() {
     checks("podman.sh", "weft-macvlan.conflist", false);
 }

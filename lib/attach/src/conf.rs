@@ -191,6 +191,20 @@ impl FromStr for IngressPolicy {
     }
 }
 
+/// `policy`.
+pub const POLICY: KeySpec = KeySpec::new(
+    "policy",
+    "object",
+    "",
+    "what is allowed though the network is closed; see below",
+);
+/// `ignoreForeignFirewall`.
+pub const IGNORE_FOREIGN_FIREWALL: KeySpec = KeySpec::new(
+    "ignoreForeignFirewall",
+    "boolean",
+    "false",
+    "STATUS does not report that another firewall drops the network's packets",
+);
 /// `ingressPolicy`.
 pub fn ingress_policy(fields: &Fields<'_>) -> Option<IngressPolicy> {
     word(

@@ -145,20 +145,11 @@ impl Key {
     }
 
     /// The routing table that it is about.
-    pub const fn table(&self) -> Option<u32> {
-        match self {
-            Self::Route(_, key) => Some(key.table),
-            Self::Rule(key) => Some(key.table),
-            Self::Bridge(_)
-            | Self::Vxlan(_)
-            | Self::Port(_)
-            | Self::Address(..)
-            | Self::Flood(..)
-            | Self::Forward(..)
-            | Self::Behind(..)
-            | Self::Neighbour(..)
-            | Self::Nexthop(..) => None,
+    pub fn table(&self) -> Option<u32> {
+        if let Self::Rule(key) = self {
+            return Some(key.table);
         }
+        self.destination().map(|(table, _)| table)
     }
 
     /// Whether it is an interface itself.

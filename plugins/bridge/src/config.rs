@@ -15,9 +15,9 @@ use weft_store::Isolation;
 
 use crate::keys::{
     BRIDGE, BRIDGE_KEYS, CLEANUP, DISABLE_CONTAINER_INTERFACE, ENABLED, EXCLUDE, FORCE_ADDRESS,
-    GROUP_FWD_MASK, HAIRPIN_MODE, ID, IGNORE_FOREIGN_FIREWALL, IP_MASQ, IPV6, IS_DEFAULT_GATEWAY,
-    IS_GATEWAY, MACSPOOFCHK, MASQUERADE_KEYS, MAX_ID, MESH, MIN_ID, PARENT, POLICY, PORT_ISOLATION,
-    PRESERVE_DEFAULT_VLAN, PROMISC_MODE, TO, TRUNK_KEYS, UPLINK, VLAN, VLAN_TRUNK,
+    GROUP_FWD_MASK, HAIRPIN_MODE, ID, IP_MASQ, IPV6, IS_DEFAULT_GATEWAY, IS_GATEWAY, MACSPOOFCHK,
+    MASQUERADE_KEYS, MAX_ID, MESH, MIN_ID, PARENT, PORT_ISOLATION, PRESERVE_DEFAULT_VLAN,
+    PROMISC_MODE, TO, TRUNK_KEYS, UPLINK, VLAN, VLAN_TRUNK,
 };
 
 const DEFAULT_BRIDGE: &str = "cni0";
@@ -81,7 +81,7 @@ fn bridge(network: &str, fields: &Fields<'_>) -> BridgePlan {
         mesh: fields.string(MESH).map(str::to_owned),
         parent: fields.string(PARENT).map(str::to_owned),
         policy: policy(network, fields),
-        ignores_foreign_firewall: flag(IGNORE_FOREIGN_FIREWALL),
+        ignores_foreign_firewall: flag(conf::IGNORE_FOREIGN_FIREWALL),
         alone: isolation == Isolation::Full || ingress == Some(IngressPolicy::Isolated),
         // In full mode everything passes the host.
         is_gateway: flag(IS_GATEWAY) || flag(IS_DEFAULT_GATEWAY) || isolation == Isolation::Full,
@@ -129,7 +129,7 @@ fn bridge(network: &str, fields: &Fields<'_>) -> BridgePlan {
 
 /// The network's own rules, checked.
 fn policy(network: &str, fields: &Fields<'_>) -> Option<Map<String, Value>> {
-    let policy = fields.map(POLICY)?;
+    let policy = fields.map(conf::POLICY)?;
     policy::check_network(network, policy, fields.problems());
     Some(policy.clone())
 }

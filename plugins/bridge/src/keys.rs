@@ -95,18 +95,6 @@ pub(crate) const PARENT: KeySpec = KeySpec::new(
     "",
     "with isolation `mesh`: this network and the one of that name reach each other, its other children not",
 );
-pub(crate) const POLICY: KeySpec = KeySpec::new(
-    "policy",
-    "object",
-    "",
-    "what is allowed though the network is closed; see below",
-);
-pub(crate) const IGNORE_FOREIGN_FIREWALL: KeySpec = KeySpec::new(
-    "ignoreForeignFirewall",
-    "boolean",
-    "false",
-    "STATUS does not report that another firewall drops the network's packets",
-);
 pub(crate) const DISABLE_CONTAINER_INTERFACE: KeySpec = KeySpec::new(
     "disableContainerInterface",
     "boolean",
@@ -151,8 +139,8 @@ pub(crate) const BRIDGE_KEYS: &[KeySpec] = &[
     conf::ISOLATION,
     MESH,
     PARENT,
-    POLICY,
-    IGNORE_FOREIGN_FIREWALL,
+    conf::POLICY,
+    conf::IGNORE_FOREIGN_FIREWALL,
     conf::INGRESS_POLICY,
     conf::ANTI_SPOOF,
     conf::DETECTION,

@@ -42,8 +42,8 @@ enum Command {
     /// The configuration: /etc/weft/weft.toml, or what WEFT_CONFIG names
     #[command(subcommand)]
     Config(Config),
-    /// Certificates for hosts that speak with each other
-    #[command(subcommand)]
+    /// Certificates for hosts that speak with each other: `weft pki` runs it
+    #[command(hide = true, subcommand)]
     Pki(pki::Pki),
     /// The part that answers; `run` starts it, with a socket as its standard input
     #[command(hide = true)]

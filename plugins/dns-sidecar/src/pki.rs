@@ -22,58 +22,44 @@ use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::certificate::common_name;
 
-/// What can be done.
+/// What `weft pki` asks for. It has the defaults and the words for people; here everything is named.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pki {
-    /// Make an authority
     Init(Init),
-    /// Make a host's certificate
     Issue(Issue),
-    /// Show certificates
     Show(Show),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// Where the authority is kept
-    #[arg(long, default_value = DIRECTORY)]
+    #[arg(long)]
     dir: PathBuf,
-    /// Its name
-    #[arg(long, default_value = "Weft overlay")]
+    #[arg(long)]
     name: String,
-    /// For how many days it is valid
-    #[arg(long, default_value_t = 3650)]
+    #[arg(long)]
     days: u16,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Issue {
-    /// The host's id
-    id: String,
-    /// Addresses at which other hosts call it
-    #[arg(required = true)]
-    addresses: Vec<IpAddr>,
-    /// Where the authority is kept
-    #[arg(long, default_value = DIRECTORY)]
+    #[arg(long)]
     dir: PathBuf,
-    /// Where the files are written; by default there
+    #[arg(long)]
+    days: u16,
     #[arg(long)]
     out: Option<PathBuf>,
-    /// For how many days it is valid
-    #[arg(long, default_value_t = 825)]
-    days: u16,
+    id: String,
+    #[arg(required = true)]
+    addresses: Vec<IpAddr>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// Files; by default all of the authority's directory
-    files: Vec<PathBuf>,
-    /// Where the authority is kept
-    #[arg(long, default_value = DIRECTORY)]
+    #[arg(long)]
     dir: PathBuf,
+    files: Vec<PathBuf>,
 }
 
-const DIRECTORY: &str = "/etc/weft/pki";
 const AUTHORITY: &str = "ca.pem";
 const AUTHORITY_KEY: &str = "ca-key.pem";
 const CERTIFICATE: &str = "CERTIFICATE";

@@ -69,8 +69,10 @@ pub(crate) fn run(env: &Env) -> Result<()> {
     let _alone = local::be_alone(&config.state_dir)?;
     let signals = signals()?;
     mend::start(&config)?;
+    let shared = overlay::shared_bridges(&overlays);
     let duty = overlay::Duty::start(&config, overlays)?;
     let mut root = Root::start(env, config, settings, duty)?;
+    root.mirror.share(shared);
     root.follow(&signals)?;
     root.stop();
     Ok(())
@@ -279,7 +281,7 @@ impl Root {
             self.resolver.forget_told();
             self.audited = Instant::now();
         }
-        if happened.store || self.is_unread || is_due || self.control.has_new() {
+        if happened.store || happened.config || self.is_unread || is_due || self.control.has_new() {
             let looked = self.mirror.look(&self.host);
             self.is_unread = looked.is_err();
             self.is_read |= looked.is_ok();
@@ -317,6 +319,7 @@ impl Root {
         match read.and_then(|settings| Ok((settings, overlay::read(&self.env)?))) {
             Ok((settings, overlays)) => {
                 self.control.failed = None;
+                self.mirror.share(overlay::shared_bridges(&overlays));
                 self.overlays.want(overlays);
                 if settings != self.settings {
                     tracing::info!("weft.toml is read again");

@@ -11,7 +11,7 @@ use weft_firewall::ruleset::Masquerade;
 use weft_kernel::bridge::PortOptions;
 use weft_store::Isolation;
 
-use crate::{IGNORE_FOREIGN_FIREWALL, IP_MASQ, OVERLAY_KEYS, POLICY, network};
+use crate::{IP_MASQ, OVERLAY_KEYS, network};
 
 const ROUTED: &str = "routed";
 
@@ -66,7 +66,7 @@ fn missing(request: &Request) -> CniError {
 /// The network's own rules, checked. Containers of other hosts have no elements here, so that a rule that means them by
 /// what they are would not hold.
 fn allowed(network: &str, fields: &Fields<'_>) -> Option<Map<String, Value>> {
-    let rules = fields.map(POLICY)?;
+    let rules = fields.map(conf::POLICY)?;
     policy::check_network(network, rules, fields.problems());
     for direction in rules.values() {
         let each = direction.as_array().into_iter().flatten();
@@ -113,7 +113,9 @@ fn bridge(
         mesh: None,
         parent: None,
         policy,
-        ignores_foreign_firewall: fields.boolean(IGNORE_FOREIGN_FIREWALL).unwrap_or(false),
+        ignores_foreign_firewall: fields
+            .boolean(conf::IGNORE_FOREIGN_FIREWALL)
+            .unwrap_or(false),
         alone: is_full,
         cleanup: false,
         overlay: Some(OverlayPlan {

@@ -56,26 +56,14 @@ pub(crate) const IP_MASQ: KeySpec = KeySpec::new(
     "false",
     "packets to the outside get the host's address as their source; those to the overlay do not",
 );
-pub(crate) const POLICY: KeySpec = KeySpec::new(
-    "policy",
-    "object",
-    "",
-    "what is allowed though the network is closed; see below",
-);
-pub(crate) const IGNORE_FOREIGN_FIREWALL: KeySpec = KeySpec::new(
-    "ignoreForeignFirewall",
-    "boolean",
-    "false",
-    "STATUS does not report that another firewall drops the network's packets",
-);
 
 /// Keys of the plugin's configuration.
 pub(crate) const OVERLAY_KEYS: &[KeySpec] = &[
     WHICH,
     IP_MASQ,
     conf::ISOLATION,
-    POLICY,
-    IGNORE_FOREIGN_FIREWALL,
+    conf::POLICY,
+    conf::IGNORE_FOREIGN_FIREWALL,
     conf::ANTI_SPOOF,
     conf::DETECTION,
     conf::MAC,

@@ -164,6 +164,12 @@ impl Peers {
         let mut tick = tokio::time::interval(TICK);
         let mut ticks = 0_u32;
         loop {
+            if !self.exchange().overlays().speaks() {
+                // Nothing that changes with time.
+                self.heard.notified().await;
+                ticks = 0;
+                told = None;
+            }
             let is_due = tokio::select! {
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);

@@ -44,7 +44,9 @@ pub(super) struct Mirror {
     known: HashMap<AttachmentId, Told>,
     networks: BTreeMap<String, (Descriptions, Network)>,
     reaches: BTreeMap<String, Vec<String>>,
-    /// Ports of bridges, for other hosts; and whether they have changed.
+    /// Bridges that are shared with other hosts, which are told of the ports.
+    shared: BTreeSet<String>,
+    /// Their ports, and whether they have changed.
     ports: HashMap<AttachmentId, Container>,
     ports_changed: bool,
     /// To be told, in this order.
@@ -121,6 +123,7 @@ impl Mirror {
 
     fn put_port(&mut self, id: &AttachmentId, record: Option<&AttachmentRecord>) {
         let now = record.and_then(port);
+        let now = now.filter(|one| self.shared.contains(&one.bridge));
         if self.ports.get(id) != now.as_ref() {
             self.ports_changed = true;
             match now {
@@ -130,7 +133,16 @@ impl Mirror {
         }
     }
 
-    /// Ports of bridges, if they have changed since it was asked last.
+    /// These bridges are shared with other hosts from now on.
+    pub(super) fn share(&mut self, bridges: BTreeSet<String>) {
+        if bridges != self.shared {
+            self.shared = bridges;
+            // Records that are known are looked at once more.
+            self.position = Position::default();
+        }
+    }
+
+    /// Ports of shared bridges, if they have changed since it was asked last.
     pub(super) fn take_ports(&mut self) -> Option<Vec<Container>> {
         let mut ports: Vec<Container> = match std::mem::take(&mut self.ports_changed) {
             true => self.ports.values().cloned().collect(),

@@ -10,6 +10,7 @@ mod record;
 mod speech;
 mod wanted;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -68,6 +69,14 @@ fn of_nnetman(path: &Path) -> Result<Overlays> {
         }
         Err(problems) => bail!("{}: {}", path.display(), problems.join("; ")),
     }
+}
+
+/// Bridges whose containers other hosts are told of.
+pub(crate) fn shared_bridges(overlays: &Overlays) -> BTreeSet<String> {
+    let all = overlays.overlay.iter().filter(|_| overlays.speaks());
+    all.filter(|one| !one.mode.is_routed())
+        .map(|one| one.bridge.name.clone())
+        .collect()
 }
 
 /// What the thread is told, with where it says what it has done.

@@ -21,9 +21,14 @@ const PORT: u16 = 9;
 /// Probes all hosts until the task is ended.
 pub(super) async fn probe(peers: Arc<Peers>) {
     let mut tick = tokio::time::interval(INTERVAL);
+    let mut told = peers.to_tell.subscribe();
     loop {
         tick.tick().await;
         let targets = peers.exchange().targets();
+        if targets.is_empty() && !peers.exchange().overlays().speaks() {
+            // Until there is another configuration there is nobody.
+            let _ = told.changed().await;
+        }
         for (peer, vni, address) in targets {
             let peers = Arc::clone(&peers);
             tokio::spawn(async move {

@@ -39,10 +39,11 @@ const TOGETHER: Duration = Duration::from_millis(10);
 /// What the thread has.
 pub(super) struct Following {
     kernel: Kernel,
-    monitor: Monitor,
+    /// None on a host without overlays: there is nothing to follow.
+    monitor: Option<Monitor>,
     record: Record,
     overlays: Overlays,
-    /// They are not wanted for now.
+    /// `weft overlay down` took them away; they are not made again until an apply or a new start.
     is_down: bool,
     told: Receiver<Word>,
     woken: UnixStream,
@@ -71,18 +72,9 @@ impl Following {
         (told, woken): (Receiver<Word>, UnixStream),
         (lines, is_lost): (Arc<Mutex<Vec<OverlayLine>>>, Arc<AtomicBool>),
     ) -> Result<Self> {
-        let topics = [
-            Topic::Links,
-            Topic::Addresses,
-            Topic::Neighbours,
-            Topic::Routes,
-            Topic::Rules,
-            Topic::Nexthops,
-        ];
         Ok(Self {
             kernel: Kernel::open()?,
-            monitor: Monitor::of_routing(&topics)
-                .context("changes of interfaces cannot be followed")?,
+            monitor: None,
             record: Record::open(data_dir)?,
             overlays,
             is_down: false,
@@ -131,15 +123,11 @@ impl Following {
     /// Waits for something that matters. Whether there is anything to be looked at.
     fn wait(&mut self, most: Duration) -> Result<bool> {
         let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
-        let mut all = vec![
-            PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
-        ];
-        all.extend(
-            self.speech
-                .as_fd()
-                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
-        );
+        let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut all = vec![watch(self.woken.as_fd())];
+        let speech = self.speech.as_fd();
+        all.extend(speech.map(watch));
+        all.extend(self.monitor.as_ref().map(|monitor| watch(monitor.as_fd())));
         let count = match poll(&mut all, timeout) {
             Ok(count) => count,
             Err(nix::errno::Errno::EINTR) => return Ok(false),
@@ -151,7 +139,9 @@ impl Following {
         }
         let ready: Vec<bool> = all.iter().map(|one| one.any().unwrap_or(false)).collect();
         let is_ready = |place: usize| ready.get(place).copied().unwrap_or(false);
-        let (events, words, heard) = (is_ready(0), is_ready(1), is_ready(2));
+        let after_speech = 1 + usize::from(speech.is_some());
+        let (words, heard) = (is_ready(0), speech.is_some() && is_ready(1));
+        let events = is_ready(after_speech);
         let mut matters = words;
         if words {
             let _ = self.woken.read(&mut [0; 64]);
@@ -162,8 +152,8 @@ impl Following {
         }
         if events {
             std::thread::sleep(TOGETHER);
-            let all = self.monitor.read()?;
-            matters |= all.iter().any(|event| self.is_concern(event));
+            let all = self.monitor.as_mut().map(Monitor::read).transpose()?;
+            matters |= all.iter().flatten().any(|event| self.is_concern(event));
         }
         Ok(matters)
     }
@@ -302,7 +292,27 @@ impl Following {
         is_right
     }
 
+    /// What changes is followed from before the first look on.
+    fn follow_changes(&mut self) -> Result<()> {
+        const TOPICS: [Topic; 6] = [
+            Topic::Links,
+            Topic::Addresses,
+            Topic::Neighbours,
+            Topic::Routes,
+            Topic::Rules,
+            Topic::Nexthops,
+        ];
+        if self.overlays.overlay.is_empty() {
+            self.monitor = None;
+        } else if self.monitor.is_none() {
+            let monitor = Monitor::of_routing(&TOPICS);
+            self.monitor = Some(monitor.context("changes of interfaces cannot be followed")?);
+        }
+        Ok(())
+    }
+
     fn applied(&mut self) -> Result<Vec<StepLine>> {
+        self.follow_changes()?;
         let (steps, mut wanted, seen) = self.planned()?;
         let mut lines = Vec::new();
         for step in &steps {
