@@ -264,3 +264,37 @@ fn nobody_asks_other_hosts(hosts: &Hosts, a: &Container) {
     disconnect(hosts, 2, "blue", &last);
     soon(|| !has("10.40.0.33 lladdr"));
 }
+
+/// Another firewall drops by default what is forwarded, as dockerd's does: the rules of the documents let other hosts in.
+#[test]
+fn a_firewall_that_drops_by_default_can_be_opened() {
+    let hosts = Hosts::new(2);
+    for number in 1..=2 {
+        hosts.configure(number, &routed(number), "192.0.2.");
+    }
+    let _daemons = hosts.start_all();
+    soon(|| hosts.host(1).succeeds("ping -n -c 1 -W 1 10.50.2.1"));
+    for number in 1..=2 {
+        created(&hosts, number, &["pods", "--driver", "overlay"]);
+    }
+    let (a, b) = (connect(&hosts, 1, "pods"), connect(&hosts, 2, "pods"));
+    assert!(a.reaches("10.50.2.2") && b.reaches("fd50:0:0:1::2"));
+    for number in 1..=2 {
+        let host = hosts.host(number);
+        host.sh("iptables -P FORWARD DROP && ip6tables -P FORWARD DROP");
+    }
+    assert!(!a.reaches("10.50.2.2") && !b.reaches("fd50:0:0:1::2"));
+    for number in 1..=2 {
+        for program in ["iptables", "ip6tables"] {
+            for ways in [
+                "-i pods -o br-pods",
+                "-i br-pods",
+                "-o br-pods -m conntrack --ctstate RELATED,ESTABLISHED,DNAT",
+            ] {
+                let rule = format!("{program} -I FORWARD {ways} -j ACCEPT");
+                hosts.host(number).sh(&rule);
+            }
+        }
+    }
+    assert!(a.reaches("10.50.2.2") && b.reaches("fd50:0:0:1::2"));
+}
