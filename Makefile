@@ -37,6 +37,10 @@ demo: deps build ## two containers on a bridge, from set-up to clean-up
 demo-overlay: deps build ## one network over three hosts, taken apart and put back
 	@scripts/demo-overlay.sh
 
+.PHONY: demo-warp
+demo-warp: deps build ## containers of Docker whose traffic goes through another one
+	@scripts/demo-warp.sh
+
 .PHONY: test
 test: deps build ## all tests: unit, fuzz, integration, crash, runtimes, their core on another kernel
 	@scripts/test.sh

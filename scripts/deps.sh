@@ -11,6 +11,7 @@ packages=(
   nftables iptables conntrack                   # reading rules and connections in tests; the reference needs iptables
   strace tcpdump python3 time                   # killing at system calls, watching packets, memory
   podman conmon runc containerd busybox-static  # real runtimes
+  docker.io                                     # the same, for containers that are led through others
   python3-grpcio                                # a client of containerd's CRI
   dnsmasq-base aardvark-dns unbound dnsperf      # DHCP in tests; name servers to compare with, and their measure
   python3-dnspython                             # questions to them

@@ -37,6 +37,7 @@ pub(crate) fn run(doctor: &Doctor) -> Result<ExitCode> {
         Err(error) => found.push(Finding::new(Symptom::State, CniError::from(error).msg)),
     }
     found.extend(crate::overlay::findings(vnet.host.store.dir()));
+    found.extend(crate::warp::findings());
     found.extend(vnet.findings());
     found.extend(configurations());
     found.sort_by(|one, other| (one.symptom, &one.text).cmp(&(other.symptom, &other.text)));

@@ -58,6 +58,18 @@ const EXAMPLES: &[(&str, &str)] = &[
         "weft overlay libvirt-xml blue > blue.xml",
     ),
     ("overlay down", "weft overlay down"),
+    ("warp status", "weft warp status"),
+    (
+        "warp explain",
+        "weft warp explain web 192.0.2.7\nweft warp explain web 2001:db8::7 tcp/443",
+    ),
+    (
+        "warp check",
+        "weft warp check\nweft warp check -- --docker-socket /run/docker.sock",
+    ),
+    ("warp off", "weft warp off"),
+    ("warp on", "weft warp on"),
+    ("warp reload", "weft warp reload"),
     ("gc", "weft gc --dry-run"),
     ("plugins list", "weft plugins list"),
     ("plugins link", "weft plugins link /opt/cni/bin"),

@@ -31,6 +31,8 @@ mod policy;
 mod reference;
 mod status;
 mod store;
+mod warp;
+mod weftd;
 
 use std::process::ExitCode;
 
@@ -81,6 +83,9 @@ enum Command {
     /// Look at networks over several hosts, apply weft.toml, take them down
     #[command(subcommand)]
     Overlay(overlay::Verb),
+    /// Look at containers whose traffic goes through others, and why
+    #[command(subcommand)]
+    Warp(warp::Verb),
     /// Make certificates for hosts that speak with each other
     #[command(subcommand)]
     Pki(pki::Verb),
@@ -140,6 +145,7 @@ fn command_line() -> ExitCode {
         Command::Lease(verb) => lease::run(&verb),
         Command::Dns(verb) => dns::run(&verb),
         Command::Overlay(verb) => overlay::run(&verb),
+        Command::Warp(verb) => warp::run(&verb),
         Command::Pki(verb) => pki::run(&verb),
         Command::Status(status) => return finish(status::run(&status)),
         Command::Ops(ops) => ops::run(&ops),

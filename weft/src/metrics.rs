@@ -24,7 +24,7 @@ pub(crate) fn run(metrics: &Metrics) -> Result<()> {
     let detail = Detail {
         endpoints: metrics.endpoints,
     };
-    let text = manager()?.metrics(detail)?;
+    let text = manager()?.metrics(detail)? + &crate::warp::metrics();
     match &metrics.textfile {
         None => output::text(&text),
         Some(path) => {

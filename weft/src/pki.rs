@@ -1,12 +1,12 @@
 //! `weft pki`: certificates for hosts that speak with each other. The daemon's program has what that takes, and is run.
 
 use std::net::IpAddr;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
+
+use crate::weftd;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -61,13 +61,7 @@ pub(crate) struct Show {
 const DIRECTORY: &str = "/etc/weft/pki";
 
 pub(crate) fn run(verb: &Verb) -> Result<()> {
-    let beside = std::env::current_exe()
-        .ok()
-        .map(|program| program.with_file_name("weftd"))
-        .filter(|program| program.exists());
-    let program = beside.unwrap_or_else(|| PathBuf::from("weftd"));
-    #[expect(clippy::disallowed_methods, reason = "a command of people, no plugin")]
-    let mut command = Command::new(&program);
+    let mut command = weftd::command();
     command.arg("pki");
     match verb {
         Verb::Init(init) => {
@@ -89,10 +83,5 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
             command.arg("--").args(&show.files);
         }
     }
-    Err(command.exec()).with_context(|| {
-        format!(
-            "{} cannot be run: it is installed with weft",
-            program.display()
-        )
-    })
+    weftd::become_it(command)
 }

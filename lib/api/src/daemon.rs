@@ -36,6 +36,11 @@ pub fn status_socket(public_dir: &Path) -> PathBuf {
     public_dir.join("status.sock")
 }
 
+/// The socket of the part that leads containers through others.
+pub fn warp_socket(state_dir: &Path) -> PathBuf {
+    state_dir.join("warp.sock")
+}
+
 /// What the part that follows the store can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -196,6 +201,115 @@ pub struct PeerRouteLine {
     pub state: String,
     /// The routing table.
     pub table: Option<u32>,
+}
+
+/// What the part that leads containers through others can be told and asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WarpRequest {
+    /// Everything: one [`WarpStatus`].
+    Status,
+    /// Which way packets of a container go: one [`WarpWay`].
+    Explain {
+        /// Its name, or the beginning of its id.
+        container: String,
+        /// Where to.
+        destination: IpAddr,
+        /// IPPROTO_*.
+        protocol: Option<u8>,
+        /// The destination port.
+        port: Option<u16>,
+    },
+    /// What is counted, in Prometheus' text format: one [`Text`].
+    Metrics,
+    /// Take all rules and routes away, until `On` or a new start: one [`Done`].
+    Off,
+    /// Make them again: one [`Done`].
+    On,
+    /// Read weft.toml again: one [`Done`].
+    Reload,
+}
+
+/// A text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Text {
+    /// Whole.
+    pub text: String,
+}
+
+/// How warp is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarpStatus {
+    /// `weft warp off` took everything away.
+    pub is_off: bool,
+    /// Runtimes that are asked.
+    pub sources: Vec<WarpSourceLine>,
+    /// Gateways.
+    pub gateways: Vec<WarpLine>,
+    /// Targets.
+    pub targets: Vec<WarpLine>,
+}
+
+/// A runtime that is asked for its containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarpSourceLine {
+    /// docker, podman or cni.
+    pub source: String,
+    /// Where it is.
+    pub place: String,
+    /// The version of the API, while it answers.
+    pub version: Option<String>,
+    /// Of the circuit breaker: closed; open, if it is asked rarely.
+    pub breaker: String,
+    /// Why it does not answer.
+    pub error: Option<String>,
+}
+
+/// A gateway or a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarpLine {
+    /// Whose it is: docker, podman or cni.
+    pub source: String,
+    /// The runtime's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// serving; led; closed; direct; stopped; error.
+    pub state: String,
+    /// For so many seconds.
+    pub seconds: u64,
+    /// A target's gateway.
+    pub gateway: Option<String>,
+    /// The network in which both meet; a gateway's network to send on by.
+    pub network: Option<String>,
+    /// A target's next hops; a gateway's addresses.
+    pub addresses: Vec<IpAddr>,
+    /// What of a target is led.
+    pub rules: Vec<String>,
+    /// Why it is not as it should be.
+    pub problem: Option<String>,
+    /// It ran for so many seconds before it was led, and what it sent went as it would without Weft.
+    pub exposed_seconds: Option<u64>,
+}
+
+/// Which way packets go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarpWay {
+    /// The container.
+    pub container: String,
+    /// gateway, direct or closed.
+    pub way: String,
+    /// The gateway's name.
+    pub gateway: Option<String>,
+    /// Its address.
+    pub next_hop: Option<IpAddr>,
+    /// Why.
+    pub reason: String,
 }
 
 /// A name, and one record of it.

@@ -8,7 +8,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
 use weft_cni::IpFamily;
 
 use crate::error::KernelError;
@@ -40,6 +40,8 @@ pub enum Via {
     Gateway(IpAddr),
     /// A nexthop object, by its number.
     Nexthop(u32),
+    /// Nowhere: whatever takes it is answered that the destination cannot be reached.
+    Unreachable,
 }
 
 impl OwnRoute {
@@ -66,6 +68,7 @@ impl OwnRoute {
                     .push(RouteAttribute::Gateway(gateway.into()));
             }
             Via::Nexthop(id) => route.attributes.push(RouteAttribute::NhId(id)),
+            Via::Unreachable => route.header.kind = RouteType::Unreachable,
         }
         route
     }
@@ -91,12 +94,10 @@ impl OwnRoute {
             prefix,
             metric,
             link: 0,
-            via: Via::Nexthop(0),
+            via: Via::Unreachable,
         }
         .message();
-        message
-            .attributes
-            .retain(|one| !matches!(one, RouteAttribute::NhId(_)));
+        message.header.kind = RouteType::Unspec;
         let words = format!("remove route {prefix} from table {table}");
         batch.push(kind::DELETE_ROUTE, &message, 0, words);
     }
@@ -134,9 +135,16 @@ fn read_route(message: &RouteMessage) -> Option<OwnRoute> {
             _ => {}
         }
     }
-    let via = nexthop
-        .map(Via::Nexthop)
-        .or_else(|| gateway.map(Via::Gateway))?;
+    let via = match message.header.kind {
+        RouteType::Unreachable => {
+            // IPv6 names the loopback interface.
+            link = 0;
+            Via::Unreachable
+        }
+        _ => nexthop
+            .map(Via::Nexthop)
+            .or_else(|| gateway.map(Via::Gateway))?,
+    };
     Some(OwnRoute {
         table,
         prefix: destination_of(message)?,
@@ -144,6 +152,51 @@ fn read_route(message: &RouteMessage) -> Option<OwnRoute> {
         link,
         via,
     })
+}
+
+/// What else of a packet a rule looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Narrowed {
+    /// Routes of the table that have no longer prefix than this do not count.
+    pub longer_than: Option<u32>,
+    /// IPPROTO_*.
+    pub protocol: Option<u8>,
+    /// Source ports, the first and the last.
+    pub source_ports: Option<(u16, u16)>,
+    /// Destination ports, the first and the last.
+    pub destination_ports: Option<(u16, u16)>,
+}
+
+impl Narrowed {
+    fn attributes(self) -> impl Iterator<Item = RuleAttribute> {
+        let range = |(start, end)| RulePortRange { start, end };
+        [
+            self.longer_than.map(RuleAttribute::SuppressPrefixLen),
+            (self.protocol).map(|number| RuleAttribute::IpProtocol(i32::from(number).into())),
+            (self.source_ports).map(|ports| RuleAttribute::SourcePortRange(range(ports))),
+            (self.destination_ports).map(|ports| RuleAttribute::DestinationPortRange(range(ports))),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn read(&mut self, attribute: &RuleAttribute) {
+        let range = |ports: &RulePortRange| (ports.start, ports.end);
+        match attribute {
+            // -1 stands for none.
+            RuleAttribute::SuppressPrefixLen(length) if *length <= 128 => {
+                self.longer_than = Some(*length);
+            }
+            RuleAttribute::IpProtocol(protocol) => {
+                self.protocol = u8::try_from(i32::from(*protocol)).ok();
+            }
+            RuleAttribute::SourcePortRange(ports) => self.source_ports = Some(range(ports)),
+            RuleAttribute::DestinationPortRange(ports) => {
+                self.destination_ports = Some(range(ports));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A rule that has Weft's number.
@@ -159,6 +212,8 @@ pub struct OwnRule {
     pub oif: Option<String>,
     /// Packets to this destination.
     pub to: Option<IpNetwork>,
+    /// What else has to be so.
+    pub narrowed: Narrowed,
     /// The routing table that they are looked up in.
     pub table: u32,
 }
@@ -181,6 +236,7 @@ impl OwnRule {
             rule.attributes
                 .push(RuleAttribute::Destination(to.network()));
         }
+        rule.attributes.extend(self.narrowed.attributes());
         rule
     }
 
@@ -220,6 +276,7 @@ pub(crate) fn read_rule(family: IpFamily, message: &RuleMessage) -> Option<OwnRu
         iif: None,
         oif: None,
         to: None,
+        narrowed: Narrowed::default(),
         table: u32::from(message.header.table),
     };
     let mut is_own = false;
@@ -233,7 +290,7 @@ pub(crate) fn read_rule(family: IpFamily, message: &RuleMessage) -> Option<OwnRu
             RuleAttribute::Destination(ip) => {
                 rule.to = IpNetwork::new(*ip, message.header.dst_len).ok();
             }
-            _ => {}
+            other => rule.narrowed.read(other),
         }
     }
     is_own.then_some(rule)

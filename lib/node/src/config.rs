@@ -76,6 +76,9 @@ struct File {
     _observability: IgnoredAny,
     #[serde(default, rename = "netplan")]
     _netplan: IgnoredAny,
+    /// The daemon's: lib/warp says what is in it.
+    #[serde(default, rename = "warp")]
+    _warp: IgnoredAny,
 }
 
 /// The table `[host]`.

@@ -15,6 +15,7 @@ mod config;
 mod netplan;
 mod pki;
 mod root;
+mod warp;
 mod wire;
 
 use std::path::PathBuf;
@@ -45,6 +46,13 @@ enum Command {
     /// Certificates for hosts that speak with each other: `weft pki` runs it
     #[command(hide = true, subcommand)]
     Pki(pki::Pki),
+    /// Lead what containers send through other containers; `run` does so too where weft.toml has a table [warp]
+    Warp {
+        #[command(flatten)]
+        flags: Box<warp::Flags>,
+        #[command(subcommand)]
+        what: Option<warp::Warp>,
+    },
     /// The part that answers; `run` starts it, with a socket as its standard input
     #[command(hide = true)]
     Answer,
@@ -95,6 +103,10 @@ fn main() -> ExitCode {
     let level = env
         .get("WEFT_LOG")
         .and_then(|text| text.parse::<LevelFilter>().ok());
+    let level = level.or_else(|| match &arguments.command {
+        Command::Warp { flags, .. } => warp::level(&env, flags),
+        Command::Run { .. } | Command::Config(_) | Command::Pki(_) | Command::Answer => None,
+    });
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(level.unwrap_or(LevelFilter::INFO))
@@ -104,13 +116,20 @@ fn main() -> ExitCode {
         Command::Config(Config::Check { file }) => config::check(&file.put_into(env)),
         Command::Config(Config::Default) => config::print_default(),
         Command::Pki(what) => pki::run(&what),
+        Command::Warp { flags, what: None } => warp::run(&env, &flags),
+        Command::Warp {
+            what: Some(what), ..
+        } => warp::command(&env, &what),
         Command::Answer => answer::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            match error.is::<warp::Unprivileged>() {
+                true => ExitCode::from(warp::LACKS_RIGHTS),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

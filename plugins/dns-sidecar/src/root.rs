@@ -13,6 +13,7 @@ mod resolver;
 mod sockets;
 mod supervisor;
 mod upstreams;
+mod warp;
 mod watch;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,6 +35,7 @@ use crate::config::Settings;
 use child::Child;
 use control::Control;
 use inside::Inside;
+pub(crate) use local::{be_alone, listen};
 use mirror::Mirror;
 use resolver::Resolver;
 use sockets::Sockets;
@@ -61,21 +63,27 @@ pub(crate) fn run(env: &Env) -> Result<()> {
     config.lock_timeout = config.lock_timeout.min(STORE_PATIENCE);
     let settings = Settings::read(env)?;
     let overlays = overlay::read(env)?;
+    let is_warp_configured = is_warp_configured(env)?;
     raise_limit_of_files();
     for dir in [&config.state_dir, &config.data_dir] {
         weft_cni::file::make_own_dir(dir)
             .with_context(|| format!("{} cannot be made", dir.display()))?;
     }
-    let _alone = local::be_alone(&config.state_dir)?;
+    let _alone = be_alone(&config.state_dir, "weftd.lock")?;
     let signals = signals()?;
     mend::start(&config)?;
     let shared = overlay::shared_bridges(&overlays);
     let duty = overlay::Duty::start(&config, overlays)?;
     let mut root = Root::start(env, config, settings, duty)?;
     root.mirror.share(shared);
+    root.warp_configured = is_warp_configured;
     root.follow(&signals)?;
     root.stop();
     Ok(())
+}
+
+fn is_warp_configured(env: &Env) -> Result<bool> {
+    Ok(crate::warp::read(env, &crate::warp::Flags::default())?.is_enabled)
 }
 
 /// Sockets of all networks, and of questions to others.
@@ -130,6 +138,9 @@ struct Root {
     settings: Settings,
     settings_told: bool,
     overlays: overlay::Duty,
+    warp: warp::Warp,
+    /// weft.toml has a table [warp].
+    warp_configured: bool,
     mirror: Mirror,
     sockets: Sockets,
     inside: Inside,
@@ -168,6 +179,8 @@ impl Root {
             settings,
             settings_told: false,
             overlays,
+            warp: warp::Warp::new(env),
+            warp_configured: false,
             mirror: Mirror::default(),
             sockets: Sockets::with(inherited),
             inside: Inside::new()?,
@@ -253,6 +266,9 @@ impl Root {
         if let Err(error) = &looked {
             self.control.refuse(&format!("{error:#}"));
         }
+        if self.is_read {
+            self.warp.be(self.warp_configured);
+        }
         // What is known is told, whatever cannot be read.
         let told = self.tell().and_then(|()| self.sync());
         self.is_lost = told.is_err();
@@ -316,8 +332,14 @@ impl Root {
 
     fn reload(&mut self) {
         let read = Settings::read(&self.env);
-        match read.and_then(|settings| Ok((settings, overlay::read(&self.env)?))) {
-            Ok((settings, overlays)) => {
+        let all = read.and_then(|settings| {
+            let overlays = overlay::read(&self.env)?;
+            Ok((settings, overlays, is_warp_configured(&self.env)?))
+        });
+        match all {
+            Ok((settings, overlays, is_warp_configured)) => {
+                self.warp_configured = is_warp_configured;
+                self.warp.reload();
                 self.control.failed = None;
                 self.mirror.share(overlay::shared_bridges(&overlays));
                 self.overlays.want(overlays);
@@ -444,8 +466,9 @@ impl Root {
         }
     }
 
-    fn stop(self) {
+    fn stop(mut self) {
         tracing::info!("weftd stops");
+        self.warp.stop();
         self.overlays.stops();
         self.supervisor.stops();
         self.child.drain(DRAIN);

@@ -14,8 +14,8 @@ use weft_api::daemon::{dns_socket, status_socket};
 use weft_node::HostConfig;
 
 /// The right to be the daemon of this store, as long as the value lives.
-pub(super) fn be_alone(state_dir: &Path) -> Result<Flock<File>> {
-    let path = state_dir.join("weftd.lock");
+pub(crate) fn be_alone(state_dir: &Path, name: &str) -> Result<Flock<File>> {
+    let path = state_dir.join(name);
     let mut options = OpenOptions::new();
     let mut file = weft_cni::file::open_own(&path, options.write(true).create(true))
         .with_context(|| path.display().to_string())?;
@@ -43,7 +43,7 @@ pub(super) fn be_alone(state_dir: &Path) -> Result<Flock<File>> {
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A listening socket at a path, with these rights; whatever was there goes.
-pub(super) fn listen(path: &Path, mode: u32) -> Result<UnixListener> {
+pub(crate) fn listen(path: &Path, mode: u32) -> Result<UnixListener> {
     let what = || format!("the socket {}", path.display());
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

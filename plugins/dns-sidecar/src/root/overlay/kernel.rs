@@ -13,7 +13,7 @@ use weft_kernel::link::{self, Change, Link};
 use weft_kernel::neighbour;
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::nexthop::{self, Nexthop};
-use weft_kernel::policy_routing::{self, OwnRoute, OwnRule};
+use weft_kernel::policy_routing::{self, Narrowed, OwnRoute, OwnRule};
 use weft_kernel::route::{self, RouteSpec};
 use weft_kernel::vxlan::{self, FLOOD, Forward, NewVxlan, Vxlan};
 use weft_node::default_route;
@@ -112,15 +112,21 @@ impl Kernel {
                 let name = match route.via {
                     policy_routing::Via::Nexthop(id) => by_nexthop.get(&id).cloned(),
                     policy_routing::Via::Gateway(_) => self.name_of(route.link, &mut names)?,
+                    policy_routing::Via::Unreachable => None,
                 };
                 let Some(name) = name else { continue };
                 let via = match route.via {
                     policy_routing::Via::Gateway(ip) => Via::Gateway(ip),
                     policy_routing::Via::Nexthop(id) => Via::Nexthop(id),
+                    policy_routing::Via::Unreachable => continue,
                 };
                 seen.insert(Key::Route(name, route_key(&route)), Value::Via(via));
             }
             for rule in policy_routing::rules(&mut self.socket, family)? {
+                // An overlay's rules look at nothing else of a packet.
+                if rule.narrowed != Narrowed::default() {
+                    continue;
+                }
                 let selector = match (rule.iif, rule.oif, rule.to) {
                     (Some(name), None, None) => Selector::Iif(name),
                     (None, Some(name), None) => Selector::Oif(name),
@@ -502,6 +508,7 @@ fn own_rule(key: &RuleKey) -> OwnRule {
         iif,
         oif,
         to,
+        narrowed: Narrowed::default(),
         table: key.table,
     }
 }

@@ -1,0 +1,481 @@
+//! The route manager: what is known of containers becomes rules and routes in their namespaces.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use tokio::sync::mpsc::UnboundedSender;
+use weft_plugin_warp::Namespace;
+use weft_warp::{
+    Class, Container, ContainerId, Engine, NetnsPlace, Plan, Source, TargetPlan, WarpConfig,
+};
+
+use super::Task;
+use super::figures::Figures;
+use super::newborn::{Awaited, Newborn};
+use super::record::{Record, Records};
+use super::source::{Said, SourceState};
+use super::watching::{Noticed, watch_namespace, watch_process};
+
+/// A namespace that is Weft's to change.
+#[derive(Debug)]
+pub(super) struct Managed {
+    place: NetnsPlace,
+    namespace: Namespace,
+    _watch: Option<Task>,
+    /// A gateway's first process: the end of it is heard of before its runtime says so.
+    process: Option<(i32, Option<Task>)>,
+    plan: Plan,
+    pub(super) since: Instant,
+    pub(super) has_gateway: bool,
+    pub(super) error: Option<String>,
+    /// It ran for so many seconds before it was led.
+    pub(super) exposed: Option<u64>,
+}
+
+/// Everything that is known and done.
+#[derive(Debug)]
+pub(super) struct Duty {
+    pub(super) engine: Engine,
+    pub(super) managed: BTreeMap<ContainerId, Managed>,
+    pub(super) sources: BTreeMap<Source, SourceState>,
+    pub(super) figures: Figures,
+    /// `weft warp off` took everything away.
+    pub(super) is_off: bool,
+    records: Records,
+    awaited: Awaited,
+    noticed: UnboundedSender<Noticed>,
+}
+
+impl Duty {
+    pub(super) fn new(
+        config: WarpConfig,
+        state_dir: &Path,
+        awaited: Awaited,
+        noticed: UnboundedSender<Noticed>,
+    ) -> Result<Self> {
+        Ok(Self {
+            engine: Engine::new(config),
+            managed: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            figures: Figures::default(),
+            is_off: false,
+            records: Records::open(state_dir)?,
+            awaited,
+            noticed,
+        })
+    }
+
+    /// A source has said something.
+    pub(super) fn hear(&mut self, said: Said) {
+        match said {
+            Said::Container(id, container, at) => {
+                self.figures.events += 1;
+                let changed = self.engine.put(id.clone(), *container);
+                self.settle(changed);
+                let is_concerned = self.managed.contains_key(&id);
+                if let Some(at) = at.filter(|_| is_concerned) {
+                    self.figures.reacted(at);
+                }
+            }
+            Said::Created(id, mut container) => {
+                self.figures.events += 1;
+                // Its namespace may be known before it is said to run.
+                if let Some(known) = self.engine.container(&id).filter(|one| !one.is_running) {
+                    container.netns.clone_from(&known.netns);
+                }
+                let changed = self.engine.put(id, *container);
+                self.settle(changed);
+            }
+            Said::Stopped(id) => {
+                self.figures.events += 1;
+                self.stopped(&id);
+            }
+            Said::Gone(id) => {
+                self.figures.events += 1;
+                let changed = self.engine.remove(&id);
+                self.settle(changed);
+            }
+            Said::Complete(source, ids) => self.complete(source, &ids),
+            Said::State(state) => drop(self.sources.insert(state.source, state)),
+            Said::Failed(id, why) => {
+                self.figures.failures += 1;
+                tracing::warn!("{id}: it cannot be looked at: {why}");
+            }
+        }
+        self.expect();
+    }
+
+    /// A container that runs no more has no namespace.
+    pub(super) fn stopped(&mut self, id: &ContainerId) {
+        let Some(known) = self.engine.container(id) else {
+            return;
+        };
+        let container = Container {
+            netns: None,
+            pid: None,
+            is_running: false,
+            ..known.clone()
+        };
+        let changed = self.engine.put(id.clone(), container);
+        self.settle(changed);
+    }
+
+    /// Containers that a source does not know any more are gone.
+    fn complete(&mut self, source: Source, ids: &BTreeSet<String>) {
+        let gone: Vec<ContainerId> = (self.engine.ids())
+            .filter(|id| id.source == source && !ids.contains(&id.id))
+            .cloned()
+            .collect();
+        for id in gone {
+            let changed = self.engine.remove(&id);
+            self.settle(changed);
+        }
+    }
+
+    /// A namespace has come.
+    pub(super) fn born(&mut self, newborn: Newborn) {
+        let id = ContainerId {
+            source: newborn.source,
+            id: newborn.id,
+        };
+        let Some(known) = self.engine.container(&id).filter(|one| !one.is_running) else {
+            return;
+        };
+        if known.borrows.is_some() {
+            return;
+        }
+        let container = Container {
+            netns: Some(newborn.place),
+            pid: Some(newborn.pid),
+            // Its addresses are those of its life before.
+            networks: BTreeMap::new(),
+            ..known.clone()
+        };
+        let changed = self.engine.put(id, container);
+        self.settle(changed);
+        self.expect();
+    }
+
+    /// Something has changed in a namespace, or a process has ended.
+    pub(super) fn notice(&mut self, noticed: &Noticed) {
+        match noticed {
+            Noticed::Changed(id) => self.settle_one(id, true),
+            Noticed::Ended(id, pid) => {
+                let container = self.engine.container(id);
+                if container.is_some_and(|one| one.pid == Some(*pid)) {
+                    self.stopped(id);
+                }
+            }
+        }
+    }
+
+    /// Everything is looked at again.
+    pub(super) fn audit(&mut self) {
+        let all: BTreeSet<ContainerId> = self.engine.ids().cloned().collect();
+        let gone: Vec<ContainerId> = (self.managed.iter())
+            .filter(|(_, managed)| !is_there(&managed.place))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            self.stopped(&id);
+        }
+        for id in self.in_order(all) {
+            self.settle_one(&id, true);
+        }
+        self.clear_forgotten();
+    }
+
+    /// Namespaces that are noted, and are those of no gateway or target any more.
+    pub(super) fn clear_forgotten(&mut self) {
+        let managed: BTreeSet<(u64, u64)> = (self.managed.values())
+            .map(|one| (one.place.dev, one.place.ino))
+            .collect();
+        let is_sure = self.is_off || self.sources.values().all(|one| one.error.is_none());
+        for record in self.records.all() {
+            let place = record.place();
+            if managed.contains(&(place.dev, place.ino)) {
+                continue;
+            }
+            match Namespace::open(&place) {
+                Ok(None) => self.records.remove(&place),
+                // As long as a source is away it is not known whose they are.
+                Ok(Some(mut namespace)) if is_sure => match namespace.clear(&record.forwarding) {
+                    Ok(done) => {
+                        self.figures.changes += done.changes as u64;
+                        self.records.remove(&place);
+                    }
+                    Err(error) => tracing::warn!("{}: {error}", record.container),
+                },
+                Ok(Some(_)) => {}
+                Err(error) => tracing::warn!("{}: {error}", record.container),
+            }
+        }
+    }
+
+    /// Makes what is wanted in the namespaces of these containers.
+    pub(super) fn settle(&mut self, changed: BTreeSet<ContainerId>) {
+        for id in self.in_order(changed) {
+            self.settle_one(&id, false);
+        }
+    }
+
+    /// What closes comes first, then gateways, then what leads to them.
+    fn in_order(&self, ids: BTreeSet<ContainerId>) -> Vec<ContainerId> {
+        let mut all: Vec<ContainerId> = ids.into_iter().collect();
+        all.sort_by_cached_key(|id| match self.plan(id) {
+            Plan::Target(plan) if plan.hops.is_empty() => 0,
+            Plan::Nothing => 1,
+            Plan::Gateway(_) => 2,
+            Plan::Target(_) => 3,
+        });
+        all
+    }
+
+    pub(super) fn plan(&self, id: &ContainerId) -> Plan {
+        match self.is_off {
+            true => Plan::Nothing,
+            false => self.engine.plan(id),
+        }
+    }
+
+    fn settle_one(&mut self, id: &ContainerId, is_looked_at: bool) {
+        let plan = self.plan(id);
+        let container = self.engine.container(id).cloned().unwrap_or_default();
+        let place = container.netns.clone();
+        let is_same =
+            |managed: &Managed| plan != Plan::Nothing && Some(&managed.place) == place.as_ref();
+        if let Some(old) = self.managed.remove(id) {
+            if is_same(&old) {
+                let is_done = old.plan == plan && old.error.is_none() && !is_looked_at;
+                self.managed.insert(id.clone(), old);
+                if is_done {
+                    return;
+                }
+            } else {
+                self.leave(&container.name, old);
+            }
+        }
+        let Some(place) = place.filter(|_| plan != Plan::Nothing) else {
+            return;
+        };
+        match self.make(id, &container, place, plan) {
+            Ok(()) => {}
+            Err(error) => {
+                self.figures.failures += 1;
+                let text = format!("{error:#}");
+                if let Some(managed) = self.managed.get_mut(id) {
+                    if managed.error.as_ref() == Some(&text) {
+                        return;
+                    }
+                    managed.error = Some(text.clone());
+                }
+                tracing::error!("{}: {text}", container.name);
+            }
+        }
+    }
+
+    /// A namespace is none of Weft's business any more: what there is of it goes, if it still lives.
+    fn leave(&mut self, name: &str, mut managed: Managed) {
+        let record = self.records.of(&managed.place);
+        let forwarding = record.map(|record| record.forwarding).unwrap_or_default();
+        let is_alive = is_there(&managed.place);
+        let cleared = match is_alive {
+            true => managed.namespace.clear(&forwarding).map(Some),
+            false => Ok(None),
+        };
+        match cleared {
+            Ok(done) => {
+                self.figures.changes += done.map_or(0, |done| done.changes) as u64;
+                self.records.remove(&managed.place);
+            }
+            Err(error) => tracing::warn!("{name}: {error}"),
+        }
+    }
+
+    fn make(
+        &mut self,
+        id: &ContainerId,
+        container: &Container,
+        place: NetnsPlace,
+        plan: Plan,
+    ) -> Result<()> {
+        let is_new = !self.managed.contains_key(id);
+        if is_new {
+            let Some(managed) = self.open(id, container, place, &plan)? else {
+                return Ok(());
+            };
+            self.managed.insert(id.clone(), managed);
+        }
+        let Some(managed) = self.managed.get_mut(id) else {
+            return Ok(());
+        };
+        let is_gateway = matches!(plan, Plan::Gateway(_));
+        if managed.process.as_ref().map(|(pid, _)| *pid) != container.pid {
+            let (pid, sender) = (container.pid, self.noticed.clone());
+            managed.process = (pid.filter(|_| is_gateway))
+                .map(|pid| (pid, watch_process(id.clone(), pid, sender)));
+        }
+        let done = match &plan {
+            Plan::Target(plan) => managed.namespace.lead(plan)?,
+            Plan::Gateway(plan) => managed.namespace.serve(plan)?,
+            Plan::Nothing => return Ok(()),
+        };
+        self.figures.changes += done.changes as u64;
+        let is_same = std::mem::replace(&mut managed.plan, plan) == managed.plan;
+        if !is_new && (managed.has_gateway != done.has_gateway || !is_same) {
+            managed.since = Instant::now();
+        }
+        managed.has_gateway = done.has_gateway;
+        managed.error = None;
+        if is_new && !is_gateway && container.is_running && !done.had_rules {
+            managed.exposed = container.started_at.map(|at| now().saturating_sub(at));
+            tracing::warn!(
+                "{}: it ran before it was led: for {} s what it sent went as it would without Weft",
+                container.name,
+                managed.exposed.unwrap_or(0)
+            );
+        }
+        if is_new || (!is_gateway && !is_same) {
+            say(container, managed);
+        }
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        id: &ContainerId,
+        container: &Container,
+        place: NetnsPlace,
+        plan: &Plan,
+    ) -> Result<Option<Managed>> {
+        let Some(namespace) = Namespace::open(&place)? else {
+            return Ok(None);
+        };
+        if self.records.of(&place).is_none() {
+            let forwarding = match plan {
+                Plan::Gateway(_) => namespace.forwarding()?,
+                Plan::Target(_) | Plan::Nothing => Vec::new(),
+            };
+            self.records.write(&Record {
+                container: format!("{} {}", id, container.name),
+                path: place.path.clone(),
+                dev: place.dev,
+                ino: place.ino,
+                forwarding,
+            })?;
+        }
+        let is_gateway = matches!(plan, Plan::Gateway(_));
+        let watch = watch_namespace(id.clone(), &namespace, is_gateway, self.noticed.clone());
+        Ok(Some(Managed {
+            place,
+            namespace,
+            _watch: watch,
+            process: None,
+            plan: plan.clone(),
+            since: Instant::now(),
+            has_gateway: false,
+            error: None,
+            exposed: None,
+        }))
+    }
+
+    /// Says which namespaces need not be looked at.
+    fn expect(&self) {
+        let mut expected = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.is_anyone_awaited =
+            (self.engine.concerned()).any(|(_, one, ..)| one.netns.is_none() && !one.is_running);
+        let places = (self.engine.ids())
+            .filter_map(|id| self.engine.container(id).filter(|one| one.is_running))
+            .filter_map(|one| one.netns.as_ref());
+        expected.known = places.map(|place| (place.dev, place.ino)).collect();
+    }
+
+    /// The plan of a target, and what its namespace is like.
+    pub(super) fn wiring(&mut self, id: &ContainerId) -> Option<(TargetPlan, weft_warp::Wiring)> {
+        let Plan::Target(plan) = self.plan(id) else {
+            return None;
+        };
+        let managed = self.managed.get_mut(id);
+        let wiring = managed.and_then(|one| one.namespace.wiring().ok());
+        Some((plan, wiring.unwrap_or_default()))
+    }
+
+    /// Takes everything away, or puts it back.
+    pub(super) fn switch(&mut self, is_off: bool) {
+        self.is_off = is_off;
+        let all = self.engine.ids().cloned().collect();
+        self.settle(all);
+        if is_off {
+            self.clear_forgotten();
+        }
+    }
+
+    /// Runtimes that are not asked any more tell of no containers.
+    pub(super) fn forget_sources(&mut self, asked: &BTreeSet<Source>) {
+        self.sources.retain(|source, _| asked.contains(source));
+        for source in [Source::Docker, Source::Podman] {
+            if !asked.contains(&source) {
+                self.complete(source, &BTreeSet::new());
+            }
+        }
+    }
+
+    /// Another configuration.
+    pub(super) fn configure(&mut self, config: WarpConfig) {
+        let changed = self.engine.configure(config);
+        self.settle(changed);
+        self.expect();
+    }
+
+    /// Why something is not as it should be.
+    pub(super) fn problem(&self, id: &ContainerId) -> Option<String> {
+        let error = self.managed.get(id).and_then(|one| one.error.clone());
+        error.or_else(|| match self.engine.plan(id) {
+            Plan::Target(plan) => plan.missing,
+            Plan::Gateway(plan) => plan.problem,
+            Plan::Nothing => None,
+        })
+    }
+
+    /// Whether a container is led by a gateway that it can reach, or is one.
+    pub(super) fn is_right(&self, id: &ContainerId, class: &Class) -> bool {
+        let managed = self.managed.get(id);
+        managed.is_some_and(|one| match class {
+            Class::Gateway(_) => one.error.is_none(),
+            Class::Target(_) => one.error.is_none() && one.has_gateway,
+            Class::Broken(_) | Class::Other => false,
+        })
+    }
+}
+
+fn say(container: &Container, managed: &Managed) {
+    match &managed.plan {
+        Plan::Target(plan) => match (&plan.missing, plan.hops.first()) {
+            (Some(why), _) => tracing::warn!("{}: {why}", container.name),
+            (None, Some(hop)) => {
+                tracing::info!(
+                    "{}: led by {} in network {}",
+                    container.name,
+                    hop.address,
+                    hop.network
+                );
+            }
+            (None, None) => {}
+        },
+        Plan::Gateway(_) => tracing::info!("{}: leads others", container.name),
+        Plan::Nothing => {}
+    }
+}
+
+/// Whether the namespace is still at its path.
+fn is_there(place: &NetnsPlace) -> bool {
+    matches!(Namespace::open(place), Ok(Some(_)))
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
+}

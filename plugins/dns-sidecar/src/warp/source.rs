@@ -1,0 +1,254 @@
+//! The event monitor: what Docker or Podman tells of its containers.
+//!
+//! The stream of events is opened before the containers are listed, so that nothing is missed between both. A container
+//! is looked at by a task of its own, as its daemon may make it wait for long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedSender;
+use weft_warp::{Breaker, BreakerState, Container, ContainerId, Source};
+
+use super::facts;
+use super::http::{Api, Place, encoded};
+
+/// What a source says.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// A container is so; when it has become so, in nanoseconds since 1970, if an event says it.
+    Container(ContainerId, Box<Container>, Option<u64>),
+    /// A container is there, and does not run yet: its name and labels.
+    Created(ContainerId, Box<Container>),
+    /// It does not run any more.
+    Stopped(ContainerId),
+    /// It is not there any more.
+    Gone(ContainerId),
+    /// These are all that there are.
+    Complete(Source, BTreeSet<String>),
+    /// How the source is.
+    State(SourceState),
+    /// One container could not be looked at.
+    Failed(ContainerId, String),
+}
+
+/// How a source is.
+#[derive(Debug, Clone)]
+pub(super) struct SourceState {
+    pub(super) source: Source,
+    pub(super) place: String,
+    /// The API's version, while it answers.
+    pub(super) version: Option<String>,
+    pub(super) breaker: BreakerState,
+    pub(super) error: Option<String>,
+}
+
+/// What is asked, and where answers go.
+#[derive(Debug, Clone)]
+pub(super) struct Monitor {
+    pub(super) source: Source,
+    pub(super) place: Place,
+    pub(super) version: Option<String>,
+    pub(super) said: UnboundedSender<Said>,
+}
+
+/// How often a container has changed: what was asked before does not count any more.
+type Epochs = Arc<Mutex<BTreeMap<String, u64>>>;
+
+const EVENTS: [&str; 9] = [
+    "create",
+    "start",
+    "restart",
+    "die",
+    "destroy",
+    "remove",
+    "rename",
+    "connect",
+    "disconnect",
+];
+
+impl Monitor {
+    /// Follows it for ever.
+    pub(super) async fn follow(self) {
+        let mut breaker = Breaker::default();
+        let mut error_before = String::new();
+        loop {
+            let ended = self.once(&mut breaker).await;
+            let error = match ended {
+                Ok(()) => "the stream of events has ended".to_owned(),
+                Err(error) => format!("{error:#}"),
+            };
+            let random = rand();
+            let pause = breaker.failed(random);
+            if error != error_before {
+                tracing::warn!(
+                    "{}: {error}; rules and routes stay as they are, and it is asked again",
+                    self.source.as_str()
+                );
+                error_before.clone_from(&error);
+            }
+            self.tell_state(None, breaker.state(), Some(error));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn say(&self, said: Said) {
+        // The daemon's loop lives as long as this task.
+        let _ = self.said.send(said);
+    }
+
+    fn tell_state(&self, version: Option<String>, breaker: BreakerState, error: Option<String>) {
+        self.say(Said::State(SourceState {
+            source: self.source,
+            place: self.place.to_string(),
+            version,
+            breaker,
+            error,
+        }));
+    }
+
+    async fn once(&self, breaker: &mut Breaker) -> Result<()> {
+        let api = Api::open(&self.place, self.version.as_deref()).await?;
+        let filters = serde_json::json!({"type": ["container", "network"], "event": EVENTS});
+        let mut events = api.stream(format!("/events?filters={}", encoded(&filters.to_string())));
+        let (line, mut lines) = tokio::sync::mpsc::unbounded_channel();
+        // Read beside what follows: what comes meanwhile is not lost.
+        let reader = tokio::spawn(async move {
+            loop {
+                let next = events.next().await;
+                let is_end = !matches!(next, Ok(Some(_)));
+                if line.send(next).is_err() || is_end {
+                    return;
+                }
+            }
+        });
+        let _reader = super::Task(reader);
+        let epochs = Epochs::default();
+        self.list(&api, &epochs).await?;
+        breaker.succeeded();
+        tracing::info!(
+            "{}: {} speaks version {} of the API",
+            self.source.as_str(),
+            self.place,
+            api.version()
+        );
+        self.tell_state(Some(api.version().to_owned()), breaker.state(), None);
+        while let Some(next) = lines.recv().await {
+            match next? {
+                Some(event) => self.event(&api, &epochs, &event),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn list(&self, api: &Api, epochs: &Epochs) -> Result<()> {
+        let answer = api.get("/containers/json?all=1").await?;
+        let Some(list) = answer.as_array() else {
+            bail!("{}: the list of containers is no list", self.place);
+        };
+        let all: Vec<_> = list.iter().filter_map(facts::listed).collect();
+        let ids = all.iter().map(|(id, ..)| id.clone()).collect();
+        self.say(Said::Complete(self.source, ids));
+        let mut looks = Vec::new();
+        for (id, is_running, container) in all {
+            if is_running {
+                looks.push(self.look(api, epochs, &id, None));
+            } else {
+                self.say(Said::Created(self.id(&id), Box::new(container)));
+            }
+        }
+        // One that is not answered for does not hold the others up: each look has its own patience.
+        for look in looks {
+            look.await.context("a task has ended")?;
+        }
+        Ok(())
+    }
+
+    fn id(&self, id: &str) -> ContainerId {
+        ContainerId {
+            source: self.source,
+            id: id.to_owned(),
+        }
+    }
+
+    fn event(&self, api: &Api, epochs: &Epochs, event: &Value) {
+        let field = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+        let action = field("/Action").unwrap_or_default();
+        let actor = field("/Actor/ID").unwrap_or_default();
+        let is_network = field("/Type") == Some("network");
+        // Docker tells of a network which container; Podman, of a container which network.
+        let id = match is_network {
+            true => field("/Actor/Attributes/container").unwrap_or(actor),
+            false => actor,
+        };
+        if id.is_empty() {
+            return;
+        }
+        let at = event.get("timeNano").and_then(Value::as_u64);
+        match (is_network, action) {
+            (false, "create") => {
+                let attributes = event.pointer("/Actor/Attributes");
+                let container = facts::created(attributes.unwrap_or(&Value::Null));
+                self.say(Said::Created(self.id(id), Box::new(container)));
+            }
+            (false, "start" | "restart" | "rename") => {
+                drop(self.look(api, epochs, id, at));
+            }
+            // A container that is being started answers when it is, and `start` follows.
+            (true, "connect" | "disconnect") => drop(self.look(api, epochs, id, None)),
+            (false, "die") => {
+                next_epoch(epochs, id);
+                self.say(Said::Stopped(self.id(id)));
+            }
+            (false, "destroy" | "remove") => {
+                next_epoch(epochs, id);
+                self.say(Said::Gone(self.id(id)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at a container, and says how it is unless it has changed meanwhile.
+    fn look(
+        &self,
+        api: &Api,
+        epochs: &Epochs,
+        id: &str,
+        at: Option<u64>,
+    ) -> tokio::task::JoinHandle<()> {
+        let (monitor, api, epochs) = (self.clone(), api.clone(), Arc::clone(epochs));
+        let epoch = next_epoch(&epochs, id);
+        let id = id.to_owned();
+        tokio::spawn(async move {
+            let answer = api.get(&format!("/containers/{}/json", encoded(&id))).await;
+            let is_current = {
+                let epochs = epochs.lock().unwrap_or_else(PoisonError::into_inner);
+                epochs.get(&id) == Some(&epoch)
+            };
+            if !is_current {
+                return;
+            }
+            let said = match answer.map(|value| facts::inspected(&value)) {
+                Ok(Some(container)) => Said::Container(monitor.id(&id), Box::new(container), at),
+                Ok(None) => Said::Failed(monitor.id(&id), "nothing is said of it".to_owned()),
+                Err(error) => Said::Failed(monitor.id(&id), format!("{error:#}")),
+            };
+            monitor.say(said);
+        })
+    }
+}
+
+fn next_epoch(epochs: &Epochs, id: &str) -> u64 {
+    let mut epochs = epochs.lock().unwrap_or_else(PoisonError::into_inner);
+    let epoch = epochs.entry(id.to_owned()).or_default();
+    *epoch += 1;
+    *epoch
+}
+
+fn rand() -> u32 {
+    let mut bytes = [0; 4];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    u32::from_ne_bytes(bytes)
+}

@@ -1,0 +1,215 @@
+//! The namespace of a target or gateway: what is there, and what is to be there.
+
+use std::collections::BTreeSet;
+
+use weft_cni::IpFamily;
+use weft_kernel::netlink::{Batch, RouteSocket};
+use weft_kernel::policy_routing::{self, OwnRoute, OwnRule};
+use weft_kernel::{KernelError, NetNs, address, route, sysctl};
+use weft_warp::{GatewayPlan, NetnsPlace, TargetPlan, Wiring};
+
+use crate::sending;
+
+/// RT_TABLE_MAIN.
+const MAIN: u32 = 254;
+
+/// An open namespace. It lives as long as this.
+#[derive(Debug)]
+pub struct Namespace {
+    netns: NetNs,
+    home: NetNs,
+    socket: RouteSocket,
+}
+
+/// What has been done to a namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Rules and routes that were added or removed.
+    pub changes: usize,
+    /// Rules of Weft's that were there before.
+    pub had_rules: bool,
+    /// There is a route by the gateway now.
+    pub has_gateway: bool,
+}
+
+impl Namespace {
+    /// Opens one; none if another one, or nothing, is at its path now.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(place: &NetnsPlace) -> Result<Option<Self>, KernelError> {
+        let netns = match NetNs::open(&place.path) {
+            Ok(netns) => netns,
+            Err(KernelError::NotANetns { .. }) => return Ok(None),
+            Err(KernelError::Netns { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if netns.identity() != (place.dev, place.ino) {
+            return Ok(None);
+        }
+        Self::of(netns).map(Some)
+    }
+
+    /// Of one that is open.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn of(netns: NetNs) -> Result<Self, KernelError> {
+        let home = NetNs::current()?;
+        let socket = RouteSocket::open_in(&netns, &home)?;
+        Ok(Self {
+            netns,
+            home,
+            socket,
+        })
+    }
+
+    /// The namespace itself.
+    pub const fn netns(&self) -> &NetNs {
+        &self.netns
+    }
+
+    /// The namespace that this process is in.
+    pub const fn home(&self) -> &NetNs {
+        &self.home
+    }
+
+    /// Interfaces and default routes.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wiring(&mut self) -> Result<Wiring, KernelError> {
+        let addresses = address::list_all(&mut self.socket)?;
+        let mut wiring = Wiring {
+            addresses: (addresses
+                .iter()
+                .filter(|one| !one.address.ip().is_loopback()))
+            .map(|one| (one.link, one.address))
+            .collect(),
+            defaults: Vec::new(),
+        };
+        for family in IpFamily::ALL {
+            let mut defaults: Vec<_> = (route::list(&mut self.socket, family)?.into_iter())
+                .filter(|one| one.dst.prefix() == 0 && one.table == Some(MAIN))
+                .collect();
+            defaults.sort_by_key(|one| one.priority.unwrap_or(0));
+            let links = defaults.iter().map(|one| (family, one.link));
+            wiring.defaults.extend(links);
+        }
+        Ok(wiring)
+    }
+
+    /// Makes it a target's.
+    ///
+    /// # Errors
+    /// The kernel's. What could be done is done then: a target is not opened by an error.
+    pub fn lead(&mut self, plan: &TargetPlan) -> Result<Done, KernelError> {
+        let wiring = self.wiring()?;
+        let routes = plan.routes(&wiring);
+        let has_gateway = routes.iter().any(|one| one.link != 0);
+        let done = self.put(&plan.rules, &routes)?;
+        Ok(Done {
+            has_gateway,
+            ..done
+        })
+    }
+
+    /// Makes it a gateway's.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn serve(&mut self, plan: &GatewayPlan) -> Result<Done, KernelError> {
+        let wiring = self.wiring()?;
+        for (family, name) in FORWARDING {
+            if plan.forwards(family) {
+                self.set(name, "1")?;
+            }
+        }
+        let (rules, routes) = plan.routing(&wiring);
+        let mut done = self.put(&rules, &routes)?;
+        done.changes += usize::from(sending::put(self, &plan.subnets)?);
+        Ok(done)
+    }
+
+    /// Takes all that is Weft's away. `forwarding` is how it was before.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn clear(&mut self, forwarding: &[(String, String)]) -> Result<Done, KernelError> {
+        let mut done = self.put(&[], &[])?;
+        done.changes += usize::from(sending::remove(self)?);
+        for (name, value) in forwarding {
+            self.set(name, value)?;
+        }
+        Ok(done)
+    }
+
+    /// How forwarding is set: name and value of each parameter.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn forwarding(&self) -> Result<Vec<(String, String)>, KernelError> {
+        let read = || {
+            let there = FORWARDING.iter().filter(|(_, name)| sysctl::exists(name));
+            there
+                .map(|(_, name)| Ok(((*name).to_owned(), sysctl::read(name)?)))
+                .collect()
+        };
+        self.netns.run(&self.home, read)?
+    }
+
+    fn set(&self, name: &str, value: &str) -> Result<(), KernelError> {
+        self.netns.run(&self.home, || {
+            match sysctl::exists(name) && !sysctl::is_same(&sysctl::read(name)?, value) {
+                true => sysctl::write(name, value),
+                false => Ok(()),
+            }
+        })?
+    }
+
+    /// All of Weft's rules and routes become these. Of what closes, routes come before the rules that lead to them; of
+    /// what opens, rules go first.
+    fn put(&mut self, rules: &[OwnRule], routes: &[OwnRoute]) -> Result<Done, KernelError> {
+        let (mut there, mut ways) = (Vec::new(), Vec::new());
+        for family in IpFamily::ALL {
+            there.extend(policy_routing::rules(&mut self.socket, family)?);
+            ways.extend(policy_routing::routes(&mut self.socket, family)?);
+        }
+        let mut batch = Batch::new();
+        for route in routes.iter().filter(|one| !ways.contains(one)) {
+            route.put(&mut batch);
+        }
+        let mut spare = there.clone();
+        for rule in rules {
+            match spare.iter().position(|one| one == rule) {
+                Some(place) => drop(spare.swap_remove(place)),
+                None => rule.add(&mut batch),
+            }
+        }
+        spare.sort();
+        spare.iter().rev().for_each(|rule| rule.delete(&mut batch));
+        let key = |one: &OwnRoute| (one.table, one.prefix, one.metric);
+        let wanted: BTreeSet<_> = routes.iter().map(key).collect();
+        for route in ways.iter().filter(|one| !wanted.contains(&key(one))) {
+            OwnRoute::delete(route.table, route.prefix, route.metric, &mut batch);
+        }
+        let done = Done {
+            changes: batch.len(),
+            had_rules: !there.is_empty(),
+            has_gateway: false,
+        };
+        let answers = self.socket.send_all(batch)?;
+        // The kernel goes on after one that fails: what closes is not left out for it.
+        answers.into_iter().collect::<Result<(), _>>()?;
+        Ok(done)
+    }
+}
+
+const FORWARDING: [(IpFamily, &str); 2] = [
+    (IpFamily::V4, "net/ipv4/ip_forward"),
+    (IpFamily::V6, "net/ipv6/conf/all/forwarding"),
+];
