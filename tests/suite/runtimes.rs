@@ -64,6 +64,12 @@ fn podman_runs_containers_in_overlays() {
     checks("podman-overlay.sh", "weft-v4.conflist", false);
 }
 
+/// Docker and its own networks: weftd alone is Weft's.
+#[test]
+fn dockers_containers_are_led_through_others() {
+    checks("warp-docker.sh", "weft-v4.conflist", false);
+}
+
 #[test]
 fn podman_runs_containers_on_a_macvlan() {
     checks("podman.sh", "weft-macvlan.conflist", false);

@@ -1,7 +1,5 @@
 //! The namespace of a target or gateway: what is there, and what is to be there.
 
-use std::collections::BTreeSet;
-
 use weft_cni::IpFamily;
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::policy_routing::{self, OwnRoute, OwnRule};
@@ -180,8 +178,17 @@ impl Namespace {
             ways.extend(policy_routing::routes(&mut self.socket, family)?);
         }
         let mut batch = Batch::new();
-        for route in routes.iter().filter(|one| !ways.contains(one)) {
-            route.put(&mut batch);
+        let key = |one: &OwnRoute| (one.table, one.prefix, one.metric);
+        let mut spare_ways = ways;
+        for route in routes {
+            let same = spare_ways.iter().position(|one| one == route);
+            if same.is_none() {
+                route.put(&mut batch);
+            }
+            let replaced = || (spare_ways.iter()).position(|one| key(one) == key(route));
+            if let Some(place) = same.or_else(replaced) {
+                spare_ways.swap_remove(place);
+            }
         }
         let mut spare = there.clone();
         for rule in rules {
@@ -192,9 +199,7 @@ impl Namespace {
         }
         spare.sort();
         spare.iter().rev().for_each(|rule| rule.delete(&mut batch));
-        let key = |one: &OwnRoute| (one.table, one.prefix, one.metric);
-        let wanted: BTreeSet<_> = routes.iter().map(key).collect();
-        for route in ways.iter().filter(|one| !wanted.contains(&key(one))) {
+        for route in &spare_ways {
             OwnRoute::delete(route.table, route.prefix, route.metric, &mut batch);
         }
         let done = Done {
