@@ -357,7 +357,23 @@ fn chained_killed_at_each(victim: &str, first: Option<&str>, keys: &Value) {
     let mut interface = suite.network_conf("net", "10.1.0.0/24", host.dir());
     interface["ipMasq"] = true.into();
     interface["ipam"]["ranges"] = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd01::/64"}]]);
+    if keys["type"] == "weft-warp" {
+        // Nothing but the pair is open then.
+        interface["isolation"] = "full".into();
+    }
     let call = |verb: &str, conf: &Value| Call::new(&suite, verb, conf).container(&container);
+    let gateway = host.container();
+    if keys["via"].is_string() {
+        let lead = |conf: &Value| {
+            let call = Call::new(&suite, "ADD", conf).container(&gateway);
+            call.on(&host).ok()
+        };
+        let prev = lead(&interface);
+        lead(
+            &json!({"cniVersion": "1.0.0", "name": "net", "prevResult": prev, "type": "weft-warp",
+            "gateway": true}),
+        );
+    }
     let prev = call("ADD", &interface).on(&host).ok();
     let mut conf = json!({"cniVersion": "1.0.0", "name": "net", "prevResult": prev});
     for (key, value) in keys.as_object().unwrap() {
@@ -365,7 +381,12 @@ fn chained_killed_at_each(victim: &str, first: Option<&str>, keys: &Value) {
     }
     call("ADD", &conf).on(&host).ok();
     call("DEL", &conf).on(&host).ok();
-    let inside = || container.sh("tc qdisc show dev eth0; nft list ruleset");
+    let inside = || {
+        let state = "nft list ruleset; ip rule; ip -6 rule; sysctl net.ipv4.ip_forward; \
+            for family in -4 -6; do ip $family route show table all; ip $family neigh show nud permanent; done";
+        let of_gateway = gateway.sh(state);
+        container.sh("tc qdisc show dev eth0") + &container.sh(state) + &of_gateway
+    };
     let (before, limits) = (HostState::of(&host), inside());
     let prepare = || {
         first
@@ -404,6 +425,34 @@ fn bandwidth() -> Value {
 /// Without the daemon: with it, what is recorded is the same.
 fn dns() -> Value {
     json!({"type": "weft-dns", "runtimeConfig": {"aliases": ["www"]}})
+}
+
+fn target() -> Value {
+    json!({"type": "weft-warp", "via": "weft.warp.gateway=true"})
+}
+
+fn gateway() -> Value {
+    json!({"type": "weft-warp", "gateway": true})
+}
+
+#[test]
+fn warp_add_killed_anywhere_then_del() {
+    chained_killed_at_each("ADD", None, &target());
+}
+
+#[test]
+fn warp_del_killed_anywhere_then_del() {
+    chained_killed_at_each("DEL", Some("ADD"), &target());
+}
+
+#[test]
+fn warp_gateway_add_killed_anywhere_then_del() {
+    chained_killed_at_each("ADD", None, &gateway());
+}
+
+#[test]
+fn warp_gateway_del_killed_anywhere_then_del() {
+    chained_killed_at_each("DEL", Some("ADD"), &gateway());
 }
 
 #[test]

@@ -82,5 +82,6 @@ mod tuning;
 mod two_networks;
 mod untranslated;
 mod vlan;
+mod warp;
 mod weftd;
 mod weftd_host;

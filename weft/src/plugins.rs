@@ -3,7 +3,7 @@
 use weft_cni::Plugin;
 
 /// All of them, in the order of the reference page.
-pub(crate) const ALL: [&dyn Plugin; 12] = [
+pub(crate) const ALL: [&dyn Plugin; 13] = [
     &weft_plugin_bridge::BRIDGE,
     &weft_plugin_overlay::OVERLAY,
     &weft_plugin_macvlan::MACVLAN,
@@ -14,6 +14,7 @@ pub(crate) const ALL: [&dyn Plugin; 12] = [
     &weft_plugin_firewall::FIREWALL,
     &weft_plugin_bandwidth::BANDWIDTH,
     &weft_plugin_dns::DNS,
+    &weft_plugin_warp::WARP,
     &weft_plugin_ipam::WeftIpam,
     &weft_plugin_loopback::Loopback,
 ];

@@ -19,7 +19,7 @@ use weft_node::{Host, WeftError};
 use weft_store::{Addition, AttachmentRecord, LinkRecord, StoreError, Transaction};
 
 use crate::delegate::{DelegateIpam, foreign_type};
-use crate::steps::{bandwidth, child, device, host_access, links, source_routes, tuning};
+use crate::steps::{bandwidth, child, device, host_access, links, source_routes, tuning, warp};
 
 /// Detaches what the request names. Whatever is absent already is fine; nothing stops at the
 /// first failure.
@@ -270,6 +270,7 @@ fn take_back(
     match addition {
         Addition::Settings(settings) => tuning::restore(host, record, settings),
         Addition::Limits(limits) => bandwidth::remove(host, record, limits, going),
+        Addition::Warp(warp) => warp::take_back(host, record, warp),
         Addition::Ports(_) | Addition::Apart(_) | Addition::Names(_) => Ok(()),
     }
 }

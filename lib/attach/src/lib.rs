@@ -34,7 +34,7 @@ pub use gc::{gc, gc_all};
 pub use interface::InterfacePlugin;
 pub use plan::{
     BridgePlan, ChildPlan, DeviceSelector, Given, HostAccess, HostPlan, Ipam, LinkPlan, MovedPlan,
-    Mtu, OverlayPlan, Plan, Settings,
+    Mtu, OverlayPlan, Plan, Settings, container_labels, container_name,
 };
 pub use rebuild::{RebuildReport, rebuild};
 pub use status::{ipam_status, status};

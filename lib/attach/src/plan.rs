@@ -15,6 +15,7 @@ use weft_kernel::address::DuplicateDetection;
 pub use bridge::{BridgePlan, OverlayPlan};
 pub use child::{ChildPlan, HostAccess};
 pub use device::{DeviceSelector, HostPlan, MovedPlan};
+pub use labels::{labels as container_labels, name as container_name};
 
 use crate::kinds::LinkKind;
 use crate::sysctls::Sysctls;

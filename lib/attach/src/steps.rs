@@ -20,6 +20,7 @@ pub mod tuning;
 pub(crate) mod uplink;
 pub(crate) mod veth;
 pub(crate) mod vlan_gateway;
+pub mod warp;
 
 use ipnetwork::IpNetwork;
 

@@ -11,6 +11,7 @@ mod errors;
 mod guard;
 mod isolation;
 mod key;
+mod led;
 mod limits;
 mod masquerade;
 pub mod matching;
@@ -43,6 +44,7 @@ pub use isolation::{
     network_elements as isolation_elements, routed_element,
 };
 pub use key::address_bytes_hex;
+pub use led::{LedPort, led_elements};
 pub use limits::Limits;
 pub use limits::limit_elements;
 pub use masquerade::Masquerade;

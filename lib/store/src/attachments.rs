@@ -48,6 +48,7 @@ impl Transaction<'_> {
             self.acquire_shared(object)?;
         }
         self.index(record)?;
+        self.index_gateway(None, Some(record))?;
         self.put(record_key(&record.id), record)?;
         self.log_change(&Change::Attached {
             id: record.id.clone(),
@@ -76,6 +77,7 @@ impl Transaction<'_> {
         if before.is_none() {
             self.index(record)?;
         }
+        self.index_gateway(before.as_ref(), Some(record))?;
         self.put(record_key(&record.id), record)?;
         self.log_change(&Change::Attached {
             id: record.id.clone(),
@@ -109,6 +111,7 @@ impl Transaction<'_> {
             self.release_shared(object)?;
         }
         self.unindex(&record)?;
+        self.index_gateway(Some(&record), None)?;
         self.delete(record_key(id));
         self.log_change(&Change::Detached { id: id.clone() })
     }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use weft_cni::{AttachmentId, ContainerId};
+use weft_cni::{AttachmentId, ContainerId, NetworkName};
 
 use crate::error::StoreError;
 use crate::leases::address_key;
@@ -22,6 +22,15 @@ fn container_key(id: &AttachmentId) -> Vec<u8> {
         id.ifname.as_str(),
     ];
     key(kind::CONTAINER, &names, &[])
+}
+
+fn gateway_key(id: &AttachmentId) -> Vec<u8> {
+    let names = [
+        id.network.as_str(),
+        id.container_id.as_str(),
+        id.ifname.as_str(),
+    ];
+    key(kind::GATEWAY, &names, &[])
 }
 
 fn segment_key(segment: &str, address: IpAddr) -> Vec<u8> {
@@ -48,6 +57,36 @@ impl Transaction<'_> {
             found.extend(self.attachment(&id)?);
         }
         Ok(found)
+    }
+
+    /// The attachments of a network whose containers lead others, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn gateways_of(&self, network: &NetworkName) -> Result<Vec<AttachmentRecord>, StoreError> {
+        let mut found = Vec::new();
+        for (key, value) in self.scan(&key(kind::GATEWAY, &[network.as_str()], &[]))? {
+            let id: AttachmentId = self.decode(&key, &value)?;
+            found.extend(self.attachment(&id)?);
+        }
+        Ok(found)
+    }
+
+    /// Keeps the entry of a gateway as its record has it.
+    pub(crate) fn index_gateway(
+        &mut self,
+        before: Option<&AttachmentRecord>,
+        record: Option<&AttachmentRecord>,
+    ) -> Result<(), StoreError> {
+        let is_gateway = |one: &&AttachmentRecord| one.warp().is_some_and(|warp| warp.is_gateway);
+        match (before.filter(is_gateway), record.filter(is_gateway)) {
+            (None, Some(record)) => self.put(gateway_key(&record.id), &record.id),
+            (Some(before), None) => {
+                self.delete(gateway_key(&before.id));
+                Ok(())
+            }
+            (None, None) | (Some(_), Some(_)) => Ok(()),
+        }
     }
 
     /// The attachment that has an address on a bridge or master.

@@ -43,7 +43,7 @@ pub use record::{
     Addition, AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate,
     DeviceIdentity, DevicePeer, DeviceRecord, Ending, FirewallRecord, ForwardZone, HostLink,
     HostRoute, LinkRecord, NamesRecord, NetnsRecord, ParentRecord, PortRecord, Service,
-    ServicePlace, StaticRecord, TuningRecord, segment_of_bridge,
+    ServicePlace, StaticRecord, TuningRecord, WarpRecord, segment_of_bridge,
 };
 pub use shared::{SharedObject, SharedState};
 pub use sticky::StickyLeases;

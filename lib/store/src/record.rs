@@ -6,6 +6,7 @@ mod link;
 mod names;
 mod netns;
 mod stored;
+mod warp;
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,6 +24,7 @@ pub use link::{
 pub use names::{ForwardZone, NamesRecord, Service, ServicePlace, StaticRecord};
 pub use netns::NetnsRecord;
 use stored::Stored;
+pub use warp::WarpRecord;
 
 use crate::elements::NftRecord;
 use crate::isolation::Isolation;
@@ -150,7 +152,8 @@ impl AttachmentRecord {
             Addition::Settings(_)
             | Addition::Limits(_)
             | Addition::Apart(_)
-            | Addition::Names(_) => None,
+            | Addition::Names(_)
+            | Addition::Warp(_) => None,
         });
         found.unwrap_or_default()
     }
@@ -159,9 +162,11 @@ impl AttachmentRecord {
     pub fn settings(&self) -> Option<&TuningRecord> {
         self.additions.iter().find_map(|one| match one {
             Addition::Settings(settings) => Some(settings),
-            Addition::Ports(_) | Addition::Limits(_) | Addition::Apart(_) | Addition::Names(_) => {
-                None
-            }
+            Addition::Ports(_)
+            | Addition::Limits(_)
+            | Addition::Apart(_)
+            | Addition::Names(_)
+            | Addition::Warp(_) => None,
         })
     }
 
@@ -172,7 +177,8 @@ impl AttachmentRecord {
             Addition::Settings(_)
             | Addition::Ports(_)
             | Addition::Apart(_)
-            | Addition::Names(_) => None,
+            | Addition::Names(_)
+            | Addition::Warp(_) => None,
         })
     }
 
@@ -183,7 +189,8 @@ impl AttachmentRecord {
             Addition::Settings(_)
             | Addition::Ports(_)
             | Addition::Limits(_)
-            | Addition::Names(_) => None,
+            | Addition::Names(_)
+            | Addition::Warp(_) => None,
         })
     }
 
@@ -194,7 +201,20 @@ impl AttachmentRecord {
             Addition::Settings(_)
             | Addition::Ports(_)
             | Addition::Limits(_)
-            | Addition::Apart(_) => None,
+            | Addition::Apart(_)
+            | Addition::Warp(_) => None,
+        })
+    }
+
+    /// By whom it is led, or that it leads others, if weft-warp has said so.
+    pub fn warp(&self) -> Option<&WarpRecord> {
+        self.additions.iter().find_map(|one| match one {
+            Addition::Warp(warp) => Some(warp),
+            Addition::Settings(_)
+            | Addition::Ports(_)
+            | Addition::Limits(_)
+            | Addition::Apart(_)
+            | Addition::Names(_) => None,
         })
     }
 
@@ -246,5 +266,13 @@ impl AttachmentRecord {
         self.additions
             .retain(|one| !matches!(one, Addition::Names(_)));
         names
+    }
+
+    /// Takes out what weft-warp has added.
+    pub fn take_warp(&mut self) -> Option<WarpRecord> {
+        let warp = self.warp().cloned();
+        self.additions
+            .retain(|one| !matches!(one, Addition::Warp(_)));
+        warp
     }
 }

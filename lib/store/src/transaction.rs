@@ -18,6 +18,7 @@ pub(crate) mod kind {
     pub(crate) const SEGMENT: u8 = b'g';
     pub(crate) const CONTAINER: u8 = b'k';
     pub(crate) const FREE: u8 = b'f';
+    pub(crate) const GATEWAY: u8 = b'w';
     pub(crate) const IDLE: u8 = b'i';
     pub(crate) const LEASE: u8 = b'l';
     pub(crate) const META: u8 = b'm';

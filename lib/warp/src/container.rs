@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
+use weft_cni::Mac;
 
 /// What tells of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +64,12 @@ pub struct Endpoint {
     pub addresses: Vec<IpNetwork>,
     /// The network's routers.
     pub gateways: Vec<IpAddr>,
+    /// Its MAC there, where it is known and no other container will have it.
+    pub mac: Option<Mac>,
+    /// Targets and gateways may meet in it.
+    pub is_meeting: bool,
+    /// It reaches its neighbours by the network's router alone, and does not hear their questions for its MAC.
+    pub is_alone: bool,
 }
 
 /// A container, running or not.

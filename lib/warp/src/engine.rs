@@ -1,13 +1,14 @@
 //! The containers that are known, and what is wanted in each one's namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use weft_cni::IpFamily;
 
 use crate::classify::{Class, Classifier, GatewaySettings, Wish};
 use crate::config::{Ipv6, OnMissing, WarpConfig};
 use crate::container::{Container, ContainerId, Endpoint};
-use crate::gateway::{GatewayPlan, ips, subnet};
+use crate::gateway::{GatewayPlan, Near, ips, subnet};
 use crate::rule::RoutingRule;
 use crate::target::{Hop, TargetPlan, rules};
 
@@ -181,7 +182,7 @@ impl Engine {
             .container
             .networks
             .iter()
-            .filter(|(_, one)| !one.addresses.is_empty()))
+            .filter(|(_, one)| one.is_meeting && !one.addresses.is_empty()))
         .map(|(name, _)| name)
         .filter(is_possible)
         .cloned()
@@ -236,10 +237,12 @@ impl Engine {
             let own = known.container.networks.get(name);
             let own: Vec<_> = own.into_iter().flat_map(ips).collect();
             let there = gateway.container.networks.get(name);
+            let mac = there.and_then(|one| one.mac);
             hops.extend(there.into_iter().flat_map(ips).map(|address| Hop {
                 network: name.clone(),
                 address,
                 own: own.clone(),
+                mac,
             }));
         }
         let has = |family: IpFamily| hops.iter().any(|hop| family.has(hop.address));
@@ -298,10 +301,24 @@ impl Engine {
     ) -> GatewayPlan {
         let networks = &known.container.networks;
         let mut shared = BTreeSet::new();
-        for led in self.known.values().filter_map(|one| one.led.as_ref()) {
-            if led.by == *id {
-                shared.extend(led.networks.first().map(String::as_str));
-            }
+        let mut near = Vec::new();
+        for target in self.known.values() {
+            let Some(led) = target.led.as_ref().filter(|led| led.by == *id) else {
+                continue;
+            };
+            let Some(name) = led.networks.first() else {
+                continue;
+            };
+            shared.insert(name.as_str());
+            let own = networks.get(name).into_iter().flat_map(ips).collect();
+            near.extend(
+                target
+                    .container
+                    .networks
+                    .get(name)
+                    .into_iter()
+                    .flat_map(|one| near_of(one, &own)),
+            );
         }
         let has_way = |(_, one): &(&String, &Endpoint)| !one.gateways.is_empty();
         let (egress, problem) = match &settings.egress {
@@ -321,10 +338,12 @@ impl Engine {
         };
         let endpoint = |name: &&str| networks.get(*name).cloned();
         GatewayPlan {
-            subnets: (networks.values().flat_map(|one| &one.addresses))
+            subnets: (networks.values().filter(|one| one.is_meeting))
+                .flat_map(|one| &one.addresses)
                 .filter_map(subnet)
                 .collect(),
             shared: shared.iter().filter_map(endpoint).collect(),
+            near,
             egress: egress.map(|(name, one)| (name.clone(), one.clone())),
             problem,
         }
@@ -358,6 +377,20 @@ impl Engine {
     pub fn ids(&self) -> impl Iterator<Item = &ContainerId> {
         self.known.keys()
     }
+}
+
+/// What a gateway has to be told of a target that hears no questions for its MAC.
+fn near_of(endpoint: &Endpoint, own: &Vec<IpAddr>) -> Vec<Near> {
+    let Some(mac) = endpoint.mac.filter(|_| endpoint.is_alone) else {
+        return Vec::new();
+    };
+    ips(endpoint)
+        .map(|address| Near {
+            address,
+            mac,
+            own: own.clone(),
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use weft_cni::IpFamily;
+use weft_cni::{IpFamily, Mac};
 use weft_kernel::policy_routing::{Narrowed, OwnRoute, OwnRule, Via};
 
 use crate::container::Endpoint;
@@ -37,12 +37,29 @@ impl Wiring {
             .map(|(link, _)| *link)
     }
 
+    fn link_with(&self, address: IpAddr) -> Option<u32> {
+        let mut all = self.addresses.iter();
+        all.find(|(_, own)| own.ip() == address)
+            .map(|(link, _)| *link)
+    }
+
     fn link_of(&self, endpoint: &Endpoint, family: IpFamily) -> Option<u32> {
         let is_own = |own: &IpNetwork| endpoint.addresses.iter().any(|one| one.ip() == own.ip());
         let mut all = self.addresses.iter();
         all.find(|(_, own)| family.has(own.ip()) && is_own(own))
             .map(|(link, _)| *link)
     }
+}
+
+/// A target that a gateway reaches only because it is told how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Near {
+    /// The target's address.
+    pub address: IpAddr,
+    /// The target's MAC.
+    pub mac: Mac,
+    /// The gateway's own addresses there.
+    pub own: Vec<IpAddr>,
 }
 
 /// What is wanted in a gateway's namespace.
@@ -54,6 +71,8 @@ pub struct GatewayPlan {
     pub shared: Vec<Endpoint>,
     /// The network by which it sends on, with its name.
     pub egress: Option<(String, Endpoint)>,
+    /// Targets whose network leads to them by its router alone: their addresses and MAC, and the gateway's own address.
+    pub near: Vec<Near>,
     /// Why the network that was asked for is not it.
     pub problem: Option<String>,
 }
@@ -88,6 +107,28 @@ impl GatewayPlan {
             });
         }
         (rules, routes)
+    }
+
+    /// The routes and MACs of targets that it would not reach otherwise.
+    pub fn near(&self, wiring: &Wiring) -> (Vec<OwnRoute>, Vec<(u32, IpAddr, Mac)>) {
+        let (mut routes, mut neighbours) = (Vec::new(), Vec::new());
+        for near in &self.near {
+            let own = near
+                .own
+                .iter()
+                .filter(|own| IpFamily::of(**own) == IpFamily::of(near.address));
+            let mut links = own.filter_map(|own| wiring.link_with(*own));
+            let Some(link) = links.next() else { continue };
+            routes.push(OwnRoute {
+                table: MAIN,
+                prefix: near.address.into(),
+                metric: EGRESS_METRIC,
+                link,
+                via: Via::Gateway(near.address),
+            });
+            neighbours.push((link, near.address, near.mac));
+        }
+        (routes, neighbours)
     }
 
     /// Whether it has to send on packets of a family.
@@ -134,6 +175,7 @@ mod tests {
         Endpoint {
             addresses: vec![address.parse().unwrap()],
             gateways: vec![gateway.parse().unwrap()],
+            ..Endpoint::default()
         }
     }
 

@@ -27,6 +27,6 @@ pub use config::{
 pub use container::{Container, ContainerId, Endpoint, NetnsPlace, Source};
 pub use engine::{Engine, Led, Plan};
 pub use explain::{Way, way};
-pub use gateway::{EGRESS_TABLE, GatewayPlan, Wiring};
+pub use gateway::{EGRESS_TABLE, GatewayPlan, Near, Wiring};
 pub use rule::{Ports, RoutingRule, parse_rules};
 pub use target::{Hop, TargetPlan};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use weft_cni::IpFamily;
+use weft_cni::{IpFamily, Mac};
 use weft_kernel::policy_routing::{Narrowed, OwnRoute, OwnRule, Via};
 
 use crate::config::WarpConfig;
@@ -28,6 +28,8 @@ pub struct Hop {
     /// The target's own addresses in this network, as far as they are known: they tell the interface where the network's
     /// prefix does not.
     pub own: Vec<IpAddr>,
+    /// The gateway's MAC, if it is to be set for good: nobody else is asked for it then.
+    pub mac: Option<Mac>,
 }
 
 /// What is wanted in a target's namespace.
@@ -158,6 +160,19 @@ impl TargetPlan {
         routes
     }
 
+    /// The MACs of next hops that are to be set for good.
+    pub fn neighbours(&self, wiring: &Wiring) -> Vec<(u32, IpAddr, Mac)> {
+        let in_force = IpFamily::ALL
+            .into_iter()
+            .filter_map(|family| self.hop(family, wiring));
+        in_force
+            .filter_map(|(link, address)| {
+                let hop = self.hops.iter().find(|hop| hop.address == address)?;
+                Some((link, address, hop.mac?))
+            })
+            .collect()
+    }
+
     /// The first next hop that there is an interface to.
     pub fn hop(&self, family: IpFamily, wiring: &Wiring) -> Option<(u32, IpAddr)> {
         let hops = self.hops.iter().filter(|hop| family.has(hop.address));
@@ -256,6 +271,7 @@ mod tests {
                 network: "n".to_owned(),
                 address: "10.0.0.2".parse().unwrap(),
                 own: Vec::new(),
+                mac: None,
             }],
             missing: None,
         };

@@ -267,7 +267,8 @@ impl Root {
             self.control.refuse(&format!("{error:#}"));
         }
         if self.is_read {
-            self.warp.be(self.warp_configured);
+            let is_wanted = self.warp_configured || self.mirror.has_warped();
+            self.warp.be(is_wanted);
         }
         // What is known is told, whatever cannot be read.
         let told = self.tell().and_then(|()| self.sync());

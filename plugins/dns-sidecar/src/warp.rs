@@ -1,6 +1,7 @@
 //! Warp: what containers send goes through other containers. A process of its own, which needs the superuser's rights: it
 //! enters namespaces.
 
+mod attached;
 mod check;
 mod config;
 mod control;
@@ -23,8 +24,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::Uid;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Uid, getppid};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -44,6 +45,9 @@ use watching::Noticed;
 
 /// Everything is looked at again after this time.
 const AUDIT: Duration = Duration::from_secs(30);
+
+/// The store is not waited for longer: containers would not be closed meanwhile.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What `weftd warp` does.
 #[derive(Debug, clap::Subcommand)]
@@ -146,10 +150,19 @@ pub(crate) fn level(env: &Env, flags: &Flags) -> Option<LevelFilter> {
 /// # Errors
 /// The configuration's; that rights are missing, or that another one runs.
 pub(crate) fn run(env: &Env, flags: &Flags) -> Result<()> {
-    if flags.with_parent {
+    if let Some(parent) = flags.with_parent {
+        // The other process holds signals back, and what it starts does so too.
+        SigSet::all()
+            .thread_unblock()
+            .context("signals cannot be let through")?;
         set_pdeathsig(Signal::SIGTERM).context("the end of the other process is not heard of")?;
+        // It may have ended before.
+        if getppid().as_raw() != parent {
+            return Ok(());
+        }
     }
-    let host = HostConfig::read(env)?;
+    let mut host = HostConfig::read(env)?;
+    host.lock_timeout = host.lock_timeout.min(STORE_PATIENCE);
     let config = read(env, flags)?;
     require_rights()?;
     weft_cni::file::make_own_dir(&host.state_dir)
@@ -252,7 +265,8 @@ async fn follow(env: &Env, flags: &Flags, host: &HostConfig, config: WarpConfig)
         watches: Vec::new(),
     };
     followers.be(&config)?;
-    let mut duty = Duty::new(config, &host.state_dir, awaited, noticed_by)?;
+    attached::follow(host, followers.said.clone())?;
+    let mut duty = Duty::new(config, host, awaited, noticed_by)?;
     let inputs = Inputs {
         said,
         born,

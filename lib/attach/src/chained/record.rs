@@ -31,6 +31,7 @@ fn is_empty(record: &AttachmentRecord) -> bool {
         && record.limits().is_none()
         && record.apart().is_none()
         && record.names().is_none()
+        && record.warp().is_none()
         && record.delegate.is_none()
 }
 

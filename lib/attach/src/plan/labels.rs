@@ -6,7 +6,10 @@ use serde_json::Value;
 use weft_cni::{CniError, Request};
 
 /// Its name: of the pod, which is what Podman gives as the container's.
-pub(super) fn name(request: &Request) -> Result<Option<String>, CniError> {
+///
+/// # Errors
+/// Code 4.
+pub fn name(request: &Request) -> Result<Option<String>, CniError> {
     let args = request.env.args()?;
     let name = args.get("K8S_POD_NAME").filter(|name| !name.is_empty());
     Ok(name.map(str::to_owned))
@@ -14,7 +17,10 @@ pub(super) fn name(request: &Request) -> Result<Option<String>, CniError> {
 
 /// Its labels: the pod's annotations; `args.cni.labels` (CONVENTIONS.md), which are stronger; and its
 /// namespace, the strongest, for the author of a pod writes its annotations, and behind Multus `args` too.
-pub(super) fn labels(request: &Request) -> Result<BTreeMap<String, String>, CniError> {
+///
+/// # Errors
+/// Code 4.
+pub fn labels(request: &Request) -> Result<BTreeMap<String, String>, CniError> {
     const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
     let mut labels = BTreeMap::new();
     let mut put = |key: &str, value: Option<&Value>| {

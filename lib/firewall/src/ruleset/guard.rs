@@ -14,6 +14,7 @@ use weft_kernel::nft::{BaseChain, Chain, Expression, Key, Set, SetKind, Verdict,
 use weft_store::{AttachmentRecord, NftRecord};
 
 use super::key::{ifname_bytes, ip_bytes, record};
+use super::led::{ONWARD, is_onward};
 use super::matching::{
     ACCEPT, DROP, FIRST, destination_port, ether_type, input_name, is, is_in, is_not_in,
     is_unicast, l4_protocol, link_layer, network_layer, output_name, transport_layer,
@@ -76,9 +77,9 @@ pub(super) const REACHED6: Set = set(
 );
 
 /// All of them.
-pub(super) const SETS: [Set; 12] = [
+pub(super) const SETS: [Set; 13] = [
     PORTS, PORT_MACS, BOUND, PORT_IPV4, PORT_ARP, PORT_IPV6, ALONE, MIRRORED, ROUTED, GATEWAYS,
-    REACHED4, REACHED6,
+    REACHED4, REACHED6, ONWARD,
 ];
 
 const fn chain(text: &'static str) -> Chain {
@@ -241,6 +242,7 @@ fn address_rules() -> Vec<Vec<Expression>> {
             &IPV4,
             port_and([network_layer(12, 4, SECOND), is_in(&PORT_IPV4), ACCEPT]),
         ),
+        of_type(&IPV4, onward()),
         of_type(
             &ARP,
             port_and([
@@ -256,6 +258,13 @@ fn address_rules() -> Vec<Vec<Expression>> {
         ),
         vec![deny()],
     ]
+}
+
+/// What a gateway passes on to a container that it leads.
+fn onward() -> Vec<Expression> {
+    let mut rule = is_onward().to_vec();
+    rule.push(ACCEPT);
+    rule
 }
 
 /// RFC 4861: containers are no routers; what they advertise is their own address. Without an address yet
@@ -294,6 +303,7 @@ fn ipv6_rules() -> Vec<Vec<Expression>> {
         of_type(ROUTER_ADVERTISEMENT, vec![deny()]),
         of_type(REDIRECT, vec![deny()]),
         of_type(ADVERTISEMENT, claimed),
+        ipv6(onward()),
         without_address(SOLICITATION, its_own),
         without_address(LISTENER_REPORT, Vec::new()),
         ipv6(port_and([source(), is_in(&PORT_IPV6), ACCEPT])),

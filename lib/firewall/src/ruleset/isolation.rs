@@ -14,6 +14,7 @@ use weft_store::{Isolation, NftRecord};
 
 use super::errors::{self, ENDS4, ENDS6};
 use super::key::{hex, ifname_bytes, ip_bytes, record};
+use super::led::{self, LED};
 use super::matching::{
     ACCEPT, DROP, FIRST, came_by_ethernet, destination_port, input_name, is, is_closed_group,
     is_in, is_known_connection, is_not, jump_by, l4_protocol, link_layer, output_name,
@@ -72,9 +73,9 @@ pub const REFUSED: Set = set(NAT, "refused", &[Key::IfName], SetKind::Counted);
 pub const IN_FORCE: Set = set(NAT, "in_force", &[Key::IfName], SetKind::Hash);
 
 /// All of them.
-pub(super) const SETS: [Set; 16] = [
+pub(super) const SETS: [Set; 17] = [
     NETWORKS, CLOSED, CONNECTED, OPENED4, OPENED6, KNOWN4, KNOWN6, HOME4, HOME6, ENDS4, ENDS6,
-    IN_FORCE, APART, ROUTED, INSIDE, REFUSED,
+    IN_FORCE, APART, ROUTED, INSIDE, REFUSED, LED,
 ];
 
 /// Five before filter (0), so that Weft decides before host-wide rules.
@@ -160,7 +161,7 @@ pub(crate) fn chains() -> Vec<(Chain, Vec<Vec<Expression>>)> {
 }
 
 fn forward_rules(known: Vec<Expression>) -> Vec<Vec<Expression>> {
-    let mut rules = vec![known, errors::rule()];
+    let mut rules = vec![led::pass(), known, errors::rule()];
     rules.extend([from_a_stranger(&IPV4), from_a_stranger(&IPV6)].map(not_into_closed));
     rules.extend(untranslatable(&IPV4));
     rules.extend(untranslatable(&IPV6));

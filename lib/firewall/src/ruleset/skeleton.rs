@@ -14,11 +14,11 @@ use super::tables::{
     DESTINATION, FamilyLayout, GUARD, IPV4, IPV6, LOCAL4, LOCAL6, MASQ4, MASQ6, NAT, SNAT4, SNAT6,
     member_set, set,
 };
-use super::{guard, isolation, limits, published};
+use super::{guard, isolation, led, limits, published};
 
 /// Bumped whenever the skeleton changes; kept in the tables' user data, for readers. Tables of
 /// an older one stay until `weft firewall reload`.
-const SCHEMA: &[u8] = b"weft 7";
+const SCHEMA: &[u8] = b"weft 8";
 
 /// The sets of the addresses' translation.
 const TRANSLATION: [Set; 6] = [MASQ4, MASQ6, SNAT4, SNAT6, LOCAL4, LOCAL6];
@@ -186,7 +186,8 @@ fn chains(table: &Table) -> Vec<(Chain, Vec<Vec<Expression>>)> {
     if *table != NAT {
         return guard::chains();
     }
-    let mut after: Vec<Vec<Expression>> = published::postrouting_rules();
+    let mut after = vec![led::keep_addresses()];
+    after.extend(published::postrouting_rules());
     after.extend(
         translation_rules(&IPV4)
             .into_iter()

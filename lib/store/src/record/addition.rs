@@ -7,6 +7,7 @@ use weft_cni::Mac;
 
 use super::address::PortRecord;
 use super::names::NamesRecord;
+use super::warp::WarpRecord;
 use crate::elements::{NftRecord, by_set};
 
 /// What one chained plugin has added. Each kind is there at most once.
@@ -22,6 +23,8 @@ pub enum Addition {
     Apart(FirewallRecord),
     /// weft-dns's.
     Names(NamesRecord),
+    /// weft-warp's.
+    Warp(WarpRecord),
 }
 
 /// Settings as they were before weft-tuning.

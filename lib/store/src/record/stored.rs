@@ -13,7 +13,7 @@ use weft_cni::result::Route;
 use super::{
     Addition, AddressRecord, AttachmentRecord, BandwidthRecord, ContainerLink, Delegate,
     DeviceRecord, Ending, FirewallRecord, HostLink, HostRoute, LinkRecord, NamesRecord,
-    NetnsRecord, ParentRecord, PortRecord, TuningRecord,
+    NetnsRecord, ParentRecord, PortRecord, TuningRecord, WarpRecord,
 };
 use crate::elements::{NftRecord, by_set};
 use crate::isolation::Isolation;
@@ -66,6 +66,8 @@ pub(super) struct Stored<'a> {
     firewall: Option<Cow<'a, FirewallRecord>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dns: Option<Cow<'a, NamesRecord>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warp: Option<Cow<'a, WarpRecord>>,
     #[serde(default, skip_serializing_if = "Ending::is_nothing")]
     ending: Cow<'a, Ending>,
     #[serde(default, skip_serializing_if = "Isolation::is_none")]
@@ -121,6 +123,7 @@ impl<'a> Stored<'a> {
             bandwidth: None,
             firewall: None,
             dns: None,
+            warp: None,
             ending: Cow::Borrowed(&record.ending),
             isolation: record.isolation,
             shared: (&record.shared).into(),
@@ -148,6 +151,7 @@ impl<'a> Stored<'a> {
                 Addition::Limits(limits) => stored.bandwidth = borrowed(limits),
                 Addition::Apart(apart) => stored.firewall = borrowed(apart),
                 Addition::Names(names) => stored.dns = borrowed(names),
+                Addition::Warp(warp) => stored.warp = borrowed(warp),
             }
         }
         stored
@@ -193,7 +197,8 @@ impl TryFrom<Stored<'_>> for AttachmentRecord {
             .map(|one| Addition::Limits(one.into_owned()));
         let apart = stored.firewall.map(|one| Addition::Apart(one.into_owned()));
         let names = stored.dns.map(|one| Addition::Names(one.into_owned()));
-        let additions = [settings, ports, limits, apart, names];
+        let warp = stored.warp.map(|one| Addition::Warp(one.into_owned()));
+        let additions = [settings, ports, limits, apart, names, warp];
         Ok(Self {
             id: stored.id.into_owned(),
             plugin: stored.plugin.into_owned(),

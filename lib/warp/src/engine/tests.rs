@@ -25,6 +25,7 @@ fn container(name: &str, labels: &[&str], networks: &[&str]) -> Container {
     let mut found: BTreeMap<String, Endpoint> = BTreeMap::new();
     for (network, address) in pairs(networks) {
         let endpoint = found.entry(network).or_default();
+        endpoint.is_meeting = true;
         endpoint.addresses.push(address.parse().unwrap());
         endpoint.gateways.push("192.0.2.1".parse().unwrap());
     }

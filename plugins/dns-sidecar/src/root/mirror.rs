@@ -49,6 +49,8 @@ pub(super) struct Mirror {
     /// Their ports, and whether they have changed.
     ports: HashMap<AttachmentId, Container>,
     ports_changed: bool,
+    /// Attachments that weft-warp was called for.
+    warped: BTreeSet<AttachmentId>,
     /// To be told, in this order.
     news: Vec<Message>,
     /// Endpoints that ask inside of their namespace.
@@ -79,7 +81,9 @@ impl Mirror {
             Ok::<_, StoreError>((transaction.position()?, transaction.attachments()?))
         })?;
         let there: BTreeSet<&AttachmentId> = records.iter().map(|record| &record.id).collect();
-        let all = self.known.keys().chain(self.ports.keys());
+        let all = (self.known.keys())
+            .chain(self.ports.keys())
+            .chain(&self.warped);
         let gone = all.filter(|id| !there.contains(id));
         for id in gone.cloned().collect::<Vec<_>>() {
             self.put(id, None);
@@ -152,8 +156,17 @@ impl Mirror {
         Some(ports)
     }
 
+    /// Whether containers are led through others, or lead them, by their plugin chain.
+    pub(super) fn has_warped(&self) -> bool {
+        !self.warped.is_empty()
+    }
+
     fn put(&mut self, id: AttachmentId, record: Option<&AttachmentRecord>) {
         self.put_port(&id, record);
+        match record.is_some_and(|record| record.warp().is_some()) {
+            true => drop(self.warped.insert(id.clone())),
+            false => drop(self.warped.remove(&id)),
+        }
         let mut now = record.and_then(named);
         let netns = now.as_mut().and_then(|now| now.netns.take());
         let endpoint_id = id.to_string();

@@ -78,7 +78,8 @@ impl Warp {
         #[expect(clippy::disallowed_methods, reason = "the daemon is no plugin")]
         Command::new(THIS)
             .arg0("weftd")
-            .args(["warp", "--with-parent"])
+            .arg("warp")
+            .arg(format!("--with-parent={}", std::process::id()))
             .env("WEFT_CONFIG", &self.config_file)
             .spawn()
             .context("its process cannot be started")

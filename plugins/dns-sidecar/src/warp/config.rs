@@ -39,8 +39,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "LEVEL")]
     logging: Option<String>,
     /// End with the process that has started this one
-    #[arg(long, hide = true)]
-    pub(super) with_parent: bool,
+    #[arg(long, hide = true, value_name = "PID")]
+    pub(super) with_parent: Option<i32>,
 }
 
 impl Flags {

@@ -1,13 +1,14 @@
 //! The route manager: what is known of containers becomes rules and routes in their namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use tokio::sync::mpsc::UnboundedSender;
-use weft_plugin_warp::Namespace;
+use weft_attach::steps::warp::{Namespace, open_for};
+use weft_cni::AttachmentId;
+use weft_node::{Host, HostConfig};
 use weft_warp::{
     Class, Container, ContainerId, Engine, NetnsPlace, Plan, Source, TargetPlan, WarpConfig,
 };
@@ -44,6 +45,7 @@ pub(super) struct Duty {
     pub(super) figures: Figures,
     /// `weft warp off` took everything away.
     pub(super) is_off: bool,
+    host: Host,
     records: Records,
     awaited: Awaited,
     noticed: UnboundedSender<Noticed>,
@@ -52,7 +54,7 @@ pub(super) struct Duty {
 impl Duty {
     pub(super) fn new(
         config: WarpConfig,
-        state_dir: &Path,
+        host: &HostConfig,
         awaited: Awaited,
         noticed: UnboundedSender<Noticed>,
     ) -> Result<Self> {
@@ -62,7 +64,8 @@ impl Duty {
             sources: BTreeMap::new(),
             figures: Figures::default(),
             is_off: false,
-            records: Records::open(state_dir)?,
+            host: Host::open(host),
+            records: Records::open(&host.state_dir)?,
             awaited,
             noticed,
         })
@@ -235,16 +238,33 @@ impl Duty {
     }
 
     pub(super) fn plan(&self, id: &ContainerId) -> Plan {
-        match self.is_off {
+        // Containers of CNI are switched by their network's configuration.
+        match self.is_off && id.source != Source::Cni {
             true => Plan::Nothing,
             false => self.engine.plan(id),
         }
+    }
+
+    /// Whether weft-warp was called for the container in a namespace: its words count, not those of its runtime.
+    fn is_claimed(&self, id: &ContainerId, place: &NetnsPlace) -> bool {
+        let is_same =
+            |managed: &Managed| (managed.place.dev, managed.place.ino) == (place.dev, place.ino);
+        let mut all = self.managed.iter();
+        id.source != Source::Cni
+            && all.any(|(other, managed)| other.source == Source::Cni && is_same(managed))
     }
 
     fn settle_one(&mut self, id: &ContainerId, is_looked_at: bool) {
         let plan = self.plan(id);
         let container = self.engine.container(id).cloned().unwrap_or_default();
         let place = container.netns.clone();
+        if place
+            .as_ref()
+            .is_some_and(|place| self.is_claimed(id, place))
+        {
+            self.managed.remove(id);
+            return;
+        }
         let is_same =
             |managed: &Managed| plan != Plan::Nothing && Some(&managed.place) == place.as_ref();
         if let Some(old) = self.managed.remove(id) {
@@ -313,6 +333,9 @@ impl Duty {
             return Ok(());
         };
         let is_gateway = matches!(plan, Plan::Gateway(_));
+        if id.source == Source::Cni && matches!(plan, Plan::Target(_)) {
+            return self.make_attached(id, plan);
+        }
         if managed.process.as_ref().map(|(pid, _)| *pid) != container.pid {
             let (pid, sender) = (container.pid, self.noticed.clone());
             managed.process = (pid.filter(|_| is_gateway))
@@ -340,6 +363,56 @@ impl Duty {
         }
         if is_new || (!is_gateway && !is_same) {
             say(container, managed);
+        }
+        Ok(())
+    }
+
+    /// The same of a container of CNI: the ruleset is opened for it and its gateway before there is a route, and closed
+    /// after there is none any more.
+    fn make_attached(&mut self, id: &ContainerId, plan: Plan) -> Result<()> {
+        let led = self.engine.led(id).cloned();
+        let network = led.as_ref().and_then(|led| led.networks.first());
+        let attachment = |id: &ContainerId, network: &str| -> Result<Option<AttachmentId>> {
+            let container = weft_cni::ContainerId::try_from(id.id.as_str())?;
+            let records =
+                (self.host.store).read(|transaction| transaction.attachments_of_id(&container))?;
+            let found = records
+                .into_iter()
+                .find(|one| one.id.network.as_str() == network);
+            Ok(found.map(|one| one.id))
+        };
+        let pair = match (&led, network) {
+            (Some(led), Some(network)) => {
+                attachment(id, network)?.zip(attachment(&led.by, network)?)
+            }
+            _ => None,
+        };
+        let container = weft_cni::ContainerId::try_from(id.id.as_str())?;
+        let own: Vec<AttachmentId> = (self.host.store)
+            .read(|transaction| transaction.attachments_of_id(&container))?
+            .into_iter()
+            .filter(|one| one.warp().is_some())
+            .map(|one| one.id)
+            .collect();
+        if let Some((target, gateway)) = &pair {
+            open_for(&mut self.host, target, Some(gateway))?;
+        }
+        if let Some(managed) = self.managed.get_mut(id)
+            && let Plan::Target(target) = &plan
+        {
+            let done = managed.namespace.lead(target)?;
+            self.figures.changes += done.changes as u64;
+            if managed.has_gateway != done.has_gateway || managed.plan != plan {
+                managed.since = Instant::now();
+            }
+            managed.has_gateway = done.has_gateway;
+            managed.plan = plan;
+            managed.error = None;
+        }
+        for other in own {
+            if pair.as_ref().is_none_or(|(target, _)| *target != other) {
+                open_for(&mut self.host, &other, None)?;
+            }
         }
         Ok(())
     }

@@ -107,6 +107,10 @@ fn networks(value: &Value) -> BTreeMap<String, Endpoint> {
                 .into_iter()
                 .flatten()
                 .collect(),
+            // Docker makes MACs of addresses: whoever has the address next has the MAC, too.
+            mac: None,
+            is_meeting: true,
+            is_alone: false,
         }
     };
     all.into_iter()

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use weft_api::daemon::{Done, WarpRequest, ask, warp_socket};
+use weft_attach::steps::warp::Namespace;
 use weft_cni::env::Env;
 use weft_node::HostConfig;
-use weft_plugin_warp::Namespace;
 
 use super::record::Records;
 

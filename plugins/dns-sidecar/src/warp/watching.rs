@@ -3,9 +3,9 @@
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedSender;
+use weft_attach::steps::warp::Namespace;
 use weft_kernel::KernelError;
 use weft_kernel::monitor::{Monitor, Topic};
-use weft_plugin_warp::Namespace;
 use weft_warp::ContainerId;
 
 use super::Task;

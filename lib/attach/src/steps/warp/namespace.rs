@@ -1,15 +1,21 @@
 //! The namespace of a target or gateway: what is there, and what is to be there.
 
-use weft_cni::IpFamily;
-use weft_kernel::netlink::{Batch, RouteSocket};
-use weft_kernel::policy_routing::{self, OwnRoute, OwnRule};
-use weft_kernel::{KernelError, NetNs, address, route, sysctl};
-use weft_warp::{GatewayPlan, NetnsPlace, TargetPlan, Wiring};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use crate::sending;
+use weft_cni::{IpFamily, Mac};
+use weft_kernel::netlink::{Batch, RouteSocket};
+use weft_kernel::policy_routing::{self, OwnRoute, OwnRule, Via};
+use weft_kernel::{KernelError, NetNs, address, neighbour, route, sysctl};
+use weft_warp::{GatewayPlan, Near, NetnsPlace, TargetPlan, Wiring};
+
+use super::sending;
 
 /// RT_TABLE_MAIN.
 const MAIN: u32 = 254;
+
+/// A neighbour whose MAC is set for good: the interface, its address, its MAC.
+type Neighbour = (u32, IpAddr, Mac);
 
 /// An open namespace. It lives as long as this.
 #[derive(Debug)]
@@ -109,7 +115,8 @@ impl Namespace {
         let wiring = self.wiring()?;
         let routes = plan.routes(&wiring);
         let has_gateway = routes.iter().any(|one| one.link != 0);
-        let done = self.put(&plan.rules, &routes)?;
+        let neighbours = plan.neighbours(&wiring);
+        let done = self.put(&plan.rules, &routes, (&neighbours, &wiring))?;
         Ok(Done {
             has_gateway,
             ..done
@@ -121,16 +128,46 @@ impl Namespace {
     /// # Errors
     /// The kernel's.
     pub fn serve(&mut self, plan: &GatewayPlan) -> Result<Done, KernelError> {
+        let changes = self.send_on(plan)?;
         let wiring = self.wiring()?;
+        let (rules, mut routes) = plan.routing(&wiring);
+        let (near, neighbours) = plan.near(&wiring);
+        routes.extend(near);
+        let mut done = self.put(&rules, &routes, (&neighbours, &wiring))?;
+        done.changes += changes;
+        Ok(done)
+    }
+
+    /// Has it send on what targets send it. How many changes that took.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn send_on(&self, plan: &GatewayPlan) -> Result<usize, KernelError> {
         for (family, name) in FORWARDING {
             if plan.forwards(family) {
                 self.set(name, "1")?;
             }
         }
-        let (rules, routes) = plan.routing(&wiring);
-        let mut done = self.put(&rules, &routes)?;
-        done.changes += usize::from(sending::put(self, &plan.subnets)?);
-        Ok(done)
+        Ok(usize::from(sending::put(self, &plan.subnets)?))
+    }
+
+    /// In what a gateway's namespace is not as it should be.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn differences_of_gateway(&self, plan: &GatewayPlan) -> Result<Vec<String>, KernelError> {
+        let mut found = Vec::new();
+        for (name, value) in self.forwarding()? {
+            let family = FORWARDING.iter().find(|(_, known)| *known == name);
+            let is_wanted = family.is_some_and(|(family, _)| plan.forwards(*family));
+            if is_wanted && value.trim() == "0" {
+                found.push(format!("{name} is 0 in the container"));
+            }
+        }
+        if !sending::is_right(self, &plan.subnets)? {
+            found.push("no nft table inet weft-warp for its networks in the container".to_owned());
+        }
+        Ok(found)
     }
 
     /// Takes all that is Weft's away. `forwarding` is how it was before.
@@ -138,7 +175,8 @@ impl Namespace {
     /// # Errors
     /// The kernel's.
     pub fn clear(&mut self, forwarding: &[(String, String)]) -> Result<Done, KernelError> {
-        let mut done = self.put(&[], &[])?;
+        let wiring = self.wiring()?;
+        let mut done = self.put(&[], &[], (&[], &wiring))?;
         done.changes += usize::from(sending::remove(self)?);
         for (name, value) in forwarding {
             self.set(name, value)?;
@@ -169,15 +207,122 @@ impl Namespace {
         })?
     }
 
+    fn put_neighbours(
+        &mut self,
+        wanted: &[Neighbour],
+        wiring: &Wiring,
+        batch: &mut Batch,
+    ) -> Result<(), KernelError> {
+        let links: BTreeSet<u32> = wiring.addresses.iter().map(|(link, _)| *link).collect();
+        for link in links {
+            let there = neighbour::own_of_link(&mut self.socket, link)?;
+            let wanted = || wanted.iter().filter(|one| one.0 == link);
+            for (_, address, mac) in wanted().filter(|one| !there.contains(&(one.1, one.2))) {
+                neighbour::set_own(link, *address, *mac, batch);
+            }
+            let is_spare = |address: &IpAddr| !wanted().any(|one| one.1 == *address);
+            for (address, _) in there.iter().filter(|(address, _)| is_spare(address)) {
+                neighbour::delete(link, *address, batch);
+            }
+        }
+        Ok(())
+    }
+
+    /// A target is gone: what a gateway was told of its addresses goes.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn forget_near(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError> {
+        let mut batch = Batch::new();
+        for family in IpFamily::ALL {
+            for route in policy_routing::routes(&mut self.socket, family)? {
+                if addresses.contains(&route.prefix.ip()) && route.prefix.prefix() == family.bits()
+                {
+                    OwnRoute::delete(route.table, route.prefix, route.metric, &mut batch);
+                }
+            }
+        }
+        let wiring = self.wiring()?;
+        let links: BTreeSet<u32> = wiring.addresses.iter().map(|(link, _)| *link).collect();
+        for link in links {
+            for (address, _) in neighbour::own_of_link(&mut self.socket, link)? {
+                if addresses.contains(&address) {
+                    neighbour::delete(link, address, &mut batch);
+                }
+            }
+        }
+        self.socket.commit(batch)
+    }
+
+    /// A target is led: a gateway is told how its addresses are reached. What it was told of others stays.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn learn_near(&mut self, near: &[Near]) -> Result<(), KernelError> {
+        let plan = GatewayPlan {
+            near: near.to_vec(),
+            ..GatewayPlan::default()
+        };
+        let (routes, neighbours) = plan.near(&self.wiring()?);
+        let mut batch = Batch::new();
+        for (link, address, mac) in neighbours {
+            neighbour::set_own(link, address, mac, &mut batch);
+        }
+        routes.iter().for_each(|route| route.put(&mut batch));
+        self.socket.commit(batch)
+    }
+
+    /// In what a target's namespace is not as it should be.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn differences(&mut self, plan: &TargetPlan) -> Result<Vec<String>, KernelError> {
+        let wiring = self.wiring()?;
+        let (mut rules, mut routes) = (Vec::new(), Vec::new());
+        for family in IpFamily::ALL {
+            rules.extend(policy_routing::rules(&mut self.socket, family)?);
+            routes.extend(policy_routing::routes(&mut self.socket, family)?);
+        }
+        let mut found = Vec::new();
+        for rule in plan.rules.iter().filter(|one| !rules.contains(one)) {
+            found.push(format!(
+                "no routing rule of priority {} to table {} in the container",
+                rule.priority, rule.table
+            ));
+        }
+        for route in plan
+            .routes(&wiring)
+            .iter()
+            .filter(|one| !routes.contains(one))
+        {
+            let way = match route.via {
+                Via::Gateway(gateway) => format!("via {gateway}"),
+                Via::Nexthop(id) => format!("nexthop {id}"),
+                Via::Unreachable => "that leads nowhere".to_owned(),
+            };
+            found.push(format!(
+                "no route {} {way} in table {} of the container",
+                route.prefix, route.table
+            ));
+        }
+        Ok(found)
+    }
+
     /// All of Weft's rules and routes become these. Of what closes, routes come before the rules that lead to them; of
     /// what opens, rules go first.
-    fn put(&mut self, rules: &[OwnRule], routes: &[OwnRoute]) -> Result<Done, KernelError> {
+    fn put(
+        &mut self,
+        rules: &[OwnRule],
+        routes: &[OwnRoute],
+        (neighbours, wiring): (&[Neighbour], &Wiring),
+    ) -> Result<Done, KernelError> {
         let (mut there, mut ways) = (Vec::new(), Vec::new());
         for family in IpFamily::ALL {
             there.extend(policy_routing::rules(&mut self.socket, family)?);
             ways.extend(policy_routing::routes(&mut self.socket, family)?);
         }
         let mut batch = Batch::new();
+        self.put_neighbours(neighbours, wiring, &mut batch)?;
         let key = |one: &OwnRoute| (one.table, one.prefix, one.metric);
         let mut spare_ways = ways;
         for route in routes {

@@ -10,7 +10,7 @@ use weft_kernel::nft::{
     BaseChain, Batch, Chain, Expression, Family, NftSocket, Table, Verdict, name,
 };
 
-use crate::namespace::Namespace;
+use super::namespace::Namespace;
 
 const TABLE: Table = Table {
     family: Family::Inet,
@@ -47,7 +47,7 @@ const TRANSPORT_HEADER: u32 = 2;
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn put(namespace: &Namespace, subnets: &[IpNetwork]) -> Result<bool, KernelError> {
+pub(super) fn put(namespace: &Namespace, subnets: &[IpNetwork]) -> Result<bool, KernelError> {
     let mut nft = NftSocket::open_in(namespace.netns(), namespace.home())?;
     let there = nft.user_data(&TABLE)?;
     let mark = mark(subnets);
@@ -71,11 +71,20 @@ pub(crate) fn put(namespace: &Namespace, subnets: &[IpNetwork]) -> Result<bool, 
     Ok(true)
 }
 
+/// Whether the table is there, for these networks.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn is_right(namespace: &Namespace, subnets: &[IpNetwork]) -> Result<bool, KernelError> {
+    let mut nft = NftSocket::open_in(namespace.netns(), namespace.home())?;
+    Ok(nft.user_data(&TABLE)?.as_deref() == Some(mark(subnets).as_slice()))
+}
+
 /// Removes the table. Whether there was one.
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn remove(namespace: &Namespace) -> Result<bool, KernelError> {
+pub(super) fn remove(namespace: &Namespace) -> Result<bool, KernelError> {
     let mut nft = NftSocket::open_in(namespace.netns(), namespace.home())?;
     if !nft.has_table(&TABLE)? {
         return Ok(false);
