@@ -430,6 +430,12 @@ fn bridge_dns() {
     example.assert_nothing_left();
 }
 
+/// Containers without a label are as in any network; what labels do is in warp.rs.
+#[test]
+fn warp() {
+    on_a_bridge("warp", &[]);
+}
+
 #[test]
 fn dual_stack() {
     on_a_bridge("dual-stack", &[]);

@@ -21,6 +21,7 @@ mod concurrency;
 mod config_check;
 mod conformance;
 mod crash;
+mod crash_chained;
 mod crash_shared;
 mod daemon;
 mod dead_holders;

@@ -70,6 +70,12 @@ fn dockers_containers_are_led_through_others() {
     checks("warp-docker.sh", "weft-v4.conflist", false);
 }
 
+/// Podman's containers on networks of other plugins, by the API of its service.
+#[test]
+fn podmans_containers_are_led_through_others() {
+    checks("warp-podman.sh", "weft-v4.conflist", false);
+}
+
 #[test]
 fn podman_runs_containers_on_a_macvlan() {
     checks("podman.sh", "weft-macvlan.conflist", false);

@@ -1,6 +1,7 @@
 //! Pages of the documentation that are made from the code they describe.
 
 mod overlay;
+mod warp;
 
 use std::fmt::Write;
 
@@ -205,6 +206,14 @@ pub(crate) fn configuration() -> String {
         "weft.toml: overlays",
         "Networks over several hosts: see [overlay.md](overlay.md).",
         overlay::OVERLAY_KEYS,
+    );
+    table(
+        &mut page,
+        "weft.toml: warp",
+        "Containers whose traffic goes through others: see [warp.md](warp.md). A variable `WEFT_WARP_` with the key in \
+         capitals counts before it (`WEFT_WARP_DOCKER_SOCKET`; `warp_` at a key's beginning is left out: \
+         `WEFT_WARP_CONTAINER_NAME_PATTERN`).",
+        warp::WARP_KEYS,
     );
     page.push_str("\n## Environment\n\n| variable | meaning |\n|---|---|\n");
     for variable in VARIABLES {

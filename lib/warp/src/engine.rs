@@ -310,7 +310,7 @@ impl Engine {
                 continue;
             };
             shared.insert(name.as_str());
-            let own = networks.get(name).into_iter().flat_map(ips).collect();
+            let own: Vec<IpAddr> = networks.get(name).into_iter().flat_map(ips).collect();
             near.extend(
                 target
                     .container
@@ -380,7 +380,7 @@ impl Engine {
 }
 
 /// What a gateway has to be told of a target that hears no questions for its MAC.
-fn near_of(endpoint: &Endpoint, own: &Vec<IpAddr>) -> Vec<Near> {
+fn near_of(endpoint: &Endpoint, own: &[IpAddr]) -> Vec<Near> {
     let Some(mac) = endpoint.mac.filter(|_| endpoint.is_alone) else {
         return Vec::new();
     };
@@ -388,7 +388,7 @@ fn near_of(endpoint: &Endpoint, own: &Vec<IpAddr>) -> Vec<Near> {
         .map(|address| Near {
             address,
             mac,
-            own: own.clone(),
+            own: own.to_vec(),
         })
         .collect()
 }

@@ -73,6 +73,7 @@ impl Duty {
 
     /// A source has said something.
     pub(super) fn hear(&mut self, said: Said) {
+        tracing::debug!("heard: {said:?}");
         match said {
             Said::Container(id, container, at) => {
                 self.figures.events += 1;
@@ -140,6 +141,7 @@ impl Duty {
 
     /// A namespace has come.
     pub(super) fn born(&mut self, newborn: Newborn) {
+        tracing::debug!("a namespace has come: {newborn:?}");
         let id = ContainerId {
             source: newborn.source,
             id: newborn.id,
