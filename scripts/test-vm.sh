@@ -11,7 +11,7 @@ export WEFT_REQUIRE=all WEFT_FEW_CRASHES=1 RUST_TEST_THREADS=${RUST_TEST_THREADS
 # A slow machine is no failure; one that hangs ends long before whoever waits for it loses patience.
 export VM_TIMEOUT=${VM_TIMEOUT:-2700}
 everywhere=(checkout:: layers:: dependencies:: docs:: bad_input:: commands:: ipam:: store:: leaving:: put_back:: neighbours::
-  conformance::bridge conformance::macvlan conformance::the_suite crash:: concurrency:: runtimes:: host:: macvlan::
+  conformance::bridge conformance::macvlan conformance::the_suite crash:: crash_chained:: concurrency:: runtimes:: host:: macvlan::
   examples::host examples::macvlan_)
 # What that leaves out for being alike in name, or with others of its kind that have a kernel elsewhere.
 only=(crash::ipvlan crash::macvlan_vlan concurrency::a_storm_of_ipvlans runtimes::podman_runs_containers_on_an

@@ -23,7 +23,7 @@ pub(crate) enum Verb {
     Status(Status),
     /// Say which way a container's packets to a destination go, and why
     Explain(Explain),
-    /// Tell whether [warp] of weft.toml can be understood, and what of it cannot work on this host
+    /// Tell whether the configuration can be understood, and what of it cannot work on this host
     Check(Check),
     /// Remove every rule and route of Weft's from containers, until `weft warp on` or a new start of the daemon
     Off,

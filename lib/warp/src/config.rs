@@ -1,5 +1,7 @@
 //! The table `[warp]` of weft.toml, environment and flags over it.
 
+mod file;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use regex_lite::Regex;
 use serde::Deserialize;
 
 use crate::rule::{RoutingRule, require_few};
+use file::{Docker, File, Rule, Table};
 
 /// How Docker is reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -147,101 +150,6 @@ pub struct WarpConfig {
     pub docker: DockerConfig,
     /// Podman.
     pub podman: PodmanConfig,
-}
-
-/// What the file says, and what the words of environment and flags are read into.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    enabled: Option<bool>,
-    docker_connection_method: Option<ConnectionMethod>,
-    warp_container_name_pattern: Option<String>,
-    warp_container_label: Option<String>,
-    target_container_label: Option<String>,
-    network_preference_label: Option<String>,
-    routing_rules: Option<Vec<Rule>>,
-    ipv6: Option<Ipv6>,
-    on_missing: Option<OnMissing>,
-    wait_seconds: Option<u64>,
-    table: Option<u32>,
-    rule_priority: Option<u32>,
-    remove_at_stop: Option<bool>,
-    logging: Option<Logging>,
-    #[serde(default)]
-    docker: Docker,
-    #[serde(default)]
-    podman: Podman,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Docker {
-    socket: Option<PathBuf>,
-    host: Option<String>,
-    cert_dir: Option<PathBuf>,
-    api_version: Option<String>,
-    netns_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Podman {
-    socket: Option<PathBuf>,
-    netns_dir: Option<PathBuf>,
-}
-
-/// A rule as text, or as a table.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Rule {
-    Text(String),
-    Parts(Parts),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parts {
-    #[serde(default)]
-    destinations: Vec<String>,
-    protocol: Option<String>,
-    #[serde(default)]
-    ports: Vec<PortText>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum PortText {
-    Number(u16),
-    Range(String),
-}
-
-impl Rule {
-    fn read(&self) -> Result<RoutingRule, String> {
-        let parts = match self {
-            Self::Text(text) => return RoutingRule::parse(text),
-            Self::Parts(parts) => parts,
-        };
-        let mut words = parts.destinations.clone();
-        let ports: Vec<String> = (parts.ports.iter())
-            .map(|one| match one {
-                PortText::Number(number) => number.to_string(),
-                PortText::Range(text) => text.clone(),
-            })
-            .collect();
-        match (&parts.protocol, ports.is_empty()) {
-            (Some(protocol), true) => words.push(protocol.clone()),
-            (Some(protocol), false) => words.push(format!("{protocol}:{}", ports.join(","))),
-            (None, false) => return Err("ports need a protocol: tcp, udp or sctp".to_owned()),
-            (None, true) if words.is_empty() => words.push("all".to_owned()),
-            (None, true) => {}
-        }
-        RoutingRule::parse(&words.join(" "))
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct File {
-    warp: Option<Table>,
 }
 
 /// A key of the table and the word for it in the environment, behind `WEFT_WARP_`.
@@ -474,65 +382,6 @@ fn docker(
         certificates: given.cert_dir.unwrap_or(default.certificates),
         api_version: version,
         netns_dir: given.netns_dir.unwrap_or(default.netns_dir),
-    }
-}
-
-impl Table {
-    /// Takes a word of the environment or a flag for a key.
-    fn put(&mut self, key: &str, word: &str) -> Result<(), String> {
-        let text = || Some(word.to_owned());
-        match key {
-            "enabled" => self.enabled = Some(boolean(word)?),
-            "docker_connection_method" => {
-                self.docker_connection_method = Some(match word {
-                    "socket" => ConnectionMethod::Socket,
-                    "http" => ConnectionMethod::Http,
-                    "ssl" => ConnectionMethod::Ssl,
-                    "none" => ConnectionMethod::None,
-                    _ => return Err(format!("{word:?} must be socket, http, ssl or none")),
-                });
-            }
-            "warp_container_name_pattern" => self.warp_container_name_pattern = text(),
-            "warp_container_label" => self.warp_container_label = text(),
-            "target_container_label" => self.target_container_label = text(),
-            "network_preference_label" => self.network_preference_label = text(),
-            "routing_rules" => {
-                let rules = word.split(';').map(str::trim).filter(|one| !one.is_empty());
-                self.routing_rules = Some(rules.map(|one| Rule::Text(one.to_owned())).collect());
-            }
-            "ipv6" => self.ipv6 = Some(Ipv6::parse(word)?),
-            "on_missing" => self.on_missing = Some(OnMissing::parse(word)?),
-            "wait_seconds" => {
-                let seconds = word
-                    .parse()
-                    .map_err(|_| format!("{word:?} must be a number"));
-                self.wait_seconds = Some(seconds?);
-            }
-            "logging" => {
-                self.logging = Some(match word {
-                    "error" => Logging::Error,
-                    "warn" => Logging::Warn,
-                    "info" => Logging::Info,
-                    "debug" => Logging::Debug,
-                    _ => return Err(format!("{word:?} must be error, warn, info or debug")),
-                });
-            }
-            "docker.socket" => self.docker.socket = Some(word.into()),
-            "docker.host" => self.docker.host = text(),
-            "docker.cert_dir" => self.docker.cert_dir = Some(word.into()),
-            "docker.api_version" => self.docker.api_version = text(),
-            "podman.socket" => self.podman.socket = Some(word.into()),
-            _ => return Err("is no key of [warp]".to_owned()),
-        }
-        Ok(())
-    }
-}
-
-fn boolean(word: &str) -> Result<bool, String> {
-    match word {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(format!("{word:?} must be true or false")),
     }
 }
 
