@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use weft_cni::Mac;
@@ -20,6 +21,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Docker, Self::Podman, Self::Cni];
+
     /// As it is shown.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -91,6 +95,6 @@ pub struct Container {
     pub pid: Option<i32>,
     /// It runs, as far as its runtime has said.
     pub is_running: bool,
-    /// When it was started, in seconds since 1970.
-    pub started_at: Option<u64>,
+    /// When it was started, since 1970.
+    pub started_at: Option<Duration>,
 }

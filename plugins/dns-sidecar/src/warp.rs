@@ -291,6 +291,8 @@ async fn serve(
     let mut interrupted = signal(SignalKind::interrupt()).context("signals cannot be read")?;
     let mut hung_up = signal(SignalKind::hangup()).context("signals cannot be read")?;
     let mut audit = tokio::time::interval(AUDIT);
+    // What namespaces are looked for is said anew once for all that has come together.
+    let mut is_unexpected = false;
     // The first one is at once: nothing is known yet.
     audit.tick().await;
     loop {
@@ -308,10 +310,14 @@ async fn serve(
                     }
                 }
             }
-            Some(newborn) = inputs.born.recv() => duty.born(newborn),
+            Some(newborn) = inputs.born.recv() => {
+                duty.born(newborn);
+                is_unexpected = true;
+            }
             Some(said) = inputs.said.recv() => {
                 followers.learn(&said);
                 duty.hear(said);
+                is_unexpected = true;
             }
             Some((request, answer)) = inputs.questions.recv() => {
                 let bytes = match request == WarpRequest::Reload {
@@ -319,6 +325,10 @@ async fn serve(
                     false => control::reply(duty, &request),
                 };
                 let _ = answer.send(bytes);
+            }
+            () = std::future::ready(()), if is_unexpected && inputs.said.is_empty() && inputs.born.is_empty() => {
+                duty.expect();
+                is_unexpected = false;
             }
             _ = hung_up.recv() => drop(reload(duty, followers, &read)),
             _ = audit.tick() => duty.audit(),

@@ -7,6 +7,7 @@ mod sending;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use weft_cni::AttachmentId;
@@ -47,7 +48,7 @@ pub fn container_of(records: &[AttachmentRecord]) -> Option<Container> {
             ino: netns.ino,
         }),
         is_running: true,
-        started_at: Some(first.created_at),
+        started_at: Some(Duration::from_secs(first.created_at)),
         ..Container::default()
     };
     for (_, warp) in &warped {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use tokio::sync::mpsc::UnboundedSender;
@@ -32,6 +32,8 @@ pub(super) struct Managed {
     pub(super) since: Instant,
     pub(super) has_gateway: bool,
     pub(super) error: Option<String>,
+    /// When it got its first rule, since 1970, if it had none before.
+    first_led: Option<Duration>,
     /// It ran for so many seconds before it was led.
     pub(super) exposed: Option<u64>,
 }
@@ -47,6 +49,9 @@ pub(super) struct Duty {
     pub(super) is_off: bool,
     host: Host,
     records: Records,
+    /// Containers that runtimes have listed, and which of them have.
+    listed: BTreeSet<ContainerId>,
+    complete: BTreeSet<Source>,
     awaited: Awaited,
     noticed: UnboundedSender<Noticed>,
 }
@@ -66,6 +71,8 @@ impl Duty {
             is_off: false,
             host: Host::open(host),
             records: Records::open(&host.state_dir)?,
+            listed: BTreeSet::new(),
+            complete: BTreeSet::new(),
             awaited,
             noticed,
         })
@@ -93,12 +100,23 @@ impl Duty {
                 let changed = self.engine.put(id, *container);
                 self.settle(changed);
             }
+            Said::Listed(id, container) => {
+                if self.engine.container(&id).is_none() {
+                    let changed = self.engine.put(id, *container);
+                    self.settle(changed);
+                }
+            }
             Said::Stopped(id) => {
                 self.figures.events += 1;
-                self.stopped(&id);
+                // One that is told late is of a life before.
+                let pid = self.engine.container(&id).and_then(|one| one.pid);
+                if !pid.is_some_and(is_alive) {
+                    self.stopped(&id);
+                }
             }
             Said::Gone(id) => {
                 self.figures.events += 1;
+                self.listed.remove(&id);
                 let changed = self.engine.remove(&id);
                 self.settle(changed);
             }
@@ -109,7 +127,6 @@ impl Duty {
                 tracing::warn!("{id}: it cannot be looked at: {why}");
             }
         }
-        self.expect();
     }
 
     /// A container that runs no more has no namespace.
@@ -129,6 +146,11 @@ impl Duty {
 
     /// Containers that a source does not know any more are gone.
     fn complete(&mut self, source: Source, ids: &BTreeSet<String>) {
+        self.listed.retain(|id| id.source != source);
+        let listed = ids.iter().cloned();
+        self.listed
+            .extend(listed.map(|id| ContainerId { source, id }));
+        self.complete.insert(source);
         let gone: Vec<ContainerId> = (self.engine.ids())
             .filter(|id| id.source == source && !ids.contains(&id.id))
             .cloned()
@@ -146,22 +168,27 @@ impl Duty {
             source: newborn.source,
             id: newborn.id,
         };
-        let Some(known) = self.engine.container(&id).filter(|one| !one.is_running) else {
+        let Some(known) = self.engine.container(&id) else {
             return;
         };
-        if known.borrows.is_some() {
+        // That of a life which is over may not have been told of yet.
+        let is_another =
+            |place: &NetnsPlace| (place.dev, place.ino) != (newborn.place.dev, newborn.place.ino);
+        let is_old = !known.is_running
+            || (known.netns.as_ref()).is_some_and(|place| is_another(place) && !is_there(place));
+        if !is_old || known.borrows.is_some() {
             return;
         }
         let container = Container {
             netns: Some(newborn.place),
             pid: Some(newborn.pid),
+            is_running: false,
             // Its addresses are those of its life before.
             networks: BTreeMap::new(),
             ..known.clone()
         };
         let changed = self.engine.put(id, container);
         self.settle(changed);
-        self.expect();
     }
 
     /// Something has changed in a namespace, or a process has ended.
@@ -198,7 +225,6 @@ impl Duty {
         let managed: BTreeSet<(u64, u64)> = (self.managed.values())
             .map(|one| (one.place.dev, one.place.ino))
             .collect();
-        let is_sure = self.is_off || self.sources.values().all(|one| one.error.is_none());
         for record in self.records.all() {
             let place = record.place();
             if managed.contains(&(place.dev, place.ino)) {
@@ -206,18 +232,29 @@ impl Duty {
             }
             match Namespace::open(&place) {
                 Ok(None) => self.records.remove(&place),
-                // As long as a source is away it is not known whose they are.
-                Ok(Some(mut namespace)) if is_sure => match namespace.clear(&record.forwarding) {
-                    Ok(done) => {
-                        self.figures.changes += done.changes as u64;
-                        self.records.remove(&place);
+                Ok(Some(mut namespace)) if self.is_nobodys(&record) => {
+                    match namespace.clear(&record.forwarding) {
+                        Ok(done) => {
+                            self.figures.changes += done.changes as u64;
+                            self.records.remove(&place);
+                        }
+                        Err(error) => tracing::warn!("{}: {error}", record.name),
                     }
-                    Err(error) => tracing::warn!("{}: {error}", record.container),
-                },
+                }
                 Ok(Some(_)) => {}
-                Err(error) => tracing::warn!("{}: {error}", record.container),
+                Err(error) => tracing::warn!("{}: {error}", record.name),
             }
         }
+    }
+
+    /// Whether it is sure that a namespace is no target's and no gateway's: a container that could not be looked at may be
+    /// one.
+    fn is_nobodys(&self, record: &Record) -> bool {
+        let id = &record.id;
+        if self.engine.container(id).is_some() {
+            return self.plan(id) == Plan::Nothing;
+        }
+        self.complete.contains(&id.source) && !self.listed.contains(id)
     }
 
     /// Makes what is wanted in the namespaces of these containers.
@@ -276,9 +313,10 @@ impl Duty {
                 if is_done {
                     return;
                 }
-            } else {
+            } else if plan == Plan::Nothing {
                 self.leave(&container.name, old);
             }
+            // A namespace whose container is said to have stopped is not opened for what may still be in it.
         }
         let Some(place) = place.filter(|_| plan != Plan::Nothing) else {
             return;
@@ -355,14 +393,10 @@ impl Duty {
         }
         managed.has_gateway = done.has_gateway;
         managed.error = None;
-        if is_new && !is_gateway && container.is_running && !done.had_rules {
-            managed.exposed = container.started_at.map(|at| now().saturating_sub(at));
-            tracing::warn!(
-                "{}: it ran before it was led: for {} s what it sent went as it would without Weft",
-                container.name,
-                managed.exposed.unwrap_or(0)
-            );
+        if is_new && !is_gateway && !done.had_rules {
+            managed.first_led = Some(now());
         }
+        managed.judge(container);
         if is_new || (!is_gateway && !is_same) {
             say(container, managed);
         }
@@ -435,7 +469,8 @@ impl Duty {
                 Plan::Target(_) | Plan::Nothing => Vec::new(),
             };
             self.records.write(&Record {
-                container: format!("{} {}", id, container.name),
+                id: id.clone(),
+                name: container.name.clone(),
                 path: place.path.clone(),
                 dev: place.dev,
                 ino: place.ino,
@@ -453,12 +488,13 @@ impl Duty {
             since: Instant::now(),
             has_gateway: false,
             error: None,
+            first_led: None,
             exposed: None,
         }))
     }
 
     /// Says which namespaces need not be looked at.
-    fn expect(&self) {
+    pub(super) fn expect(&self) {
         let mut expected = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
         expected.is_anyone_awaited =
             (self.engine.concerned()).any(|(_, one, ..)| one.netns.is_none() && !one.is_running);
@@ -502,7 +538,6 @@ impl Duty {
     pub(super) fn configure(&mut self, config: WarpConfig) {
         let changed = self.engine.configure(config);
         self.settle(changed);
-        self.expect();
     }
 
     /// Why something is not as it should be.
@@ -526,6 +561,23 @@ impl Duty {
     }
 }
 
+impl Managed {
+    /// Whether it ran before it got its first rule: known when its runtime says when it was started.
+    fn judge(&mut self, container: &Container) {
+        let Some(started) = container.started_at.filter(|_| container.is_running) else {
+            return;
+        };
+        let Some(late) = (self.first_led.take()).and_then(|led| led.checked_sub(started)) else {
+            return;
+        };
+        tracing::warn!(
+            "{}: it ran before it was led: for {late:?} what it sent went as it would without Weft",
+            container.name
+        );
+        self.exposed = Some(late.as_secs());
+    }
+}
+
 fn say(container: &Container, managed: &Managed) {
     match &managed.plan {
         Plan::Target(plan) => match (&plan.missing, plan.hops.first()) {
@@ -545,12 +597,22 @@ fn say(container: &Container, managed: &Managed) {
     }
 }
 
+/// Whether a process runs: one that has ended and was not waited for does not.
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// Whether the namespace is still at its path.
 fn is_there(place: &NetnsPlace) -> bool {
     matches!(Namespace::open(place), Ok(Some(_)))
 }
 
-fn now() -> u64 {
+fn now() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().as_secs()
+    now.unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use serde_json::Value;
@@ -75,7 +76,7 @@ pub(super) fn inspected(value: &Value) -> Option<Container> {
         published: published(value),
         pid,
         is_running,
-        started_at: text(state, "/StartedAt").and_then(seconds),
+        started_at: text(state, "/StartedAt").and_then(since_1970),
     })
 }
 
@@ -159,11 +160,10 @@ pub(super) fn at(path: &Path) -> Option<NetnsPlace> {
     })
 }
 
-/// RFC 3339, as Go writes it, in seconds since 1970. Before 1970 there were no containers.
-fn seconds(text: &str) -> Option<u64> {
+/// RFC 3339, as Go writes it. Before 1970 there were no containers.
+fn since_1970(text: &str) -> Option<Duration> {
     let format = time::format_description::well_known::Rfc3339;
     let then = time::OffsetDateTime::parse(text, &format).ok()?;
-    u64::try_from(then.unix_timestamp())
-        .ok()
-        .filter(|at| *at > 0)
+    let nanoseconds = u64::try_from(then.unix_timestamp_nanos()).ok()?;
+    Some(Duration::from_nanos(nanoseconds)).filter(|at| !at.is_zero())
 }

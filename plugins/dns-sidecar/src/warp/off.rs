@@ -43,7 +43,7 @@ fn clear(host: &HostConfig) -> Result<()> {
         };
         match cleared {
             Ok(()) => records.remove(&place),
-            Err(error) => failures.push(format!("{}: {error}", record.container)),
+            Err(error) => failures.push(format!("{}: {error}", record.name)),
         }
     }
     if !failures.is_empty() {

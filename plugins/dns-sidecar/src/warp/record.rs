@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use weft_warp::NetnsPlace;
+use weft_warp::{ContainerId, NetnsPlace};
 
 /// A namespace in which there may be something of Weft's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
+    #[serde(with = "identity")]
+    pub(super) id: ContainerId,
     /// For people.
-    pub(super) container: String,
+    pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) dev: u64,
     pub(super) ino: u64,
@@ -27,6 +29,32 @@ impl Record {
             dev: self.dev,
             ino: self.ino,
         }
+    }
+}
+
+/// `docker/ID`.
+mod identity {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use weft_warp::{ContainerId, Source};
+
+    pub(super) fn serialize<S: Serializer>(
+        id: &ContainerId,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        format!("{}/{}", id.source.as_str(), id.id).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<ContainerId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let found = text.split_once('/').and_then(|(source, id)| {
+            let source = Source::ALL.into_iter().find(|one| one.as_str() == source)?;
+            let id = id.to_owned();
+            Some(ContainerId { source, id })
+        });
+        found.ok_or_else(|| Error::custom("no container"))
     }
 }
 

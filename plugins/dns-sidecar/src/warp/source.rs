@@ -21,6 +21,8 @@ pub(super) enum Said {
     Container(ContainerId, Box<Container>, Option<u64>),
     /// A container is there, and does not run yet: its name and labels.
     Created(ContainerId, Box<Container>),
+    /// A container is there, and runs: as much of it as a list says.
+    Listed(ContainerId, Box<Container>),
     /// It does not run any more.
     Stopped(ContainerId),
     /// It is not there any more.
@@ -154,6 +156,7 @@ impl Monitor {
         let mut looks = Vec::new();
         for (id, is_running, container) in all {
             if is_running {
+                self.say(Said::Listed(self.id(&id), Box::new(container)));
                 looks.push(self.look(api, epochs, &id, None));
             } else {
                 self.say(Said::Created(self.id(&id), Box::new(container)));
