@@ -9,6 +9,7 @@ mod duty;
 mod facts;
 mod figures;
 mod http;
+mod managed;
 mod newborn;
 mod off;
 mod readable;
