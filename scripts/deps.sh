@@ -12,6 +12,7 @@ packages=(
   strace tcpdump python3 time                   # killing at system calls, watching packets, memory
   podman conmon runc containerd busybox-static  # real runtimes
   docker.io                                     # the same, for containers that are led through others
+  wireguard-tools                               # keys and peers of a VPN gateway in tests
   python3-grpcio                                # a client of containerd's CRI
   dnsmasq-base aardvark-dns unbound dnsperf      # DHCP in tests; name servers to compare with, and their measure
   python3-dnspython                             # questions to them

@@ -20,7 +20,7 @@ only=(crash::ipvlan crash::macvlan_vlan concurrency::a_storm_of_ipvlans runtimes
 core=(ipvlan macvlan_vlan macvlan::vlan_ examples::vlan vlan::closed_ vlan::containers_ vlan::the_ vlan::trunks_
   bandwidth:: localhost:: first_packet:: spoofing::nothing_ isolation::full_ isolation::peer_ isolation::a_rule_
   masquerade::outside_ masquerade::a_flushed_ portmap::a_published_ portmap::nothing_ policy::rules_open_
-  overlay_routed::a_slow_ overlay_routed::containers_ firewall::networks_ firewall_state::what_is_ tuning::settings_ bridge::containers_ gateway::forwarding_)
+  overlay_routed::a_slow_ overlay_routed::containers_ warp:: firewall::networks_ firewall_state::what_is_ tuning::settings_ bridge::containers_ gateway::forwarding_)
 run="unshare --mount --propagation private $program"
 case ${1:-all} in
   core) lists="$run ${core[*]}" ;;

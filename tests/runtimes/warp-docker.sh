@@ -261,6 +261,22 @@ start_dockerd --live-restore
 eventually docker start warp-gw >/dev/null
 check_soon "it is back, and targets are led" led web
 
+# Without live restore Docker starts its containers again before it answers.
+docker run -d --name sender --restart always --network inner --label weft.warp.via=warp-gw $IMAGE \
+    sh -c "while :; do ping -c 1 -W 1 $OUTSIDE; sleep 0.05; done" >/dev/null
+docker update --restart always warp-gw web bystander >/dev/null
+check_soon "a target that sends all the time" state_is sender led
+watch "ip and src $HOST and icmp"
+stop_dockerd
+start_dockerd
+check_soon "Docker is restarted with its containers, and answers" answers
+check_soon "and the sender is led" state_is sender led
+sleep 0.5
+check "nothing of it has come by the old way" equal "packets" "$(counted)" 0
+docker rm -f sender >/dev/null
+check "a bystander has nothing of Weft's, as Docker has started it again" own_is bystander 0
+rules bystander >"$WEFT_RT_TMP/bystander"
+
 # ---- killed at each message ----
 
 calls() { ip link del leftover 2>/dev/null; strace -f -qq -o "$WEFT_RT_TMP/calls" -e trace=sendto,sendmsg "$@"; }

@@ -2,7 +2,7 @@
 //! containers are in tests/runtimes.
 
 use serde_json::{Value, json};
-use weft_testkit::{Call, Container, HostState, Outside};
+use weft_testkit::{Call, Container, Feature, HostState, Outside, require};
 
 use crate::bridge::Net;
 use crate::commands::{ok, weft};
@@ -18,7 +18,7 @@ struct World {
     net: Net,
     inner: Value,
     out: Value,
-    _outside: Outside,
+    outside: Outside,
     _server: Server,
 }
 
@@ -47,7 +47,7 @@ impl World {
             net,
             inner,
             out,
-            _outside: outside,
+            outside,
             _server: server,
         }
     }
@@ -337,4 +337,79 @@ fn labels_count_before_what_a_network_says_for_all() {
     // A gateway in a network whose configuration leads all others is not led.
     let (gateway, _) = world.add("warp-third", &json!({"via": "warp-gw"}));
     assert!(!own(&gateway).contains("table 77"));
+}
+
+/// What people use it for: a gateway with a tunnel. Outside sees the tunnel alone, and when it is down, nothing.
+#[test]
+fn a_gateway_with_a_tunnel() {
+    if !require(Feature::Wireguard, "a gateway with a tunnel") {
+        return;
+    }
+    let world = World::new(&json!({"isolation": "full", "antiSpoof": true}));
+    let labels = json!({"args": {"cni": {"labels": {"weft.warp.interface": "wg0"}}}});
+    let (gateway, _) = world.add("warp-vpn", &labels);
+    world
+        .call("ADD", &world.out, (&gateway, "warp-vpn", "eth1"))
+        .on(&world.net.host)
+        .ok();
+    let (target, _) = world.add("web", &json!({"via": "warp-vpn"}));
+    let outside = world.outside.machine();
+    let keys = outside.sh("wg genkey; wg genkey");
+    let (here, there) = keys.trim().split_once('\n').unwrap();
+    let public = |key: &str| {
+        outside
+            .sh(&format!("echo {key} | wg pubkey"))
+            .trim()
+            .to_owned()
+    };
+    outside.sh(&format!(
+        "ip link add wg0 type wireguard && echo {there} > key && \
+         wg set wg0 private-key key listen-port 51820 peer {} allowed-ips 10.99.0.2/32 && rm key && \
+         ip addr add 10.99.0.1/24 dev wg0 && ip link set wg0 up && ip addr add 203.0.113.1/32 dev lo && ip link set lo up",
+        public(here)
+    ));
+    let _server = Server::tcp(outside, 8081, "behind the tunnel");
+    gateway.sh(&format!(
+        "ip link add wg0 type wireguard && echo {here} > key && \
+         wg set wg0 private-key key peer {} endpoint 192.0.2.1:51820 allowed-ips 0.0.0.0/0 && rm key && \
+         ip addr add 10.99.0.2/24 dev wg0 && ip link set wg0 up && \
+         ip route add 0.0.0.0/1 dev wg0 && ip route add 128.0.0.0/1 dev wg0 && ip route add 192.0.2.1/32 via 10.2.0.1 dev eth1",
+        public(there)
+    ));
+    let asked = || {
+        target
+            .run(|| try_tcp("203.0.113.1:8081"))
+            .is_some_and(|text| text.starts_with("behind the tunnel"))
+    };
+    soon(asked);
+    let seen = "timeout 3 tcpdump -lnni uplink0 -Q in ip and not udp port 51820 2> /dev/null > seen & sleep 1";
+    outside.sh(seen);
+    assert!(asked());
+    let clear = outside.sh("sleep 3; cat seen; rm seen");
+    assert_eq!(clear.trim(), "", "in clear");
+    // The tunnel is down: its routes are gone with it, and the gateway has another one.
+    gateway.sh("ip link set wg0 down");
+    assert!(gateway.run(|| try_tcp("203.0.113.1:8081")).is_some());
+    assert!(!asked());
+}
+
+/// By another interface than the one that is named nothing leaves.
+#[test]
+fn a_gateway_sends_on_by_one_interface_only() {
+    let world = World::new(&json!({}));
+    let by = |name: &str, interface: &str| {
+        let labels = json!({"args": {"cni": {"labels": {"weft.warp.interface": interface}}}});
+        let (gateway, _) = world.add(name, &labels);
+        world
+            .call("ADD", &world.out, (&gateway, name, "eth1"))
+            .on(&world.net.host)
+            .ok();
+        let (target, _) = world.add("web", &json!({"via": name}));
+        (gateway, target)
+    };
+    let (_gateway, target) = by("warp-right", "eth1");
+    soon(|| reaches(&target) == (true, true));
+    let (gateway, target) = by("warp-wrong", "tun0");
+    assert!(gateway.run(|| try_tcp(OUTSIDE4)).is_some());
+    assert_eq!(reaches(&target), (false, false));
 }

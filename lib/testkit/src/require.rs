@@ -18,6 +18,8 @@ pub enum Feature {
     Netem,
     /// CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_GACT.
     IngressDrop,
+    /// CONFIG_WIREGUARD.
+    Wireguard,
 }
 
 impl Feature {
@@ -35,6 +37,7 @@ impl Feature {
                 "ip link add probe0 type veth && tc qdisc add dev probe0 clsact && tc filter add dev probe0 ingress \
                  protocol ip u32 match ip dst 127.0.0.0/8 action drop"
             }
+            Self::Wireguard => "ip link add probe0 type wireguard",
             Self::Vlan8021q => {
                 "ip link add probe0 type veth && \
                  ip link add link probe0 name probe0.5 type vlan id 5"

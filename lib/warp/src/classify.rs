@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::{Ipv6, OnMissing, WarpConfig};
+use crate::config::{Answers, Ipv6, OnMissing, WarpConfig};
 use crate::container::Container;
 use crate::rule::{RoutingRule, parse_rules};
 
@@ -15,6 +15,10 @@ const IPV6: &str = "weft.warp.ipv6";
 const ON_MISSING: &str = "weft.warp.on-missing";
 /// The label of a gateway with the network by which it sends on what targets send it.
 const EGRESS: &str = "weft.warp.egress";
+/// The label of a gateway with the only interface by which targets' packets may leave it.
+const INTERFACE: &str = "weft.warp.interface";
+/// The label of a target with `direct` or `led`.
+const ANSWERS: &str = "weft.warp.answers";
 /// A label's most bytes.
 const LONGEST: usize = 4096;
 
@@ -106,6 +110,8 @@ pub struct Wish {
     pub network: Option<String>,
     /// What goes through the gateway.
     pub rules: Vec<RoutingRule>,
+    /// What is sent from the numbers of its published ports.
+    pub answers: Answers,
     /// What happens to IPv6 where the gateway has none.
     pub ipv6: Ipv6,
     /// What happens while there is no gateway.
@@ -119,6 +125,8 @@ pub struct Wish {
 pub struct GatewaySettings {
     /// The network by which it sends on what targets send it.
     pub egress: Option<String>,
+    /// The only interface by which it may: a tunnel's. While it is down nothing leaves.
+    pub interface: Option<String>,
 }
 
 /// What a container is.
@@ -142,12 +150,15 @@ impl Classifier<'_> {
     /// What a container is, by its name and labels.
     pub fn class(&self, container: &Container) -> Class {
         let config = self.0;
-        let by_name =
-            (config.name_pattern.as_ref()).is_some_and(|pattern| pattern.is_match(&container.name));
-        let by_label =
-            (container.labels.get(&config.gateway_label)).is_some_and(|value| value != "false");
+        let label = container.labels.get(&config.gateway_label);
+        let label = label.map(|value| value != "false");
+        let by_name = || {
+            let pattern = config.name_pattern.as_ref();
+            pattern.is_some_and(|pattern| pattern.is_match(&container.name))
+        };
+        let is_gateway = label.unwrap_or_else(by_name);
         let via = container.labels.get(&config.target_label);
-        if by_name || by_label {
+        if is_gateway {
             if via.is_some() {
                 return Class::Broken(vec![format!(
                     "it is a gateway and a target: take the label {} away, or what makes it a gateway",
@@ -155,7 +166,8 @@ impl Classifier<'_> {
                 )]);
             }
             let egress = container.labels.get(EGRESS).cloned();
-            return Class::Gateway(GatewaySettings { egress });
+            let interface = container.labels.get(INTERFACE).cloned();
+            return Class::Gateway(GatewaySettings { egress, interface });
         }
         match via {
             None => Class::Other,
@@ -192,11 +204,17 @@ impl Classifier<'_> {
             wrong(ON_MISSING, why);
             OnMissing::Block
         });
+        let answers = label(ANSWERS).map_or(Ok(Answers::Direct), Answers::parse);
+        let answers = answers.unwrap_or_else(|why| {
+            wrong(ANSWERS, why);
+            Answers::Led
+        });
         match (gateway, problems.is_empty()) {
             (Some(gateway), true) => Class::Target(Wish {
                 gateway,
                 network: container.labels.get(&config.network_label).cloned(),
                 rules,
+                answers,
                 ipv6,
                 on_missing,
                 wait: config.wait,
@@ -246,7 +264,10 @@ mod tests {
             class("x", &[("weft.warp.gateway", "")]),
             Class::Gateway(_)
         ));
-        assert_eq!(class("x", &[("weft.warp.gateway", "false")]), Class::Other);
+        for name in ["x", "warp-1"] {
+            let labels = [("weft.warp.gateway", "false")];
+            assert_eq!(class(name, &labels), Class::Other);
+        }
         let Class::Target(wish) = class(
             "x",
             &[

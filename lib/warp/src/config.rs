@@ -37,6 +37,30 @@ pub enum Ipv6 {
     Keep,
 }
 
+/// What is sent from the number of a published port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answers {
+    /// It goes as it would without Weft: the port is answered.
+    #[default]
+    Direct,
+    /// It is led, as everything else.
+    Led,
+}
+
+impl Answers {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "direct" => Ok(Self::Direct),
+            "led" => Ok(Self::Led),
+            _ => Err(format!("{text:?} must be direct or led")),
+        }
+    }
+}
+
 /// What happens to a target's packets while there is no gateway for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

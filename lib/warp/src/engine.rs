@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use weft_cni::IpFamily;
+use weft_cni::{IfName, IpFamily};
 
 use crate::classify::{Class, Classifier, GatewaySettings, Wish};
-use crate::config::{Ipv6, OnMissing, WarpConfig};
+use crate::config::{Answers, Ipv6, OnMissing, WarpConfig};
 use crate::container::{Container, ContainerId, Endpoint};
 use crate::gateway::{GatewayPlan, Near, ips, subnet};
 use crate::rule::RoutingRule;
@@ -210,8 +210,12 @@ impl Engine {
     }
 
     fn closed(&self, known: &Known, wanted: &[RoutingRule], families: &[IpFamily]) -> TargetPlan {
-        let of =
-            |family: &IpFamily| rules(&self.config, *family, wanted, &known.container.published);
+        let none = BTreeSet::new();
+        let published = match &known.class {
+            Class::Target(wish) if wish.answers == Answers::Direct => &known.container.published,
+            Class::Target(_) | Class::Broken(_) | Class::Gateway(_) | Class::Other => &none,
+        };
+        let of = |family: &IpFamily| rules(&self.config, *family, wanted, published);
         TargetPlan {
             rules: families.iter().flat_map(of).collect(),
             table: self.config.table,
@@ -337,7 +341,15 @@ impl Engine {
             }
         };
         let endpoint = |name: &&str| networks.get(*name).cloned();
+        let wrong_name = (settings.interface.as_ref())
+            .filter(|name| IfName::try_from(name.as_str()).is_err())
+            .map(|name| {
+                format!(
+                    "label weft.warp.interface: {name:?} is no name of an interface: nothing leaves"
+                )
+            });
         GatewayPlan {
+            interface: settings.interface.clone(),
             subnets: (networks.values().filter(|one| one.is_meeting))
                 .flat_map(|one| &one.addresses)
                 .filter_map(subnet)
@@ -345,7 +357,7 @@ impl Engine {
             shared: shared.iter().filter_map(endpoint).collect(),
             near,
             egress: egress.map(|(name, one)| (name.clone(), one.clone())),
-            problem,
+            problem: problem.or(wrong_name),
         }
     }
 

@@ -71,6 +71,8 @@ pub struct GatewayPlan {
     pub shared: Vec<Endpoint>,
     /// The network by which it sends on, with its name.
     pub egress: Option<(String, Endpoint)>,
+    /// The only interface by which what comes from there may leave. One whose name cannot be is none: nothing leaves then.
+    pub interface: Option<String>,
     /// Targets whose network leads to them by its router alone: their addresses and MAC, and the gateway's own address.
     pub near: Vec<Near>,
     /// Why the network that was asked for is not it.

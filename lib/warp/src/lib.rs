@@ -22,7 +22,8 @@ mod target;
 pub use breaker::{Breaker, BreakerState};
 pub use classify::{By, Class, Classifier, GatewaySettings, Reference, Wish};
 pub use config::{
-    ConnectionMethod, DockerConfig, Ipv6, Logging, OnMissing, PodmanConfig, VARIABLES, WarpConfig,
+    Answers, ConnectionMethod, DockerConfig, Ipv6, Logging, OnMissing, PodmanConfig, VARIABLES,
+    WarpConfig,
 };
 pub use container::{Container, ContainerId, Endpoint, NetnsPlace, Source};
 pub use engine::{Engine, Led, Plan};

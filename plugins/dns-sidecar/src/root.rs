@@ -87,7 +87,7 @@ fn is_warp_configured(env: &Env) -> Result<bool> {
 }
 
 /// Sockets of all networks, and of questions to others.
-fn raise_limit_of_files() {
+pub(crate) fn raise_limit_of_files() {
     let limit = getrlimit(Resource::RLIMIT_NOFILE);
     let raised = limit.and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(errno) = raised {
@@ -179,7 +179,7 @@ impl Root {
             settings,
             settings_told: false,
             overlays,
-            warp: warp::Warp::new(env),
+            warp: warp::Warp::new(env, &config.state_dir),
             warp_configured: false,
             mirror: Mirror::default(),
             sockets: Sockets::with(inherited),

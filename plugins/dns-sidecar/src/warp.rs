@@ -20,7 +20,8 @@ mod tls;
 mod watching;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -28,6 +29,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Uid, getppid};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tracing_subscriber::filter::LevelFilter;
@@ -129,6 +131,15 @@ pub(crate) fn command(env: &Env, what: &Warp) -> Result<()> {
     }
 }
 
+/// Warp is not wanted: nothing of it stays in containers of Docker and Podman.
+pub(crate) fn clear(state_dir: &Path) {
+    if state_dir.join("warp").is_dir()
+        && let Err(error) = off::clear(state_dir)
+    {
+        tracing::warn!("warp: {error:#}");
+    }
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -166,6 +177,7 @@ pub(crate) fn run(env: &Env, flags: &Flags) -> Result<()> {
     host.lock_timeout = host.lock_timeout.min(STORE_PATIENCE);
     let config = read(env, flags)?;
     require_rights()?;
+    crate::root::raise_limit_of_files();
     weft_cni::file::make_own_dir(&host.state_dir)
         .with_context(|| format!("{} cannot be made", host.state_dir.display()))?;
     let _alone = crate::root::be_alone(&host.state_dir, "warp.lock")?;
@@ -210,6 +222,7 @@ impl Followers {
                         place,
                         version,
                         said: self.said.clone(),
+                        looks: Arc::new(Semaphore::new(source::LOOKS)),
                     };
                     Task(tokio::spawn(monitor.follow()))
                 })
@@ -266,6 +279,9 @@ async fn follow(env: &Env, flags: &Flags, host: &HostConfig, config: WarpConfig)
         watches: Vec::new(),
     };
     followers.be(&config)?;
+    if !config.is_enabled {
+        clear(&host.state_dir);
+    }
     attached::follow(host, followers.said.clone())?;
     let mut duty = Duty::new(config, host, awaited, noticed_by)?;
     let inputs = Inputs {

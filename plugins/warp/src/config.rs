@@ -6,7 +6,7 @@ use std::time::Duration;
 use weft_cni::conf::{KeySpec, Problems};
 use weft_cni::env::Env;
 use weft_cni::{CniError, Code, Request};
-use weft_warp::{Ipv6, OnMissing, Reference, RoutingRule, VARIABLES, WarpConfig};
+use weft_warp::{Answers, Ipv6, OnMissing, Reference, RoutingRule, VARIABLES, WarpConfig};
 
 const VIA: KeySpec = KeySpec::new(
     "via",
@@ -51,9 +51,31 @@ const EGRESS: KeySpec = KeySpec::new(
     "a gateway's network by which it sends on what targets send it",
 );
 
+const INTERFACE: KeySpec = KeySpec::new(
+    "interface",
+    "string",
+    "any",
+    "the only interface by which targets' packets may leave a gateway: a tunnel's",
+);
+const ANSWERS: KeySpec = KeySpec::new(
+    "answers",
+    "string",
+    "direct",
+    "what is sent from the number of a published port: `direct`, so that the port is answered, or `led`",
+);
+
 /// Keys of the plugin's configuration.
-pub(crate) const WARP_KEYS: &[KeySpec] =
-    &[VIA, GATEWAY, RULES, IPV6, ON_MISSING, WAIT_SECONDS, EGRESS];
+pub(crate) const WARP_KEYS: &[KeySpec] = &[
+    VIA,
+    GATEWAY,
+    RULES,
+    IPV6,
+    ON_MISSING,
+    WAIT_SECONDS,
+    EGRESS,
+    INTERFACE,
+    ANSWERS,
+];
 
 /// What a configuration asks for.
 #[derive(Debug, Clone)]
@@ -109,6 +131,14 @@ pub(crate) fn read(request: &Request) -> Result<Wanted, CniError> {
         OnMissing::parse(text).map(drop)
     });
     word(EGRESS, "weft.warp.egress", |_| Ok(()));
+    word(ANSWERS, "weft.warp.answers", |text| {
+        Answers::parse(text).map(drop)
+    });
+    word(INTERFACE, "weft.warp.interface", |text| {
+        let name = weft_cni::IfName::try_from(text);
+        name.map(drop)
+            .map_err(|error| format!("{text:?} {}", error.rule))
+    });
     let seconds = fields.number(WAIT_SECONDS, 0..=300);
     let wanted = Wanted {
         wait: seconds.map_or(host.wait, |seconds| Duration::from_secs(seconds.into())),

@@ -114,7 +114,7 @@ fn lead(
         let lock = host.store.named_lock(LINKS_LOCK, Sharing::Shared)?;
         let pairing = host.store.write(|transaction| {
             let pairing = own.pair(transaction, plugin, wanted)?;
-            let is_waiting = pairing.gateway.is_none() && wish.on_missing == OnMissing::Wait;
+            let is_waiting = !pairing.is_led && wish.on_missing == OnMissing::Wait;
             if !is_waiting {
                 transaction.replace_attachment(&pairing.record)?;
             }

@@ -1,13 +1,16 @@
 //! The container that a call is for, and which gateway leads it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_attach::chained::own_addresses;
 use weft_attach::chained::record::foreign;
-use weft_attach::steps::warp::{container_of, id_of, id_of_container, namespace_of, near, pair};
+use weft_attach::steps::warp::{
+    by_container, container_of, id_of, id_of_container, namespace_of, near, pair,
+};
 use weft_attach::{container_labels, container_name};
-use weft_cni::{AttachmentId, CniResult, Request};
+use weft_cni::{AttachmentId, CniResult, NetworkName, Request};
 use weft_node::{Host, WeftError, namespaces};
 use weft_store::{Addition, AttachmentRecord, NetnsRecord, StoreError, Transaction, WarpRecord};
 use weft_warp::{Class, Classifier, Container, Engine, GatewayPlan, Near, Plan, TargetPlan};
@@ -28,6 +31,9 @@ pub(crate) struct Own {
 #[derive(Debug)]
 pub(crate) struct Pairing {
     pub(crate) plan: TargetPlan,
+    /// There is a gateway for it, in this network or another one of its.
+    pub(crate) is_led: bool,
+    /// The one of this network.
     pub(crate) gateway: Option<AttachmentRecord>,
     /// The record as it is to be.
     pub(crate) record: AttachmentRecord,
@@ -117,19 +123,37 @@ impl Own {
         let is_old = |element: &_| before.iter().any(|warp| warp.nft.contains(element));
         record.nft.retain(|element| !is_old(element));
         record.set_addition(Addition::Warp(self.warp.clone()));
+        // The container may be led in another of its networks: there is one gateway for all of it.
+        let mut all = transaction.attachments_of_id(&self.id.container_id)?;
+        all.retain(|one| one.id != self.id && one.is_beside(&record));
+        all.push(record.clone());
         let mut engine = Engine::new(wanted.host.clone());
-        let container = container_of(std::slice::from_ref(&record)).unwrap_or_default();
         let id = id_of(&record);
-        engine.put(id.clone(), container);
-        let gateways = transaction.gateways_of(&self.id.network)?;
-        for gateway in &gateways {
-            let lives = gateway.netns.as_ref().is_some_and(namespaces::is_there);
-            if let Some(container) = container_of(std::slice::from_ref(gateway)).filter(|_| lives) {
-                engine.put(id_of(gateway), container);
+        engine.put(id.clone(), container_of(&all).unwrap_or_default());
+        let networks: BTreeSet<&NetworkName> = (all.iter())
+            .filter(|one| one.warp().is_some())
+            .map(|one| &one.id.network)
+            .collect();
+        let mut gateways = Vec::new();
+        for network in networks {
+            gateways.extend(transaction.gateways_of(network)?);
+        }
+        let lives = |one: &AttachmentRecord| one.netns.as_ref().is_some_and(namespaces::is_there);
+        let living = gateways.iter().filter(|one| lives(one)).cloned();
+        for (gateway, records) in by_container(living) {
+            if let Some(container) = container_of(&records).filter(|_| gateway != id) {
+                engine.put(gateway, container);
             }
         }
-        let by = engine.led(&id).map(|led| led.by.clone());
-        let gateway = (gateways.into_iter()).find(|one| by.as_ref() == Some(&id_of(one)));
+        let led = engine.led(&id).cloned();
+        let is_here = |one: &AttachmentRecord| {
+            let network = led.as_ref().and_then(|led| led.networks.first());
+            one.id.network == self.id.network
+                && network.is_some_and(|name| name == one.id.network.as_str())
+                && led.as_ref().is_some_and(|led| led.by == id_of(one))
+        };
+        let is_led = led.is_some();
+        let gateway = gateways.into_iter().find(is_here);
         let plan = match engine.plan(&id) {
             Plan::Target(plan) => plan,
             Plan::Nothing | Plan::Gateway(_) => TargetPlan::default(),
@@ -145,6 +169,7 @@ impl Own {
         }
         Ok(Pairing {
             plan,
+            is_led,
             gateway,
             record,
         })

@@ -1,6 +1,7 @@
 //! The process that leads containers through others: started where it is wanted, and again when it ends.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -26,17 +27,22 @@ pub(super) struct Warp {
     pause: Duration,
     /// It has said that it lacks a right: it is not started again.
     is_hopeless: bool,
+    /// It is not wanted, and nothing of it is left.
+    is_cleared: bool,
+    state_dir: std::path::PathBuf,
     /// The configuration's, of which the environment of this process need not know.
     config_file: std::path::PathBuf,
 }
 
 impl Warp {
-    pub(super) fn new(env: &Env) -> Self {
+    pub(super) fn new(env: &Env, state_dir: &Path) -> Self {
         Self {
             process: None,
             started: Instant::now(),
             pause: Duration::ZERO,
             is_hopeless: false,
+            is_cleared: false,
+            state_dir: state_dir.to_owned(),
             config_file: env.config_file(),
         }
     }
@@ -63,10 +69,16 @@ impl Warp {
         }
         match (&self.process, is_wanted) {
             (None, true) if !self.is_hopeless && self.started.elapsed() >= self.pause => {
+                self.is_cleared = false;
                 self.process = Some(self.spawn()?);
                 self.started = Instant::now();
             }
             (Some(_), false) => self.stop(),
+            // What was led while it was wanted, by an earlier daemon too.
+            (None, false) if !self.is_cleared => {
+                crate::warp::clear(&self.state_dir);
+                self.is_cleared = true;
+            }
             _ => {}
         }
         Ok(())

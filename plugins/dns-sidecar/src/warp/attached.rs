@@ -119,7 +119,6 @@ impl Following {
         let Some(changed) = news.attachments else {
             return self.read_everything();
         };
-        self.position = news.position;
         let containers: BTreeSet<_> = (changed.into_keys())
             .map(|id| (id_of_container(&id), id.container_id))
             .collect();
@@ -129,6 +128,7 @@ impl Following {
                 (self.host.store).read(|transaction| transaction.attachments_of_id(&container))?;
             all.extend(self.put(id, &records));
         }
+        self.position = news.position;
         Ok(all)
     }
 

@@ -75,9 +75,15 @@ impl Duty {
             }
             Said::Created(id, mut container) => {
                 self.figures.events += 1;
+                let known = self.engine.container(&id);
+                // An event may be told twice.
+                if known.is_some_and(|one| one.is_running) {
+                    return;
+                }
                 // Its namespace may be known before it is said to run.
-                if let Some(known) = self.engine.container(&id).filter(|one| !one.is_running) {
+                if let Some(known) = known {
                     container.netns.clone_from(&known.netns);
+                    container.pid = known.pid;
                 }
                 let changed = self.engine.put(id, *container);
                 self.settle(changed);
@@ -286,8 +292,10 @@ impl Duty {
             self.managed.remove(id);
             return;
         }
-        let is_same =
-            |managed: &Managed| plan != Plan::Nothing && Some(&managed.place) == place.as_ref();
+        let number = |place: &NetnsPlace| (place.dev, place.ino);
+        let is_same = |managed: &Managed| {
+            plan != Plan::Nothing && place.as_ref().map(number) == Some(number(&managed.place))
+        };
         if let Some(old) = self.managed.remove(id) {
             if is_same(&old) {
                 let is_done = old.plan == plan && old.error.is_none() && !is_looked_at;
@@ -385,8 +393,8 @@ impl Duty {
         Ok(())
     }
 
-    /// The same of a container of CNI: the ruleset is opened for it and its gateway before there is a route, and closed
-    /// after there is none any more.
+    /// The same of a container of CNI: it is closed, or led, before the ruleset is opened for it and its gateway, which may
+    /// have to wait for others.
     fn make_attached(&mut self, id: &ContainerId, plan: Plan) -> Result<()> {
         let led = self.engine.led(id).cloned();
         let network = led.as_ref().and_then(|led| led.networks.first());
@@ -412,9 +420,6 @@ impl Duty {
             .filter(|one| one.warp().is_some())
             .map(|one| one.id)
             .collect();
-        if let Some((target, gateway)) = &pair {
-            open_for(&mut self.host, target, Some(gateway))?;
-        }
         if let Some(managed) = self.managed.get_mut(id)
             && let Plan::Target(target) = &plan
         {
@@ -426,6 +431,9 @@ impl Duty {
             managed.has_gateway = done.has_gateway;
             managed.plan = plan;
             managed.error = None;
+        }
+        if let Some((target, gateway)) = &pair {
+            open_for(&mut self.host, target, Some(gateway))?;
         }
         for other in own {
             if pair.as_ref().is_none_or(|(target, _)| *target != other) {
@@ -445,7 +453,9 @@ impl Duty {
         let Some(namespace) = Namespace::open(&place)? else {
             return Ok(None);
         };
-        if self.records.of(&place).is_none() {
+        // The number may have been another namespace's.
+        let is_noted = |record: &Record| record.path == place.path && record.id == *id;
+        if !self.records.of(&place).as_ref().is_some_and(is_noted) {
             let forwarding = match plan {
                 Plan::Gateway(_) => namespace.forwarding()?,
                 Plan::Target(_) | Plan::Nothing => Vec::new(),
@@ -478,8 +488,11 @@ impl Duty {
     /// Says which namespaces need not be looked at.
     pub(super) fn expect(&self) {
         let mut expected = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        // While a runtime is away it does not say which of its containers have ended.
+        let is_away = self.sources.values().any(|one| one.error.is_some());
+        let mut all = self.engine.concerned();
         expected.is_anyone_awaited =
-            (self.engine.concerned()).any(|(_, one, ..)| one.netns.is_none() && !one.is_running);
+            is_away || all.any(|(_, one, ..)| one.netns.is_none() && !one.is_running);
         let places = (self.engine.ids())
             .filter_map(|id| self.engine.container(id).filter(|one| one.is_running))
             .filter_map(|one| one.netns.as_ref());

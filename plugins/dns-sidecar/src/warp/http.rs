@@ -71,6 +71,18 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// What was asked for is not there.
+#[derive(Debug)]
+pub(super) struct NotThere;
+
+impl std::fmt::Display for NotThere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it is not there")
+    }
+}
+
+impl std::error::Error for NotThere {}
+
 /// An API, and the version that is spoken.
 #[derive(Debug, Clone)]
 pub(super) struct Api {
@@ -185,6 +197,9 @@ impl Api {
         };
         let said: Value = serde_json::from_slice(&said).unwrap_or_default();
         let why = said.get("message").and_then(Value::as_str).unwrap_or("");
+        if status == StatusCode::NOT_FOUND {
+            return Err(NotThere.into());
+        }
         bail!("{}{path}: {status} {why}", self.place)
     }
 

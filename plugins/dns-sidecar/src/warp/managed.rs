@@ -74,7 +74,8 @@ pub(super) fn is_alive(pid: i32) -> bool {
 
 /// Whether the namespace is still at its path.
 pub(super) fn is_there(place: &NetnsPlace) -> bool {
-    matches!(Namespace::open(place), Ok(Some(_)))
+    // What cannot be opened for another reason has not gone.
+    !matches!(Namespace::open(place), Ok(None))
 }
 
 /// The time since 1970.

@@ -29,7 +29,7 @@ pub(super) struct Newborn {
 }
 
 /// A namespace without a process is looked at for so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A directory that is not there yet is looked for so often.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -140,7 +140,7 @@ async fn identify(
             return;
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(10).max(since.elapsed() / 20));
+        pause = (pause * 2).min(Duration::from_millis(10).max(since.elapsed() / 5));
     }
 }
 

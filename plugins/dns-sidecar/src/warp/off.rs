@@ -1,5 +1,6 @@
 //! `weftd warp off`: every rule and route of Weft's goes from containers, with or without a daemon.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -7,6 +8,8 @@ use weft_api::daemon::{Done, WarpRequest, ask, warp_socket};
 use weft_attach::steps::warp::Namespace;
 use weft_cni::env::Env;
 use weft_node::HostConfig;
+
+use weft_warp::Source;
 
 use super::record::Records;
 
@@ -25,16 +28,21 @@ pub(super) fn run(env: &Env) -> Result<()> {
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
             ) =>
         {
-            clear(&host)
+            clear(&host.state_dir)
         }
         Err(error) => Err(error).with_context(|| socket.display().to_string()),
     }
 }
 
-fn clear(host: &HostConfig) -> Result<()> {
-    let records = Records::open(&host.state_dir)?;
+/// Clears the namespaces of containers of Docker and Podman that are noted.
+///
+/// # Errors
+/// Those that could not be cleared.
+pub(super) fn clear(state_dir: &Path) -> Result<()> {
+    let records = Records::open(state_dir)?;
     let mut failures = Vec::new();
-    for record in records.all() {
+    // Those of plugin chains are switched by their network's configuration.
+    for record in (records.all().into_iter()).filter(|one| one.id.source != Source::Cni) {
         let place = record.place();
         let cleared = match Namespace::open(&place) {
             Ok(Some(mut namespace)) => namespace.clear(&record.forwarding).map(drop),

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use weft_warp::{Breaker, BreakerState, Container, ContainerId, Source};
 
 use super::facts;
-use super::http::{Api, Place, encoded};
+use super::http::{Api, NotThere, Place, encoded};
 
 /// What a source says.
 #[derive(Debug)]
@@ -53,7 +55,15 @@ pub(super) struct Monitor {
     pub(super) place: Place,
     pub(super) version: Option<String>,
     pub(super) said: UnboundedSender<Said>,
+    /// So many containers are looked at at once.
+    pub(super) looks: Arc<Semaphore>,
 }
+
+/// So many at most: a daemon's socket does not take any number of connections.
+pub(super) const LOOKS: usize = 32;
+/// A container that could not be looked at is looked at again after this time, and after longer ones.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How often a container has changed: what was asked before does not count any more.
 type Epochs = Arc<Mutex<BTreeMap<String, u64>>>;
@@ -113,7 +123,11 @@ impl Monitor {
     async fn once(&self, breaker: &mut Breaker) -> Result<()> {
         let api = Api::open(&self.place, self.version.as_deref()).await?;
         let filters = serde_json::json!({"type": ["container", "network"], "event": EVENTS});
-        let mut events = api.stream(format!("/events?filters={}", encoded(&filters.to_string())));
+        // Those that come before the stream is open are told once more.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let since = since.unwrap_or_default().as_secs();
+        let filters = encoded(&filters.to_string());
+        let mut events = api.stream(format!("/events?since={since}&filters={filters}"));
         let (line, mut lines) = tokio::sync::mpsc::unbounded_channel();
         // Read beside what follows: what comes meanwhile is not lost.
         let reader = tokio::spawn(async move {
@@ -127,6 +141,7 @@ impl Monitor {
         });
         let _reader = super::Task(reader);
         let epochs = Epochs::default();
+        let _ended = Ending(&epochs);
         self.list(&api, &epochs).await?;
         breaker.succeeded();
         tracing::info!(
@@ -153,18 +168,14 @@ impl Monitor {
         let all: Vec<_> = list.iter().filter_map(facts::listed).collect();
         let ids = all.iter().map(|(id, ..)| id.clone()).collect();
         self.say(Said::Complete(self.source, ids));
-        let mut looks = Vec::new();
         for (id, is_running, container) in all {
+            let container = Box::new(container);
             if is_running {
-                self.say(Said::Listed(self.id(&id), Box::new(container)));
-                looks.push(self.look(api, epochs, &id, None));
+                self.say(Said::Listed(self.id(&id), container));
+                self.look(api, epochs, &id, None);
             } else {
-                self.say(Said::Created(self.id(&id), Box::new(container)));
+                self.say(Said::Created(self.id(&id), container));
             }
-        }
-        // One that is not answered for does not hold the others up: each look has its own patience.
-        for look in looks {
-            look.await.context("a task has ended")?;
         }
         Ok(())
     }
@@ -197,49 +208,68 @@ impl Monitor {
                 self.say(Said::Created(self.id(id), Box::new(container)));
             }
             (false, "start" | "restart" | "rename") => {
-                drop(self.look(api, epochs, id, at));
+                self.look(api, epochs, id, at);
             }
             // A container that is being started answers when it is, and `start` follows.
-            (true, "connect" | "disconnect") => drop(self.look(api, epochs, id, None)),
+            (true, "connect" | "disconnect") => self.look(api, epochs, id, None),
             (false, "die") => {
                 next_epoch(epochs, id);
                 self.say(Said::Stopped(self.id(id)));
             }
             (false, "destroy" | "remove") => {
-                next_epoch(epochs, id);
+                let mut epochs = epochs.lock().unwrap_or_else(PoisonError::into_inner);
+                epochs.remove(id);
+                drop(epochs);
                 self.say(Said::Gone(self.id(id)));
             }
             _ => {}
         }
     }
 
-    /// Looks at a container, and says how it is unless it has changed meanwhile.
-    fn look(
-        &self,
-        api: &Api,
-        epochs: &Epochs,
-        id: &str,
-        at: Option<u64>,
-    ) -> tokio::task::JoinHandle<()> {
+    /// Looks at a container until it is answered for, and says how it is unless it has changed meanwhile.
+    fn look(&self, api: &Api, epochs: &Epochs, id: &str, at: Option<u64>) {
         let (monitor, api, epochs) = (self.clone(), api.clone(), Arc::clone(epochs));
         let epoch = next_epoch(&epochs, id);
         let id = id.to_owned();
         tokio::spawn(async move {
-            let answer = api.get(&format!("/containers/{}/json", encoded(&id))).await;
-            let is_current = {
+            let mut pause = FIRST_PAUSE;
+            let is_current = || {
                 let epochs = epochs.lock().unwrap_or_else(PoisonError::into_inner);
                 epochs.get(&id) == Some(&epoch)
             };
-            if !is_current {
-                return;
+            loop {
+                // The task lives no longer than the semaphore.
+                let place = monitor.looks.acquire().await;
+                let answer = api.get(&format!("/containers/{}/json", encoded(&id))).await;
+                drop(place);
+                if !is_current() {
+                    return;
+                }
+                let why = match answer.map(|value| facts::inspected(&value)) {
+                    Ok(Some(container)) => {
+                        let id = monitor.id(&id);
+                        return monitor.say(Said::Container(id, Box::new(container), at));
+                    }
+                    Ok(None) => "nothing is said of it".to_owned(),
+                    // It will be told that it is gone.
+                    Err(error) if error.is::<NotThere>() => return,
+                    Err(error) => format!("{error:#}"),
+                };
+                monitor.say(Said::Failed(monitor.id(&id), why));
+                tokio::time::sleep(pause).await;
+                pause = (2 * pause).min(LONGEST_PAUSE);
             }
-            let said = match answer.map(|value| facts::inspected(&value)) {
-                Ok(Some(container)) => Said::Container(monitor.id(&id), Box::new(container), at),
-                Ok(None) => Said::Failed(monitor.id(&id), "nothing is said of it".to_owned()),
-                Err(error) => Said::Failed(monitor.id(&id), format!("{error:#}")),
-            };
-            monitor.say(said);
-        })
+        });
+    }
+}
+
+/// What is asked by a connection that has ended does not count any more.
+struct Ending<'a>(&'a Epochs);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let mut epochs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        epochs.clear();
     }
 }
 

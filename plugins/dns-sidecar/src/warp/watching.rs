@@ -85,7 +85,14 @@ pub(super) fn watch_process(
     pid: i32,
     noticed: UnboundedSender<Noticed>,
 ) -> Option<Task> {
-    let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK).ok()?;
+    let process = match pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK) {
+        Ok(process) => process,
+        Err(rustix::io::Errno::SRCH) => {
+            let _ = noticed.send(Noticed::Ended(id, pid));
+            return None;
+        }
+        Err(_) => return None,
+    };
     let process = wait_for(process).ok()?;
     Some(Task(tokio::spawn(async move {
         if process.readable().await.is_ok() {

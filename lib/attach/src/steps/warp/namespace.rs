@@ -17,6 +17,14 @@ const MAIN: u32 = 254;
 /// A neighbour whose MAC is set for good: the interface, its address, its MAC.
 type Neighbour = (u32, IpAddr, Mac);
 
+type Own = (Vec<OwnRule>, Vec<OwnRoute>, Vec<IpFamily>);
+
+/// EAFNOSUPPORT and EOPNOTSUPP (asm-generic/errno.h).
+fn is_unsupported(error: &KernelError) -> bool {
+    let errno = error.errno().map(|errno| errno as i32);
+    matches!(errno, Some(95 | 97))
+}
+
 /// An open namespace. It lives as long as this.
 #[derive(Debug)]
 pub struct Namespace {
@@ -99,6 +107,7 @@ impl Namespace {
         for family in IpFamily::ALL {
             let mut defaults: Vec<_> = (route::list(&mut self.socket, family)?.into_iter())
                 .filter(|one| one.dst.prefix() == 0 && one.table == Some(MAIN))
+                .filter(|one| family.has(one.dst.ip()))
                 .collect();
             defaults.sort_by_key(|one| one.priority.unwrap_or(0));
             let links = defaults.iter().map(|one| (family, one.link));
@@ -148,7 +157,7 @@ impl Namespace {
                 self.set(name, "1")?;
             }
         }
-        Ok(usize::from(sending::put(self, &plan.subnets)?))
+        Ok(usize::from(sending::put(self, plan)?))
     }
 
     /// In what a gateway's namespace is not as it should be.
@@ -164,7 +173,7 @@ impl Namespace {
                 found.push(format!("{name} is 0 in the container"));
             }
         }
-        if !sending::is_right(self, &plan.subnets)? {
+        if !sending::is_right(self, plan)? {
             found.push("no nft table inet weft-warp for its networks in the container".to_owned());
         }
         Ok(found)
@@ -272,19 +281,34 @@ impl Namespace {
         self.socket.commit(batch)
     }
 
+    /// All rules and routes that have Weft's number, and the families that the kernel has: one that was started without
+    /// IPv6 has neither.
+    fn own(&mut self) -> Result<Own, KernelError> {
+        let (mut rules, mut routes, mut families) = (Vec::new(), Vec::new(), Vec::new());
+        for family in IpFamily::ALL {
+            match policy_routing::rules(&mut self.socket, family) {
+                Ok(found) => rules.extend(found),
+                Err(error) if is_unsupported(&error) => continue,
+                Err(error) => return Err(error),
+            }
+            let found = policy_routing::routes(&mut self.socket, family)?;
+            routes.extend((found.into_iter()).filter(|one| family.has(one.prefix.ip())));
+            families.push(family);
+        }
+        Ok((rules, routes, families))
+    }
+
     /// In what a target's namespace is not as it should be.
     ///
     /// # Errors
     /// The kernel's.
     pub fn differences(&mut self, plan: &TargetPlan) -> Result<Vec<String>, KernelError> {
         let wiring = self.wiring()?;
-        let (mut rules, mut routes) = (Vec::new(), Vec::new());
-        for family in IpFamily::ALL {
-            rules.extend(policy_routing::rules(&mut self.socket, family)?);
-            routes.extend(policy_routing::routes(&mut self.socket, family)?);
-        }
+        let (rules, routes, families) = self.own()?;
+        let has = |family: IpFamily| families.contains(&family);
         let mut found = Vec::new();
-        for rule in plan.rules.iter().filter(|one| !rules.contains(one)) {
+        let missing = |one: &&OwnRule| has(one.family) && !rules.contains(one);
+        for rule in plan.rules.iter().filter(missing) {
             found.push(format!(
                 "no routing rule of priority {} to table {} in the container",
                 rule.priority, rule.table
@@ -293,7 +317,7 @@ impl Namespace {
         for route in plan
             .routes(&wiring)
             .iter()
-            .filter(|one| !routes.contains(one))
+            .filter(|one| has(IpFamily::of(one.prefix.ip())) && !routes.contains(one))
         {
             let way = match route.via {
                 Via::Gateway(gateway) => format!("via {gateway}"),
@@ -316,11 +340,11 @@ impl Namespace {
         routes: &[OwnRoute],
         (neighbours, wiring): (&[Neighbour], &Wiring),
     ) -> Result<Done, KernelError> {
-        let (mut there, mut ways) = (Vec::new(), Vec::new());
-        for family in IpFamily::ALL {
-            there.extend(policy_routing::rules(&mut self.socket, family)?);
-            ways.extend(policy_routing::routes(&mut self.socket, family)?);
-        }
+        let (there, ways, families) = self.own()?;
+        let has = |family: IpFamily| families.contains(&family);
+        let rules: Vec<&OwnRule> = rules.iter().filter(|one| has(one.family)).collect();
+        let has_route = |one: &&OwnRoute| has(IpFamily::of(one.prefix.ip()));
+        let routes: Vec<&OwnRoute> = routes.iter().filter(has_route).collect();
         let mut batch = Batch::new();
         self.put_neighbours(neighbours, wiring, &mut batch)?;
         let key = |one: &OwnRoute| (one.table, one.prefix, one.metric);

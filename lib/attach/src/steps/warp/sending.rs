@@ -4,11 +4,13 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ipnetwork::IpNetwork;
-use weft_cni::IpFamily;
+use weft_cni::{IfName, IpFamily};
 use weft_kernel::KernelError;
 use weft_kernel::nft::{
     BaseChain, Batch, Chain, Expression, Family, NftSocket, Table, Verdict, name,
 };
+
+use weft_warp::GatewayPlan;
 
 use super::namespace::Namespace;
 
@@ -24,6 +26,16 @@ const LEAVING: Chain = Chain {
         kind: "nat",
         hook: 4,
         priority: 100,
+    }),
+};
+/// NF_INET_FORWARD.
+const FORWARD: Chain = Chain {
+    table: TABLE,
+    name: name("forward"),
+    base: Some(BaseChain {
+        kind: "filter",
+        hook: 2,
+        priority: 0,
     }),
 };
 /// NF_INET_LOCAL_OUT.
@@ -47,10 +59,10 @@ const TRANSPORT_HEADER: u32 = 2;
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn put(namespace: &Namespace, subnets: &[IpNetwork]) -> Result<bool, KernelError> {
+pub(super) fn put(namespace: &Namespace, plan: &GatewayPlan) -> Result<bool, KernelError> {
     let mut nft = NftSocket::open_in(namespace.netns(), namespace.home())?;
     let there = nft.user_data(&TABLE)?;
-    let mark = mark(subnets);
+    let mark = mark(plan);
     if there.as_deref() == Some(mark.as_slice()) {
         return Ok(false);
     }
@@ -61,8 +73,14 @@ pub(super) fn put(namespace: &Namespace, subnets: &[IpNetwork]) -> Result<bool, 
     TABLE.create(&mark, &mut batch);
     LEAVING.create(&mut batch);
     OUTPUT.create(&mut batch);
-    for subnet in subnets {
-        LEAVING.append(&masquerade(subnet), &mut batch);
+    FORWARD.create(&mut batch);
+    for subnet in &plan.subnets {
+        let mut rule = comes_from(subnet);
+        rule.push(Expression::Masquerade);
+        LEAVING.append(&rule, &mut batch);
+        if let Some(interface) = &plan.interface {
+            FORWARD.append(&by_another(subnet, interface), &mut batch);
+        }
     }
     for (protocol, number) in [(1, 5), (58, 137)] {
         OUTPUT.append(&redirect(protocol, number), &mut batch);
@@ -75,9 +93,9 @@ pub(super) fn put(namespace: &Namespace, subnets: &[IpNetwork]) -> Result<bool, 
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn is_right(namespace: &Namespace, subnets: &[IpNetwork]) -> Result<bool, KernelError> {
+pub(super) fn is_right(namespace: &Namespace, plan: &GatewayPlan) -> Result<bool, KernelError> {
     let mut nft = NftSocket::open_in(namespace.netns(), namespace.home())?;
-    Ok(nft.user_data(&TABLE)?.as_deref() == Some(mark(subnets).as_slice()))
+    Ok(nft.user_data(&TABLE)?.as_deref() == Some(mark(plan).as_slice()))
 }
 
 /// Removes the table. Whether there was one.
@@ -96,13 +114,35 @@ pub(super) fn remove(namespace: &Namespace) -> Result<bool, KernelError> {
 }
 
 /// What the table was made for, by which it is told whether it is right.
-fn mark(subnets: &[IpNetwork]) -> Vec<u8> {
+fn mark(plan: &GatewayPlan) -> Vec<u8> {
     let mut hasher = DefaultHasher::new();
-    subnets.hash(&mut hasher);
+    (&plan.subnets, &plan.interface).hash(&mut hasher);
     format!("weft warp {:016x}", hasher.finish()).into_bytes()
 }
 
-fn masquerade(subnet: &IpNetwork) -> Vec<Expression> {
+/// What targets send leaves by one interface, or not at all.
+fn by_another(subnet: &IpNetwork, interface: &str) -> Vec<Expression> {
+    const NFT_META_OIFNAME: u32 = 7;
+    let mut rule = comes_from(subnet);
+    if let Ok(name) = IfName::try_from(interface) {
+        let mut value = name.as_str().as_bytes().to_vec();
+        value.resize(16, 0);
+        rule.push(Expression::Meta {
+            key: NFT_META_OIFNAME,
+            register: REGISTER,
+        });
+        rule.push(Expression::Compare {
+            register: REGISTER,
+            negated: true,
+            value,
+        });
+    }
+    rule.push(Expression::Counter);
+    rule.push(Expression::Verdict(Verdict::Drop));
+    rule
+}
+
+fn comes_from(subnet: &IpNetwork) -> Vec<Expression> {
     let (family, offset, length, mask) = match subnet {
         IpNetwork::V4(one) => (IpFamily::V4, 12, 4, one.mask().octets().to_vec()),
         IpNetwork::V6(one) => (IpFamily::V6, 8, 16, one.mask().octets().to_vec()),
@@ -128,7 +168,6 @@ fn masquerade(subnet: &IpNetwork) -> Vec<Expression> {
             mask,
         },
         is(network),
-        Expression::Masquerade,
     ]
 }
 
