@@ -7,6 +7,8 @@ here=$(dirname "$(realpath "$0")")
 source "$here/checks.sh"
 # shellcheck source=docker-lib.sh
 source "$here/docker-lib.sh"
+# shellcheck source=warp-lib.sh
+source "$here/warp-lib.sh"
 PATH=/opt/cni/bin:$PATH
 
 OUTSIDE=192.0.2.1 HOST=192.0.2.2 BY_GATEWAY=192.0.2.3 OUTSIDE6=2001:db8:2::1
@@ -20,15 +22,6 @@ stop_warp() { kill "${1:--TERM}" $WARP; wait $WARP 2>/dev/null || true; }
 
 # ---- what the outside sees ----
 
-# watch FILTER: what comes to the outside, until seen or counted.
-watch() {
-    # shellcheck disable=SC2086
-    ip netns exec outside tcpdump -lnni uplink -Q in "$1" >"$WEFT_RT_TMP/seen" 2>"$WEFT_RT_TMP/tcpdump" &
-    TCPDUMP=$!
-    until grep -q listening "$WEFT_RT_TMP/tcpdump"; do sleep 0.01; done
-}
-# counted: how many packets came.
-counted() { sleep 0.3; kill $TCPDUMP; wait $TCPDUMP 2>/dev/null || true; grep -c " > " "$WEFT_RT_TMP/seen" || true; }
 # direct, led: whether a container's echo request comes as it would without Weft, or by the gateway.
 seen_as() {
     local from=$1 name=$2 to=${3:-$OUTSIDE}
@@ -41,15 +34,10 @@ direct() { seen_as $HOST "$1"; }
 pings() { docker exec "$1" ping -c 1 -W 1 "${2:-$OUTSIDE}"; }
 pings6() { docker exec "$1" ping6 -c 1 -W 1 "${2:-$OUTSIDE6}"; }
 refused() { ! "$@"; }
-state() { weft warp status --json | python3 -c "
-import json, sys
-all = json.load(sys.stdin)
-print([one['state'] for one in all['targets'] + all['gateways'] if one['name'] == '$1'][0])"; }
 field() { weft warp status --json | python3 -c "
 import json, sys
 all = json.load(sys.stdin)
 print([one['$2'] for one in all['targets'] + all['gateways'] if one['name'] == '$1'][0])"; }
-state_is() { equal "state of $1" "$(state "$1")" "$2"; }
 rules() { in_netns "$1" ip -4 rule; in_netns "$1" ip -6 rule; in_netns "$1" ip -4 route show table all; in_netns "$1" ip -6 route show table all; }
 # Weft's own.
 own() { { in_netns "$1" ip -4 rule; in_netns "$1" ip -6 rule; in_netns "$1" ip -4 route show table all; in_netns "$1" ip -6 route show table all; } | grep -c 'proto 142' || true; }

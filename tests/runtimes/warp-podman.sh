@@ -8,6 +8,8 @@ source "$here/checks.sh"
 NET=inner
 # shellcheck source=podman-lib.sh
 source "$here/podman-lib.sh"
+# shellcheck source=warp-lib.sh
+source "$here/warp-lib.sh"
 PATH=/opt/cni/bin:$PATH
 BY_GATEWAY=192.0.2.3
 export WEFT_CONFIG=/run/weft.toml WEFT_PUBLIC_DIR=/run/weft-pub
@@ -39,20 +41,6 @@ start_warp() { weftd warp >>"$WEFT_RT_TMP/warp.log" 2>&1 & WARP=$!; }
 answers() { weft warp status --json | grep -q '"version": "1'; }
 
 run() { podman run -d --pull never --cap-add NET_RAW --name "$1" --network "$2" "${@:3}" $IMAGE sleep 100000 >/dev/null; }
-state_is() {
-    local state
-    state=$(weft warp status --json | python3 -c "
-import json, sys
-all = json.load(sys.stdin)
-print([one['state'] for one in all['targets'] + all['gateways'] if one['name'] == '$1'][0])")
-    equal "state of $1" "$state" "$2"
-}
-watch() {
-    ip netns exec outside tcpdump -lnni uplink -Q in "$1" >"$WEFT_RT_TMP/seen" 2>"$WEFT_RT_TMP/tcpdump" &
-    TCPDUMP=$!
-    until grep -q listening "$WEFT_RT_TMP/tcpdump"; do sleep 0.01; done
-}
-counted() { sleep 0.3; kill $TCPDUMP; wait $TCPDUMP 2>/dev/null || true; grep -c " > " "$WEFT_RT_TMP/seen" || true; }
 seen_as() {
     watch "icmp and icmp[0] == 8 and src $1"
     podman exec "$2" ping -c 2 -i 0.1 -W 1 $OUTSIDE4 >/dev/null || true

@@ -120,6 +120,7 @@ pub(crate) fn check(env: &Env) -> Result<()> {
     HostConfig::read(env)?;
     let settings = Settings::read(env)?;
     crate::root::overlay::read(env)?;
+    crate::warp::read(env, &crate::warp::Flags::default())?;
     let path = env.config_file();
     let found = if path.exists() {
         "is understood"

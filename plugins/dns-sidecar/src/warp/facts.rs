@@ -167,3 +167,99 @@ fn since_1970(text: &str) -> Option<Duration> {
     let nanoseconds = u64::try_from(then.unix_timestamp_nanos()).ok()?;
     Some(Duration::from_nanos(nanoseconds)).filter(|at| !at.is_zero())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As Docker 20.10 answers, shortened.
+    fn docker() -> Value {
+        json!({
+            "Id": "5f", "Name": "/web",
+            "State": {"Running": true, "Pid": 0, "StartedAt": "2026-11-29T08:00:00.5Z"},
+            "Config": {"Labels": {"weft.warp.via": "warp-gw", "odd": 3}},
+            "HostConfig": {"NetworkMode": "inner"},
+            "NetworkSettings": {
+                "SandboxKey": "/nonexistent",
+                "Ports": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}], "53/udp": null, "x/y": [1]},
+                "Networks": {
+                    "inner": {"IPAddress": "172.18.0.2", "IPPrefixLen": 16, "Gateway": "172.18.0.1",
+                        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPv6Gateway": ""},
+                    "odd": {"IPAddress": 7, "IPPrefixLen": "x"}
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn what_is_said_becomes_facts() {
+        let container = inspected(&docker()).unwrap();
+        assert_eq!(container.name, "web");
+        assert_eq!(container.labels.len(), 1);
+        assert_eq!(container.published, BTreeSet::from([(6, 80)]));
+        assert_eq!(
+            container.started_at,
+            Some(Duration::from_millis(1_795_939_200_500))
+        );
+        let inner = container.networks.get("inner").unwrap();
+        assert_eq!(inner.addresses, ["172.18.0.2/16".parse().unwrap()]);
+        assert!(container.networks.get("odd").unwrap().addresses.is_empty());
+        assert_eq!((container.netns, container.borrows), (None, None));
+        let listed =
+            listed(&json!({"Id": "5f", "Names": ["/web"], "State": "running", "Labels": null}));
+        let (id, is_running, container) = listed.unwrap();
+        assert_eq!(
+            (id.as_str(), is_running, container.name.as_str()),
+            ("5f", true, "web")
+        );
+        // A label that is called as the container's own name is.
+        let created = created(&json!({"name": "web", "image": "i", "weft.warp.via": "gw"}));
+        assert_eq!((created.name.as_str(), created.labels.len()), ("web", 1));
+    }
+
+    #[test]
+    fn who_has_no_namespace_of_its_own_says_whose_it_has() {
+        for (mode, of) in [
+            ("host", "the host"),
+            ("container:5f", "5f"),
+            ("ns:/run/x", "/run/x"),
+        ] {
+            let mut said = docker();
+            *said.pointer_mut("/HostConfig/NetworkMode").unwrap() = mode.into();
+            assert_eq!(inspected(&said).unwrap().borrows.as_deref(), Some(of));
+        }
+    }
+
+    /// Whatever is missing or of another type: nothing ends, and nothing else is lost.
+    #[test]
+    fn odd_answers_are_lived_with() {
+        fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+            found.push(at.to_owned());
+            if let Value::Object(fields) = value {
+                for (key, value) in fields {
+                    pointers(value, &format!("{at}/{}", key.replace('/', "~1")), found);
+                }
+            }
+        }
+        let mut all = Vec::new();
+        pointers(&docker(), "", &mut all);
+        for pointer in &all {
+            for odd in [
+                Value::Null,
+                json!(-1),
+                json!("x"),
+                json!([]),
+                json!({}),
+                json!(1e300),
+            ] {
+                let mut said = docker();
+                *said.pointer_mut(pointer).unwrap() = odd;
+                drop((inspected(&said), listed(&said), created(&said)));
+            }
+        }
+        assert!(all.len() > 20);
+    }
+}
