@@ -308,6 +308,61 @@ check "leaves nothing either" own_is web 0
 check "no record is left" equal records "$(find /run/weft/warp -type f | wc -l)" 0
 check "a bystander's rules and routes are the same, to the end" unchanged
 
+# ---- by TCP, in clear and with certificates ----
+
+# proxy PORT [CERTIFICATES]: to Docker's socket; with certificates by TLS, for those that have one of the same authority.
+cat >"$WEFT_RT_TMP/proxy.py" <<'PYTHON'
+import socket, ssl, sys, threading
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+context = None
+if len(sys.argv) > 2:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[2] + "/docker.pem", sys.argv[2] + "/docker-key.pem")
+    context.load_verify_locations(sys.argv[2] + "/ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+def carry(one, other):
+    try:
+        while data := one.recv(65536):
+            other.sendall(data)
+    except OSError:
+        pass
+    for end in one, other:
+        try: end.shutdown(socket.SHUT_RDWR)
+        except OSError: pass
+while True:
+    client, _ = server.accept()
+    try:
+        if context: client = context.wrap_socket(client, server_side=True)
+    except (ssl.SSLError, OSError):
+        continue
+    docker = socket.socket(socket.AF_UNIX)
+    docker.connect("/run/docker.sock")
+    for pair in (client, docker), (docker, client):
+        threading.Thread(target=carry, args=pair, daemon=True).start()
+PYTHON
+weft pki init --dir /run/pki >/dev/null
+for name in docker weft; do weft pki issue $name 127.0.0.1 --dir /run/pki >/dev/null; done
+mkdir /run/pki/weft
+cp /run/pki/ca.pem /run/pki/weft/ca.pem
+cp /run/pki/weft.pem /run/pki/weft/cert.pem
+cp /run/pki/weft-key.pem /run/pki/weft/key.pem
+/usr/bin/python3 "$WEFT_RT_TMP/proxy.py" 2375 &
+/usr/bin/python3 "$WEFT_RT_TMP/proxy.py" 2376 /run/pki 2>/dev/null &
+by() { weft warp check -- --docker-connection-method "$1" --docker-host "127.0.0.1:$2" | grep -q "docker: $3.* answers"; }
+check_soon "Docker answers by TCP" by http 2375 http
+export WEFT_WARP_DOCKER_CERT_DIR=/run/pki/weft
+check_soon "Docker answers by TLS" by ssl 2376 https
+cp /run/pki/ca.pem /run/other-ca.pem
+weft pki init --dir /run/other >/dev/null
+cp /run/other/ca.pem /run/pki/weft/ca.pem
+check "one of another authority is not believed" refused by ssl 2376 https
+cp /run/other-ca.pem /run/pki/weft/ca.pem
+start_warp --docker-connection-method ssl --docker-host 127.0.0.1:2376
+check_soon "a target is led by what is said by TLS" led web
+docker restart -t 0 warp-gw >/dev/null
+check_soon "and follows" led web
+stop_warp
+
 # ---- without rights ----
 
 lacking() {

@@ -210,9 +210,8 @@ pub(crate) fn configuration() -> String {
     table(
         &mut page,
         "weft.toml: warp",
-        "Containers whose traffic goes through others: see [warp.md](warp.md). A variable `WEFT_WARP_` with the key in \
-         capitals counts before it (`WEFT_WARP_DOCKER_SOCKET`; `warp_` at a key's beginning is left out: \
-         `WEFT_WARP_CONTAINER_NAME_PATTERN`).",
+        "Containers whose traffic goes through others: see [warp.md](warp.md). The variables `WEFT_WARP_*` below count \
+         before it, flags of `weftd warp` before both.",
         warp::WARP_KEYS,
     );
     page.push_str("\n## Environment\n\n| variable | meaning |\n|---|---|\n");

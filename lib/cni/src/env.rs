@@ -18,6 +18,10 @@ pub struct Variable {
     pub doc: &'static str,
 }
 
+const fn of_warp(name: &'static str, doc: &'static str) -> Variable {
+    Variable { name, doc }
+}
+
 /// Every variable that plugins and the command line read.
 pub const VARIABLES: &[Variable] = &[
     Variable {
@@ -104,6 +108,58 @@ pub const VARIABLES: &[Variable] = &[
         name: "CAP_ARGS",
         doc: "weft cni: capability arguments as JSON",
     },
+    of_warp("WEFT_WARP_ENABLED", "counts before `[warp] enabled`"),
+    of_warp(
+        "WEFT_WARP_DOCKER_CONNECTION_METHOD",
+        "counts before `[warp] docker_connection_method`",
+    ),
+    of_warp(
+        "WEFT_WARP_CONTAINER_NAME_PATTERN",
+        "counts before `[warp] warp_container_name_pattern`",
+    ),
+    of_warp(
+        "WEFT_WARP_CONTAINER_LABEL",
+        "counts before `[warp] warp_container_label`",
+    ),
+    of_warp(
+        "WEFT_WARP_TARGET_CONTAINER_LABEL",
+        "counts before `[warp] target_container_label`",
+    ),
+    of_warp(
+        "WEFT_WARP_NETWORK_PREFERENCE_LABEL",
+        "counts before `[warp] network_preference_label`",
+    ),
+    of_warp(
+        "WEFT_WARP_ROUTING_RULES",
+        "counts before `[warp] routing_rules`, with semicolons between them",
+    ),
+    of_warp("WEFT_WARP_IPV6", "counts before `[warp] ipv6`"),
+    of_warp("WEFT_WARP_ON_MISSING", "counts before `[warp] on_missing`"),
+    of_warp(
+        "WEFT_WARP_WAIT_SECONDS",
+        "counts before `[warp] wait_seconds`",
+    ),
+    of_warp("WEFT_WARP_LOGGING", "counts before `[warp] logging`"),
+    of_warp(
+        "WEFT_WARP_DOCKER_SOCKET",
+        "counts before `[warp.docker] socket`",
+    ),
+    of_warp(
+        "WEFT_WARP_DOCKER_HOST",
+        "counts before `[warp.docker] host`",
+    ),
+    of_warp(
+        "WEFT_WARP_DOCKER_CERT_DIR",
+        "counts before `[warp.docker] cert_dir`",
+    ),
+    of_warp(
+        "WEFT_WARP_DOCKER_API_VERSION",
+        "counts before `[warp.docker] api_version`",
+    ),
+    of_warp(
+        "WEFT_WARP_PODMAN_SOCKET",
+        "counts before `[warp.podman] socket`",
+    ),
 ];
 
 /// The variables as they were when the process started.

@@ -469,6 +469,15 @@ mod tests {
     }
 
     #[test]
+    fn variables_are_read_from_the_environment() {
+        for (_, name) in VARIABLES {
+            let name = format!("WEFT_WARP_{name}");
+            let env = weft_cni::env::Env::from_pairs([(name.as_str(), "x")]);
+            assert_eq!(env.get(&name), Some("x"), "{name}");
+        }
+    }
+
+    #[test]
     fn all_that_is_wrong_is_said_at_once() {
         let text = "[warp]\nwarp_container_name_pattern = \"(\"\ntable = 254\nrouting_rules = [\"x\"]\n[warp.docker]\nhost = \"x\"\n";
         let problems = read(text, &[("ipv6", "maybe")]).unwrap_err();
