@@ -28,7 +28,7 @@ pub(super) fn watch_namespace(
     noticed: UnboundedSender<Noticed>,
 ) -> Option<Task> {
     let open = || -> Result<Vec<Monitor>, KernelError> {
-        const TOPICS: [Topic; 3] = [Topic::Addresses, Topic::Routes, Topic::Rules];
+        const TOPICS: [Topic; 4] = [Topic::Links, Topic::Addresses, Topic::Routes, Topic::Rules];
         let (netns, home) = (namespace.netns(), namespace.home());
         let mut monitors = vec![Monitor::of_routing_in(&TOPICS, netns, home)?];
         if with_ruleset {

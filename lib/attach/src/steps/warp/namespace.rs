@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use weft_cni::{IpFamily, Mac};
 use weft_kernel::netlink::{Batch, RouteSocket};
 use weft_kernel::policy_routing::{self, OwnRoute, OwnRule, Via};
-use weft_kernel::{KernelError, NetNs, address, neighbour, route, sysctl};
+use weft_kernel::{KernelError, NetNs, address, link, neighbour, route, sysctl};
 use weft_warp::{GatewayPlan, Near, NetnsPlace, TargetPlan, Wiring};
 
 use super::sending;
@@ -95,11 +95,16 @@ impl Namespace {
     /// # Errors
     /// The kernel's.
     pub fn wiring(&mut self) -> Result<Wiring, KernelError> {
+        // By an interface that is not up yet there is no route.
+        let up: BTreeSet<u32> = (link::list(&mut self.socket)?.iter())
+            .filter(|one| one.is_up)
+            .map(|one| one.index)
+            .collect();
         let addresses = address::list_all(&mut self.socket)?;
         let mut wiring = Wiring {
             addresses: (addresses
                 .iter()
-                .filter(|one| !one.address.ip().is_loopback()))
+                .filter(|one| up.contains(&one.link) && !one.address.ip().is_loopback()))
             .map(|one| (one.link, one.address))
             .collect(),
             defaults: Vec::new(),
