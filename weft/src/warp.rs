@@ -136,14 +136,13 @@ fn print(all: &WarpStatus) {
         output::line("warp is off: weft warp on puts rules and routes back");
     }
     for one in &all.sources {
-        match &one.error {
-            None => output::line(&format!(
-                "{}: {} answers, version {} of its API",
-                one.source,
-                one.place,
-                one.version.as_deref().unwrap_or("?")
+        match (&one.error, &one.version) {
+            (None, Some(version)) => output::line(&format!(
+                "{}: {} answers, version {version} of its API",
+                one.source, one.place
             )),
-            Some(error) => output::line(&format!(
+            (None, None) => output::line(&format!("{}: {} is read", one.source, one.place)),
+            (Some(error), _) => output::line(&format!(
                 "{}: {} is away (breaker {}): {error}",
                 one.source, one.place, one.breaker
             )),
