@@ -163,10 +163,6 @@ pub(crate) fn level(env: &Env, flags: &Flags) -> Option<LevelFilter> {
 /// The configuration's; that rights are missing, or that another one runs.
 pub(crate) fn run(env: &Env, flags: &Flags) -> Result<()> {
     if let Some(parent) = flags.with_parent {
-        // The other process holds signals back, and what it starts does so too.
-        SigSet::all()
-            .thread_unblock()
-            .context("signals cannot be let through")?;
         set_pdeathsig(Signal::SIGTERM).context("the end of the other process is not heard of")?;
         // It may have ended before.
         if getppid().as_raw() != parent {
@@ -307,6 +303,10 @@ async fn serve(
     let mut terminated = signal(SignalKind::terminate()).context("signals cannot be read")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("signals cannot be read")?;
     let mut hung_up = signal(SignalKind::hangup()).context("signals cannot be read")?;
+    // The process that has started this one holds signals back, and what it starts does so too, until now.
+    SigSet::all()
+        .thread_unblock()
+        .context("signals cannot be let through")?;
     let mut audit = tokio::time::interval(AUDIT);
     // What namespaces are looked for is said anew once for all that has come together.
     let mut is_unexpected = false;

@@ -30,8 +30,8 @@ pub(super) struct Newborn {
 
 /// A namespace without a process is looked at for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A directory that is not there yet is looked for so often.
-const AGAIN: Duration = Duration::from_millis(500);
+/// A directory that is not there yet is looked for so often: the first container after a boot makes it.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// What is known of containers already.
 #[derive(Debug, Default)]
