@@ -323,6 +323,45 @@ fn targets_follow_their_gateway() {
     assert_eq!(own(&target), "");
 }
 
+/// As on a host with Docker, whose chain drops what is forwarded, bridged frames too: weft-firewall in the chain is the
+/// administrator's word that the network is let through.
+#[test]
+fn a_host_that_drops_by_default() {
+    let world = World::new(&json!({}));
+    let host = &world.net.host;
+    world.bridge_filter(true);
+    host.sh("iptables-nft -P FORWARD DROP && ip6tables-nft -P FORWARD DROP");
+    let firewall = |conf: &Value, result: &Value, place: Place<'_>| {
+        let firewall = json!({"cniVersion": "1.0.0", "name": conf["name"], "type": "weft-firewall",
+            "ingressPolicy": "open", "prevResult": result});
+        world.call("ADD", &firewall, place).on(host).ok()
+    };
+    let (gateway, result) = world.add("warp-gw", &json!({}));
+    firewall(&world.inner, &result, (&gateway, "warp-gw", "eth0"));
+    let place = (&gateway, "warp-gw", "eth1");
+    let result = world.call("ADD", &world.out, place).on(host).ok();
+    firewall(&world.out, &result, place);
+    let (target, result) = world.target("web");
+    firewall(&world.inner, &result, (&target, "web", "eth0"));
+    soon(|| reaches(&target) == (true, true));
+}
+
+/// What was recorded for a pair and did not reach the kernel is put there by the next daemon.
+#[test]
+fn a_daemon_killed_before_the_ruleset_was_opened() {
+    let world = World::new(&json!({"isolation": "full", "antiSpoof": true}));
+    let host = &world.net.host;
+    let (_gateway, _) = world.gateway("warp-gw");
+    let (target, _) = world.target("web");
+    soon(|| reaches(&target) == (true, true));
+    host.sh("nft flush set bridge weft onward; nft flush set inet weft led");
+    assert_eq!(reaches(&target), (false, false));
+    let mut command = std::process::Command::new(world.net.suite.bin_dir.join("weftd"));
+    command.arg("warp");
+    let _daemon = Daemon::of_command(command, host);
+    soon(|| reaches(&target) == (true, true));
+}
+
 /// A container that weft-warp is not asked for has no record of it, and one that has it twice is led once.
 #[test]
 fn labels_count_before_what_a_network_says_for_all() {

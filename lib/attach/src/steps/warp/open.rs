@@ -1,6 +1,7 @@
 //! A target that is led by another gateway than before: the ruleset is opened for it, and closed for the one before.
 
 use weft_cni::AttachmentId;
+use weft_firewall::ruleset;
 use weft_node::{Host, WeftError};
 use weft_store::{Addition, AttachmentRecord, LINKS_LOCK, NftRecord, Sharing, StoreError};
 
@@ -29,8 +30,11 @@ pub fn open_for(
         let other = gateway.map(|id| transaction.attachment(id)).transpose()?;
         let other = other.flatten();
         let wanted = other.map_or_else(Vec::new, |other| pair(&record, &other));
-        if warp.led_by.as_ref() == gateway && warp.nft == wanted {
-            return Ok(None);
+        // A record keeps them by their sets, in another order.
+        let is_same =
+            warp.nft.len() == wanted.len() && wanted.iter().all(|one| warp.nft.contains(one));
+        if warp.led_by.as_ref() == gateway && is_same {
+            return Ok(Some((record.plugin, Vec::new(), wanted, true)));
         }
         let is_in = |list: &[NftRecord], one: &NftRecord| list.contains(one);
         let old: Vec<NftRecord> = (warp.nft.iter())
@@ -46,11 +50,25 @@ pub fn open_for(
         warp.led_by = gateway.cloned();
         record.set_addition(Addition::Warp(warp));
         transaction.replace_attachment(&record)?;
-        Ok::<_, StoreError>(Some((record.plugin, old, new)))
+        Ok::<_, StoreError>(Some((record.plugin, old, new, false)))
     })?;
-    let Some((plugin, old, new)) = changed else {
+    let Some((plugin, old, mut new, is_recorded)) = changed else {
         return Ok(false);
     };
+    if is_recorded {
+        // One that was killed between the record and the kernel has left them missing.
+        let owner = weft_node::names::owner(target);
+        let mut missing = Vec::new();
+        for element in new {
+            if !ruleset::element_is_right(host, &element, Some(&owner))? {
+                missing.push(element);
+            }
+        }
+        new = missing;
+        if new.is_empty() {
+            return Ok(false);
+        }
+    }
     let part = |nft: Vec<NftRecord>| AttachmentRecord {
         nft,
         ..AttachmentRecord::new(target.clone(), &plugin)
