@@ -76,6 +76,12 @@ fn podmans_containers_are_led_through_others() {
     checks("warp-podman.sh", "weft-v4.conflist", false);
 }
 
+/// The same by weft-warp in the chain of a network of Weft's, on a host that drops by default.
+#[test]
+fn podmans_chains_lead_containers_through_others() {
+    checks("warp-chain.sh", "weft-v4.conflist", false);
+}
+
 #[test]
 fn podman_runs_containers_on_a_macvlan() {
     checks("podman.sh", "weft-macvlan.conflist", false);
